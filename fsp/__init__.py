@@ -1,0 +1,51 @@
+"""fsp: optimal subarchitecture extraction.
+
+The names below load their modules, and with them torch and the like, only when used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fsp.distillation import distill
+    from fsp.errors import InputError, RunFailed
+    from fsp.extraction import Extraction, extract
+    from fsp.objectives.error import Distillation
+    from fsp.search.coefficient import w_coefficient
+    from fsp.space import Architecture, SearchSpace, load_space
+
+__version__ = "0.1.0.dev0"
+__all__ = [
+    "Architecture",
+    "Distillation",
+    "Extraction",
+    "InputError",
+    "RunFailed",
+    "SearchSpace",
+    "distill",
+    "extract",
+    "load_space",
+    "w_coefficient",
+]
+_MODULES = {
+    "Architecture": "fsp.space",
+    "Distillation": "fsp.objectives.error",
+    "Extraction": "fsp.extraction",
+    "InputError": "fsp.errors",
+    "RunFailed": "fsp.errors",
+    "SearchSpace": "fsp.space",
+    "distill": "fsp.distillation",
+    "extract": "fsp.extraction",
+    "load_space": "fsp.space",
+    "w_coefficient": "fsp.search.coefficient",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'fsp' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])

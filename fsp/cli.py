@@ -1,0 +1,273 @@
+"""The command line: parses, calls, prints. Torch and the like load only inside the commands."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fsp import __version__
+from fsp.errors import InputError, RunFailed
+from fsp.progress import Bars
+
+# typer keeps its click either inside or beside itself, depending on the version; its own exceptions lead to both
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="fsp",
+    help="Optimal subarchitecture extraction: find, distil and measure the best smaller shape of a network.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Space = Annotated[str, typer.Argument(help="Name of a shipped search space, or a .toml file.", show_default=False)]
+Teacher = Annotated[
+    str | None,
+    typer.Option(help="Trained maximum point: a Hugging Face directory or hub name.", show_default="the space's"),
+]
+CorpusOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--corpus", help="File or folder of UTF-8 text; may be repeated.", show_default="Python's documentation"
+    ),
+]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="NAME=VALUE",
+        help="Hard limit on parameters, encoder_parameters or operations, a number or a share of T's; may be repeated.",
+        show_default="encoder_parameters=25% operations=25%",
+    ),
+]
+Interval = Annotated[
+    int | None, typer.Option(help="Evaluate every K-th candidate.", show_default="such that about 16 are evaluated")
+]
+Steps = Annotated[int, typer.Option(help="Training steps of each evaluated candidate.")]
+Tokens = Annotated[int, typer.Option(help="Token budget of the final distillation.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Threads = Annotated[int | None, typer.Option(help="Processor threads; results depend on it.", show_default="all")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"fsp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    space: Space,
+    out: Annotated[Path, typer.Option(help="Folder for everything that is written.")],
+    teacher: Teacher = None,
+    corpus: CorpusOption = None,
+    limit: Limit = None,
+    interval: Interval = None,
+    steps: Steps = 16,
+    tokens: Tokens = 131_072,
+    seeds: Annotated[int, typer.Option(help="Final distillations of each model; 3 or more give intervals.")] = 1,
+    seed: Seed = 0,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Do the whole journey: search, distil the choice, measure it against T and two baselines, report.
+
+    Interrupted, the same command goes on where it was.
+    """
+    from fsp.journey import Settings
+    from fsp.journey import run as journey
+    from fsp.space import load_space
+
+    settings = Settings(_limits(limit), interval, steps, tokens, seeds, seed, threads=threads)
+    result = journey(load_space(space), out, teacher=teacher, corpus=corpus or (), settings=settings, display=Bars())
+    if as_json:
+        print(json.dumps(result))
+    else:
+        _last_screen(result, out)
+
+
+@app.command()
+def extract(
+    space: Space,
+    teacher: Teacher = None,
+    corpus: CorpusOption = None,
+    objective: Annotated[
+        str, typer.Option(help="limits: least error within the limits; w: largest W-coefficient.")
+    ] = "limits",
+    limit: Limit = None,
+    interval: Interval = None,
+    steps: Steps = 16,
+    study: Annotated[
+        Path | None, typer.Option(help="Journal file that keeps finished evaluations.", show_default="none")
+    ] = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Search only: evaluate every K-th candidate and print the choice and the table."""
+    from fsp.extraction import extract as search
+    from fsp.journey import Settings, fitted_to, prepare, teacher_of
+    from fsp.space import load_space
+
+    settings = Settings(_limits(limit), interval, steps, tokens=65_536, seed=seed, threads=threads)
+    chosen = load_space(space)
+    bars = Bars()
+    with tempfile.TemporaryDirectory() as cache:
+        source = teacher_of(chosen, teacher)
+        ready = prepare(
+            source, corpus or (), settings, Path(cache), check=lambda t, _: fitted_to(chosen, t), display=bars
+        )
+        found = search(
+            fitted_to(chosen, ready.teacher),
+            error=ready.error,
+            objective=objective,  # type: ignore[arg-type]
+            limits=settings.limits,
+            interval=interval,
+            study=study,
+            seed=seed,
+            display=bars,
+        )
+    table = found.table.sort_values("error" if objective == "limits" else "w_total", ascending=objective == "limits")
+    if as_json:
+        rows = json.loads(table.to_json(orient="records"))
+        print(
+            json.dumps(
+                {
+                    "selected": dict(found.selected),
+                    "limits": found.limits,
+                    "interval": found.interval,
+                    "evaluations": rows,
+                }
+            )
+        )
+    else:
+        print(f"chosen: {found.selected}")
+        print(table.drop(columns=["seed", "failure"]).to_string(index=False, float_format="{:.4g}".format))
+
+
+@app.command()
+def distill(
+    architecture: Annotated[list[str], typer.Argument(help="A shape, as D=3 A=8 H=256 I=768.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Directory of the model.")],
+    space: Annotated[str, typer.Option(help="The search space whose teacher is used by default.")] = "minilm",
+    teacher: Teacher = None,
+    corpus: CorpusOption = None,
+    tokens: Tokens = 131_072,
+    seed: Seed = 0,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Cut one shape out of the teacher, distil it, and save it as a Hugging Face model."""
+    from fsp.distillation import distill as train
+    from fsp.distillation import save_student
+    from fsp.journey import Settings, prepare, teacher_of
+    from fsp.space import Architecture, load_space
+
+    shape = Architecture.parse(" ".join(architecture))
+    settings = Settings(tokens=tokens, seed=seed, threads=threads)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} already exists; choose a new directory")
+    bars = Bars()
+    with tempfile.TemporaryDirectory() as cache:
+        source = teacher_of(load_space(space), teacher)
+        ready = prepare(source, corpus or (), settings, Path(cache), check=lambda t, _: t.check(shape), display=bars)
+        student, losses = train(shape, ready.error, tokens=tokens, seed=seed, display=bars)
+        facts = {
+            "architecture": str(shape),
+            "teacher": ready.teacher.name,
+            "distillation_tokens": len(losses) * ready.error.tokens_per_step,
+            "error": student.error(ready.material.test),
+            "readout_parameters": student.readout_parameters,
+        }
+        save_student(student, ready.teacher, out, facts)
+    if as_json:
+        print(json.dumps({**facts, "model": str(out)}))
+    else:
+        print(f"{shape}: error {facts['error']:.3f} on held-out text after {facts['distillation_tokens']:,} tokens")
+        print(f"model: {out}")
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)], as_json: Json = False
+) -> None:
+    """Write the figures and report.html of a finished run again."""
+    from fsp.report import write_report
+
+    write_report(folder)
+    written = [str(folder / name) for name in ("pareto.png", "report.html")]
+    print(json.dumps({"written": written}) if as_json else "\n".join(written))
+
+
+def _limits(given: list[str] | None) -> dict[str, str | float] | None:
+    if not given:
+        return None
+    limits: dict[str, str | float] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or name in limits:
+            raise InputError(
+                f"cannot read the limit {text!r}; write each once, as operations=25% or operations=500000000"
+            )
+        limits[name] = value
+    return limits
+
+
+def _last_screen(result: dict[str, Any], out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from fsp.report.summary import COLUMNS, NAMES, headline, model_rows
+
+    console = Console(highlight=False)
+    console.print()
+    for line in headline(result):
+        console.print(line, markup=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    for title in COLUMNS.values():
+        table.add_column(title.replace(" (", "\n("), justify="left" if title in ("model", "shape") else "right")
+    for row in model_rows(result):
+        table.add_row(*(row[key] for key in COLUMNS), style="bold" if row["model"] == NAMES["choice"] else None)
+    console.print()
+    console.print(table, width=max(console.width, 100), no_wrap=True, crop=False)
+    console.print()
+    for name, what in (
+        ("model", "AutoModel, AutoTokenizer and sentence-transformers load it"),
+        ("report.html", "open it in a browser"),
+    ):
+        console.print(f"{out / name}  ({what})", markup=False, soft_wrap=True)
+    console.print(f"{out / 'result.json'}, evaluations.csv, pareto.png", markup=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; exit 0 when done, 2 on bad usage or input, 1 on failure, 130 when interrupted."""
+    try:
+        code = app(standalone_mode=False)
+    except InputError as error:
+        code = _complain(str(error), 2)
+    except _UsageError as error:
+        code = _complain(f"{error.format_message()} (see fsp --help)", 2)  # type: ignore[attr-defined]
+    except RunFailed as error:
+        code = _complain(str(error), 1)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _complain("interrupted; the same command goes on where it was", 130)
+    sys.exit(code or 0)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"fsp: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,177 @@
+"""Text to token blocks: the corpus, its split into train, validation and test, packing without padding."""
+
+import ast
+import hashlib
+import re
+import sysconfig
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsp.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SENTENCE_TOKENS = 128  # longest sentence input of measurements and of saved models
+_PASSAGE = 1000  # characters: files are cut into passages of about this size, the unit of the split
+_HELD_OUT = 8  # percent of the passages that go to validation, and as many to test
+
+
+def standard_library() -> list[str]:
+    """Return the documentation inside this Python's standard library: help topics and docstrings, one text each.
+
+    Modules are parsed, never imported; files that are no valid Python 3 (test data) are passed over.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    texts = []
+    for path in sorted(root.rglob("*.py")):
+        parts = set(path.relative_to(root).parts)
+        if parts & {"site-packages", "dist-packages", "test", "tests", "idle_test"}:
+            continue
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError):
+            continue
+        if path.parts[-2:] == ("pydoc_data", "topics.py"):
+            strings = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+            texts += [text for text in strings if len(text) > _PASSAGE // 10]
+        else:
+            texts += _docstrings(tree)
+    return texts
+
+
+def _docstrings(node: ast.Module | ast.stmt) -> Iterator[str]:
+    """Yield the docstrings of a node and of all that is defined in it, also inside `if` and `try`."""
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        text = ast.get_docstring(node)
+        if text:
+            yield text
+    for name in ("body", "orelse", "handlers", "finalbody"):
+        for child in getattr(node, name, ()):
+            yield from _docstrings(child)
+
+
+def read_corpus(paths: Sequence[str | Path]) -> list[str]:
+    """Return the text of files, and of all files below folders (hidden ones left out), one text a file.
+
+    Raises:
+        InputError: a path does not exist or cannot be read, a file is not UTF-8 text, or there is no text at all.
+    """
+    files: list[Path] = []
+    for given in map(Path, paths):
+        if given.is_dir():
+            below = (path for path in given.rglob("*") if path.is_file())
+            files += sorted(p for p in below if not any(q.startswith(".") for q in p.relative_to(given).parts))
+        else:
+            files.append(given)
+    texts = []
+    for path in files:
+        try:
+            text = path.read_bytes().decode("utf-8")
+        except OSError as error:
+            raise InputError(f"cannot read the corpus file {path}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"corpus file {path} is not UTF-8 text (byte {error.start}); convert it or leave it out"
+            ) from None
+        if "\0" in text:
+            raise InputError(f"corpus file {path} is a binary file (it has a NUL byte); leave it out")
+        texts.append(text)
+    if not any(text.strip() for text in texts):
+        raise InputError(f"the corpus {', '.join(map(str, paths))} has no text; name files or folders of UTF-8 text")
+    return texts
+
+
+def passages(text: str) -> list[str]:
+    """Return a text cut into passages of about 1,000 characters: at blank lines, else at line ends, else anywhere."""
+    pieces = []
+    for paragraph in re.split(r"\n\s*\n", text):
+        for line in paragraph.splitlines() if len(paragraph) > 4 * _PASSAGE else [paragraph]:
+            pieces += [line[i : i + 4 * _PASSAGE] for i in range(0, len(line), 4 * _PASSAGE)]
+    result, current = [], ""
+    for piece in pieces:
+        if piece.strip():
+            current = f"{current}\n\n{piece}" if current else piece
+            if len(current) >= _PASSAGE:
+                result.append(current)
+                current = ""
+    return [*result, current] if current else result
+
+
+def sentences(texts: Iterable[str], *, shortest: int = 40, longest: int = 300) -> list[str]:
+    """Return the distinct sentences of the texts between two lengths in characters, in order."""
+    found: dict[str, None] = {}
+    for text in texts:
+        for sentence in re.split(r"(?<=[.!?])\s+|\n\s*\n", text):
+            line = " ".join(sentence.split())
+            if shortest <= len(line) <= longest and sum(map(str.isalpha, line)) > 0.6 * len(line):
+                found[line] = None
+    return list(found)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Passages split by a hash of their own text, so that a passage falls in the same part wherever it stands.
+
+    train: what steps and readouts see. validation: what the search measures the error on.
+    test: what only the final measurement sees.
+    """
+
+    train: list[str]
+    validation: list[str]
+    test: list[str]
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> "Corpus":
+        """Cut texts into passages, drop repeated ones, and split them."""
+        parts: tuple[list[str], list[str], list[str]] = ([], [], [])
+        seen = set()
+        for text in texts:
+            for passage in passages(text):
+                key = hashlib.sha256(" ".join(passage.split()).encode()).digest()
+                if key not in seen:
+                    seen.add(key)
+                    percent = int.from_bytes(key[:8], "big") % 100
+                    parts[(percent < 2 * _HELD_OUT) + (percent < _HELD_OUT)].append(passage)
+        return cls(*parts)
+
+    @cached_property
+    def digest(self) -> str:
+        """Short digest of all text and its split."""
+        whole = hashlib.sha256()
+        for part in (self.train, self.validation, self.test):
+            for passage in part:
+                whole.update(passage.encode() + b"\0")
+            whole.update(b"\1")
+        return whole.hexdigest()[:16]
+
+    @cached_property
+    def test_sentences(self) -> list[str]:
+        """Sentences of the test part that occur in neither of the other parts."""
+        known = set(sentences([*self.train, *self.validation]))
+        return [sentence for sentence in sentences(self.test) if sentence not in known]
+
+
+def pack(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], length: int) -> NDArray[np.int32]:
+    """Return texts as full blocks of token ids, `n x length`: no padding, what fills no block is dropped.
+
+    Each block is the tokenizer's start token, `length - 2` tokens of text (texts separated by the end token),
+    and the end token.
+    """
+    start, end = tokenizer.cls_token_id, tokenizer.sep_token_id
+    if not texts:
+        return np.empty((0, length), dtype=np.int32)
+    encoded = tokenizer(list(texts), add_special_tokens=False, padding=False, truncation=False, verbose=False)
+    stream = np.concatenate([np.array([*ids, end], dtype=np.int32) for ids in encoded["input_ids"]])
+    inner = length - 2
+    n = len(stream) // inner
+    blocks = np.empty((n, length), dtype=np.int32)
+    blocks[:, 0], blocks[:, -1] = start, end
+    blocks[:, 1:-1] = stream[: n * inner].reshape(n, inner)
+    return blocks

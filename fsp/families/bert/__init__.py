@@ -1,0 +1,120 @@
+"""BERT-like encoders (BERT, RoBERTa): closed-form sizes and operations, and untrained networks.
+
+An architecture is D layers, A attention heads, hidden size H, intermediate size I. The constants are
+`vocabulary`, `positions` and `token_types` (sizes of the three embedding tables).
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsp.errors import InputError
+from fsp.space import Architecture
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+CONSTANTS = ("vocabulary", "positions", "token_types")
+_MODEL_TYPES = ("bert", "roberta")
+CONFIG_NAMES = {"D": "num_hidden_layers", "A": "num_attention_heads", "H": "hidden_size", "I": "intermediate_size"}
+_CONSTANT_NAMES = {
+    "vocabulary": "vocab_size",
+    "positions": "max_position_embeddings",
+    "token_types": "type_vocab_size",
+}
+
+Shape = Mapping[str, Any]  # D, A, H, I: integers, or arrays of one length
+
+
+def parameters(shape: Shape, constants: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
+    """Return the exact number of weights: `embedding_parameters`, `encoder_parameters` and their sum `parameters`.
+
+    Pooler and heads are not counted. A does not appear: heads partition H.
+
+    Args:
+        shape: D, A, H, I as integers or arrays of one length n.
+        constants: sizes of the embedding tables, see `CONSTANTS`.
+
+    Example:
+        >>> bort = parameters(dict(D=4, A=8, H=1024, I=768), dict(vocabulary=50265, positions=512, token_types=1))
+        >>> int(bort["encoder_parameters"]), int(bort["embedding_parameters"]), int(bort["parameters"])
+        (23108608, 51998720, 75107328)
+    """
+    depth, hidden, inner = (np.asarray(shape[name], dtype=np.int64) for name in "DHI")
+    rows = np.int64(sum(constants[name] for name in CONSTANTS))
+    layer_norm = 2 * hidden
+    attention = 4 * (hidden * hidden + hidden)
+    feed_forward = 2 * hidden * inner + inner + hidden
+    embedding = rows * hidden + layer_norm
+    encoder = depth * (attention + feed_forward + 2 * layer_norm)
+    return {
+        "parameters": embedding + encoder,
+        "embedding_parameters": embedding,
+        "encoder_parameters": encoder,
+    }
+
+
+def operations(shape: Shape, constants: Mapping[str, int], *, batch: int = 1, length: int = 128) -> NDArray[np.int64]:
+    """Return additions + multiplications + other operations of one forward pass over `batch x length` tokens.
+
+    This is the inference-speed surrogate of arXiv 2010.08512: every scalar operation counts one.
+    A product of an n-vector with an m x n matrix counts nm multiplications and m(n - 1) additions, its bias m more;
+    softmax over s values 5s - 2 (s - 1 comparisons, s subtractions, s exponentials, s - 1 additions, s divisions);
+    layer normalisation over h values 7h + 2; GELU 5 per value; table look-ups nothing.
+
+    Args:
+        shape: D, A, H, I as integers or arrays of one length n.
+        constants: not used by this family.
+        batch: sequences.
+        length: tokens a sequence.
+    """
+    depth, heads, hidden, inner = (np.asarray(shape[name], dtype=np.int64) for name in "DAHI")
+    layer_norm = length * (7 * hidden + 2)
+    projections = 2 * length * 4 * hidden * hidden
+    scores = length * length * (2 * hidden - heads) + heads * length * length  # Q K^T, then the scaling
+    softmax = heads * length * (5 * length - 2)
+    context = length * hidden * (2 * length - 1)
+    feed_forward = 2 * length * 2 * hidden * inner + 5 * length * inner
+    residual = 2 * length * hidden
+    layer = projections + scores + softmax + context + feed_forward + residual + 2 * layer_norm
+    embedding = 2 * length * hidden + layer_norm
+    return batch * (embedding + depth * layer)
+
+
+def architecture_of(config: "PretrainedConfig") -> Architecture:
+    """Return the architecture of a Hugging Face configuration. Raises InputError for other families."""
+    _check_model_type(config)
+    return Architecture({name: getattr(config, key) for name, key in CONFIG_NAMES.items()})
+
+
+def constants_of(config: "PretrainedConfig") -> dict[str, int]:
+    """Return the family's constants of a Hugging Face configuration. Raises InputError for other families."""
+    _check_model_type(config)
+    return {name: getattr(config, key) for name, key in _CONSTANT_NAMES.items()}
+
+
+def _check_model_type(config: "PretrainedConfig") -> None:
+    if config.model_type not in _MODEL_TYPES:
+        raise InputError(
+            f"model type {config.model_type!r} is not supported by family bert; it takes {' and '.join(_MODEL_TYPES)}"
+        )
+
+
+def config_for(architecture: Shape, constants: Mapping[str, int]) -> "PretrainedConfig":
+    """Return a BERT configuration of that shape. Raises InputError where A does not divide H."""
+    from transformers import BertConfig
+
+    if architecture["H"] % architecture["A"]:
+        raise InputError(f"A={architecture['A']} does not divide H={architecture['H']}; choose A so that H % A == 0")
+    sizes = {key: architecture[name] for name, key in CONFIG_NAMES.items()}
+    tables = {key: constants[name] for name, key in _CONSTANT_NAMES.items()}
+    return BertConfig(**sizes, **tables)
+
+
+def build(architecture: Shape, constants: Mapping[str, int]) -> "PreTrainedModel":
+    """Return an untrained network of that shape, without pooler or head."""
+    from transformers import BertModel
+
+    return BertModel(config_for(architecture, constants), add_pooling_layer=False)

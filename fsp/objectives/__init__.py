@@ -1,0 +1,1 @@
+"""The three objectives: size p(f), speed i(f), error e(f)."""

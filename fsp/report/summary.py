@@ -1,0 +1,78 @@
+"""A run's result in words and rows, for the terminal and the page alike."""
+
+from typing import Any
+
+NAMES = {
+    "T": "T",
+    "choice": "choice",
+    "even": "most even",
+    "layer drop": "layer drop",
+}
+
+COLUMNS = {
+    "model": "model",
+    "shape": "shape",
+    "encoder": "encoder (M)",
+    "total": "total (M)",
+    "operations": "operations (G)",
+    "latency": "latency (ms, quartiles)",
+    "error": "error",
+    "spearman": "Spearman",
+}
+
+
+def shape_text(shape: dict[str, int]) -> str:
+    """Return an architecture as `D=3 A=8 H=256 I=768`."""
+    return " ".join(f"{name}={value}" for name, value in shape.items())
+
+
+def with_half_width(summary: dict[str, Any], digits: int = 3) -> str:
+    """Return a mean over seeds, with ± half its 95% confidence interval where there is one."""
+    half = summary["half_width_95"]
+    return f"{summary['mean']:.{digits}f}" + (f" ± {half:.{digits}f}" if half is not None else "")
+
+
+def model_rows(result: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the table of T, the choice and the baselines as text, keyed by the names in `COLUMNS`."""
+    return [
+        {
+            "model": NAMES[model["name"]],
+            "shape": shape_text(model["architecture"]),
+            "encoder": f"{model['encoder_parameters'] / 1e6:.2f}",
+            "total": f"{(model['parameters'] + model['readout_parameters']) / 1e6:.2f}",
+            "operations": f"{model['operations'] / 1e9:.2f}",
+            "latency": f"{model['latency']['median_ms']:.1f} "
+            f"({model['latency']['lower_quartile_ms']:.1f}-{model['latency']['upper_quartile_ms']:.1f})",
+            "error": with_half_width(model["error"]),
+            "spearman": with_half_width(model["spearman"]),
+        }
+        for model in result["models"]
+    ]
+
+
+def headline(result: dict[str, Any]) -> list[str]:
+    """Return what was chosen, how much smaller and faster it is, and what W would have chosen, one sentence each."""
+    models = {model["name"]: model for model in result["models"]}
+    full, choice, search = models["T"], models["choice"], result["search"]
+    limits = " and ".join(
+        f"{limit / full[name]:.0%} of T's {name.replace('_', ' ')}" for name, limit in search["limits"].items()
+    )
+    lines = [
+        f"Chosen: {shape_text(result['selected'])}, the least error of the {search['evaluated']} candidates evaluated, "
+        f"of {search['feasible']} within {limits}.",
+        f"Its encoder has {choice['encoder_parameters'] / full['encoder_parameters']:.0%} of T's parameters "
+        f"({choice['parameters'] / full['parameters']:.0%} with embeddings), needs "
+        f"{choice['operations'] / full['operations']:.0%} of its operations and runs "
+        f"{full['latency']['median_ms'] / choice['latency']['median_ms']:.1f} times as fast.",
+        f"It leaves {choice['error']['mean']:.1%} of the variance of T's token states unexplained; its sentence "
+        f"similarities rank like T's with Spearman {choice['spearman']['mean']:.3f}.",
+    ]
+    for name, what in (("total", "all parameters"), ("encoder", "encoder parameters")):
+        w = result["w_choice"][name]
+        line = (
+            f"W over {what} would have chosen {shape_text(w['architecture'])}, at {w['error_ratio']:.2f} times "
+            "the choice's search error"
+        )
+        edge = w["at_lower_edge_in"]
+        lines.append(line + (f" (at the lower edge of the space in {', '.join(edge)})." if edge else "."))
+    return lines

@@ -1,0 +1,126 @@
+"""Rules between parameters: a small expression language, parsed and interpreted, never run as Python.
+
+A rule is one boolean expression over the parameter names: integers, `+ - * // %`, comparisons
+(chains allowed), `and`, `or`, `not`, parentheses. Examples: `H % A == 0`, `I >= H`, `D < 6 or H < 384`.
+"""
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsp.errors import InputError
+
+_ARITHMETIC: dict[type[ast.operator], Callable] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
+_COMPARISON: dict[type[ast.cmpop], Callable] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+_MAX_LENGTH = 500  # characters; also bounds the depth of the parsed tree
+
+
+class Rule:
+    """One boolean rule over named integer arrays.
+
+    Args:
+        text: the expression, at most 500 characters.
+        names: the parameter names it may use.
+
+    Raises:
+        InputError: the text is no rule, or uses a name that is no parameter.
+
+    Example:
+        >>> Rule("H % A == 0", names=("A", "H"))({"A": np.array([4, 5]), "H": np.array([8, 8])})
+        array([ True, False])
+    """
+
+    def __init__(self, text: str, names: tuple[str, ...]):
+        self.text = text
+        self.names = names
+        if len(text) > _MAX_LENGTH:
+            raise InputError(f"rule is longer than {_MAX_LENGTH} characters: {text[:40]!r}...")
+        try:
+            self._tree = ast.parse(text.strip(), mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            raise InputError(f"rule {text!r} is not an expression; write e.g. 'H % A == 0'") from None
+        if not self._boolean(self._tree):
+            raise InputError(f"rule {text!r} is not true or false; compare something, e.g. 'H % A == 0'")
+        self._check(self._tree)
+
+    def __repr__(self) -> str:
+        return f"Rule({self.text!r})"
+
+    def __call__(self, columns: Mapping[str, NDArray[np.int64]]) -> NDArray[np.bool_]:
+        """Return where the rule holds, in the shape of the given columns."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(self._value(self._tree, columns), dtype=bool)
+
+    def _boolean(self, node: ast.expr) -> bool:
+        if isinstance(node, ast.BoolOp):
+            return all(self._boolean(value) for value in node.values)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return self._boolean(node.operand)
+        return isinstance(node, ast.Compare)
+
+    def _check(self, node: ast.expr) -> None:
+        match node:
+            case ast.BoolOp(values=children):
+                pass
+            case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
+                children = [operand]
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
+                children = [left, right]
+            case ast.Compare(left=left, ops=ops, comparators=rest) if all(type(o) in _COMPARISON for o in ops):
+                children = [left, *rest]
+            case ast.Constant(value=value) if type(value) is int and abs(value) < 2**31:
+                children = []
+            case ast.Name(id=name):
+                if name not in self.names:
+                    raise InputError(
+                        f"rule {self.text!r} uses {name!r}, which is no parameter; there are {', '.join(self.names)}"
+                    )
+                children = []
+            case _:
+                part = ast.unparse(node)
+                raise InputError(
+                    f"rule {self.text!r}: {part!r} is not allowed; use integers, + - * // %, comparisons, and/or/not"
+                )
+        for child in children:
+            self._check(child)
+
+    def _value(self, node: ast.expr, columns: Mapping[str, NDArray[np.int64]]) -> Any:
+        match node:
+            case ast.BoolOp(op=op, values=values):
+                reduce = np.logical_and if isinstance(op, ast.And) else np.logical_or
+                result = self._value(values[0], columns)
+                for value in values[1:]:
+                    result = reduce(result, self._value(value, columns))
+                return result
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return np.logical_not(self._value(operand, columns))
+            case ast.UnaryOp(operand=operand):
+                return -self._value(operand, columns)
+            case ast.BinOp(left=left, op=op, right=right):
+                return _ARITHMETIC[type(op)](self._value(left, columns), self._value(right, columns))
+            case ast.Compare(left=left, ops=ops, comparators=rest):
+                sides = [self._value(side, columns) for side in (left, *rest)]
+                held = [_COMPARISON[type(op)](a, b) for op, a, b in zip(ops, sides, sides[1:], strict=False)]
+                return np.logical_and.reduce(np.broadcast_arrays(*held))
+            case ast.Name(id=name):
+                return np.asarray(columns[name], dtype=np.int64)
+            case ast.Constant(value=int(value)):
+                return np.int64(value)
+        raise AssertionError(ast.dump(node))

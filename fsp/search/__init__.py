@@ -1,0 +1,1 @@
+"""Which candidates to evaluate, and which of the evaluated ones to choose."""

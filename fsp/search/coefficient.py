@@ -1,0 +1,35 @@
+"""The W-coefficient: the paper's one number for size, speed and error together."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fsp.errors import InputError
+
+
+def w_coefficient(
+    parameters: ArrayLike, speed: ArrayLike, error: ArrayLike, /, *, maximum: tuple[float, float]
+) -> NDArray[np.float64]:
+    """Return W = (1 - p/p_T)(1 - i/i_T)/e; larger is better, and W of the maximum point T is 0.
+
+    Args:
+        parameters: p, positive, in the unit of `maximum[0]`; a number or an array.
+        speed: i, positive, in the unit of `maximum[1]`; smaller is faster.
+        error: e, positive.
+        maximum: p and i of the maximum point T.
+
+    Raises:
+        InputError: a value is NaN, infinite or not positive, or p or i exceeds T's.
+
+    Source: arXiv 2010.08512, in the form of its adaptation by kmz4/QHACK2021.
+
+    Example:
+        >>> w_coefficient([50, 100], [5, 10], [0.25, 0.01], maximum=(100, 10)).tolist()
+        [1.0, 0.0]
+    """
+    p, i, e = (np.asarray(values, dtype=np.float64) for values in (parameters, speed, error))
+    for name, values in (("parameters", p), ("speed", i), ("error", e), ("maximum", np.asarray(maximum, float))):
+        if not (np.isfinite(values).all() and (values > 0).all()):
+            raise InputError(f"W needs positive, finite numbers; {name} holds others")
+    if (p > maximum[0]).any() or (i > maximum[1]).any():
+        raise InputError("W needs p and i no larger than those of the maximum point T")
+    return (1 - p / maximum[0]) * (1 - i / maximum[1]) / e

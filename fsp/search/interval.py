@@ -1,0 +1,40 @@
+"""The paper's FPTAS: order the search space, evaluate every K-th architecture, keep the best."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fsp.errors import InputError
+
+
+def order(size: ArrayLike, speed: ArrayLike, points: NDArray[np.int64], *, seed: int) -> NDArray[np.int64]:
+    """Return the row numbers of `points` by size, then speed, then the architecture itself.
+
+    Args:
+        size: p of each row, `(n,)`.
+        speed: i of each row, `(n,)`.
+        points: architectures, `n x d`.
+        seed: shuffles rows that are equal in everything.
+
+    Example:
+        >>> order([3, 1, 1], [1, 5, 4], np.array([[1], [2], [3]]), seed=0).tolist()
+        [2, 1, 0]
+    """
+    ties = np.random.default_rng(seed).permutation(len(points))
+    return np.lexsort((ties, *points.T[::-1], np.asarray(speed), np.asarray(size)))
+
+
+def every_kth(ordered: NDArray[np.int64], interval: int) -> NDArray[np.int64]:
+    """Return every K-th element of an order, the K-th first: floor(n / K) of them.
+
+    Raises:
+        InputError: the interval is not between 1 and the number of elements.
+
+    Source: arXiv 2010.08512, Algorithm 1; its epsilon is this interval.
+
+    Example:
+        >>> every_kth(np.array([5, 6, 7, 8, 9]), 2).tolist()
+        [6, 8]
+    """
+    if not 1 <= interval <= len(ordered):
+        raise InputError(f"interval {interval} is out of range; choose 1 to {len(ordered)}, the number of candidates")
+    return ordered[interval - 1 :: interval]

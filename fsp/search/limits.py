@@ -1,0 +1,55 @@
+"""Hard limits on the objectives: reading them, and what to say when nothing meets them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fsp.errors import InputError
+
+
+def resolve_limits(limits: Mapping[str, float | str], maximum: Mapping[str, float]) -> dict[str, float]:
+    """Return limits as absolute numbers.
+
+    Args:
+        limits: for each objective the largest value allowed, as a number or as a share of T's, e.g. `"25%"`.
+        maximum: the objectives of the maximum point T.
+
+    Raises:
+        InputError: an unknown objective, or a limit that is no positive number.
+
+    Example:
+        >>> resolve_limits({"operations": "25%"}, {"operations": 400.0})
+        {'operations': 100.0}
+    """
+    resolved = {}
+    for name, limit in limits.items():
+        if name not in maximum:
+            raise InputError(f"no objective {name!r} to limit; there are {', '.join(maximum)}")
+        try:
+            share = isinstance(limit, str) and limit.endswith("%")
+            value = float(limit.rstrip("%")) / 100 * maximum[name] if share else float(limit)  # type: ignore[union-attr]
+        except ValueError:
+            value = float("nan")
+        if not (value > 0 and np.isfinite(value)):
+            raise InputError(f"limit {name}={limit} is no positive number; write e.g. {name}=25% or {name}=2000000")
+        resolved[name] = value
+    return resolved
+
+
+def within(table: pd.DataFrame, limits: Mapping[str, float]) -> NDArray[np.bool_]:
+    """Return which rows meet every limit.
+
+    Raises:
+        InputError: none does; the message names the row that misses by the smallest factor.
+    """
+    met = np.ones(len(table), dtype=bool)
+    for name, limit in limits.items():
+        met &= table[name].to_numpy() <= limit
+    if not met.any():
+        excess = np.max([table[name].to_numpy() / limit for name, limit in limits.items()], axis=0)
+        nearest = table.iloc[int(excess.argmin())]
+        needed = ", ".join(f"{name}={nearest[name]:.0f}" for name in limits)
+        raise InputError(f"no candidate meets the limits; the nearest feasible are {needed}")
+    return met

@@ -1,0 +1,148 @@
+"""Blocks of tokens with T's states of them, computed once, kept on disk and shared by all students."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fsp.data import Corpus, pack
+from fsp.errors import InputError
+from fsp.files import digest, replacing
+from fsp.training.teacher import Teacher
+
+READOUT_TOKENS = 16_384  # a readout fitted on fewer overfits: it has up to a thousand inputs
+LEAST_HELD_OUT_TOKENS = 2_048
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Token ids `n x length` and T's states of them, `n x length x H` (float16, possibly memory-mapped)."""
+
+    tokens: NDArray[np.int32]
+    states: NDArray[np.float16]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, rows: slice) -> "Blocks":
+        return Blocks(self.tokens[rows], self.states[rows])
+
+    def take(self, rows: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the given rows as tensors: ids (int64) and states (float32)."""
+        tokens = torch.from_numpy(self.tokens[rows].astype(np.int64))
+        return tokens, torch.from_numpy(self.states[rows].astype(np.float32))
+
+    def batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield all blocks in order, `size` at a time."""
+        for i in range(0, len(self), size):
+            yield self.take(np.arange(i, min(i + size, len(self))))
+
+    def shuffled(self, size: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield batches of `size` blocks without end, each pass over the blocks in a new order given by the seed."""
+        order = np.random.default_rng(seed)
+        while True:
+            rows = order.permutation(len(self))
+            for i in range(0, len(rows) - size + 1, size):
+                yield self.take(np.sort(rows[i : i + size]))
+
+    def variance(self) -> float:
+        """Return the states' variance a token, summed over the coordinates."""
+        states = self.states.reshape(-1, self.states.shape[-1])
+        return float(states.astype(np.float32).var(axis=0).sum())
+
+
+@torch.inference_mode()
+def cached_states(
+    teacher: Teacher,
+    blocks: NDArray[np.int32],
+    folder: Path,
+    *,
+    batch: int = 32,
+    advance: Callable[[int], object] = lambda tokens: None,
+) -> NDArray[np.float16]:
+    """Return T's token states over blocks as a memory-mapped `n x length x H` array, computed at most once.
+
+    Args:
+        teacher: T.
+        blocks: token ids, `n x length`.
+        folder: where the states are kept; the file's name depends on T and on the blocks.
+        batch: blocks a forward pass.
+        advance: called with the number of tokens done since the last call.
+    """
+    key = digest([teacher.fingerprint, blocks.shape, hashlib.sha256(blocks.tobytes()).hexdigest()])
+    path = folder / f"states-{key}.npy"
+    if path.exists():
+        advance(blocks.size)
+        return np.load(path, mmap_mode="r")
+    width = teacher.architecture["H"]
+    with replacing(path) as temporary:
+        states = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=(*blocks.shape, width))
+        for i in range(0, len(blocks), batch):
+            tokens = torch.from_numpy(blocks[i : i + batch].astype(np.int64))
+            states[i : i + batch] = teacher.model(input_ids=tokens).last_hidden_state.numpy()
+            advance(tokens.numel())
+        states.flush()
+        del states
+    return np.load(path, mmap_mode="r")
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that students of one teacher learn from and are measured on.
+
+    train: blocks that steps and readouts see. validation: blocks of the search's error.
+    test: blocks of the final measurement.
+    """
+
+    train: Blocks
+    validation: Blocks
+    test: Blocks
+
+    @classmethod
+    def prepare(
+        cls,
+        teacher: Teacher,
+        corpus: Corpus,
+        folder: Path,
+        *,
+        length: int,
+        train_tokens: int,
+        held_out_tokens: int,
+        advance: Callable[[int], object] = lambda tokens: None,
+    ) -> "Material":
+        """Pack a corpus and compute T's states of it.
+
+        Args:
+            teacher: T.
+            corpus: text in three parts.
+            folder: where T's states are kept.
+            length: tokens a block.
+            train_tokens: at most so many tokens of the train part, chosen evenly over it.
+            held_out_tokens: at most so many tokens of the validation and test parts each.
+            advance: called with the number of tokens done since the last call.
+
+        Raises:
+            InputError: `length` exceeds T's positions, or a part of the corpus is too small.
+        """
+        positions = teacher.model.config.max_position_embeddings
+        if not 8 <= length <= positions:
+            raise InputError(f"a block of {length} tokens does not suit the teacher; choose 8 to {positions}")
+        parts = []
+        for name, texts, wanted, least in (
+            ("training", corpus.train, train_tokens, READOUT_TOKENS),
+            ("validation", corpus.validation, held_out_tokens, LEAST_HELD_OUT_TOKENS),
+            ("test", corpus.test, held_out_tokens, LEAST_HELD_OUT_TOKENS),
+        ):
+            blocks = pack(teacher.tokenizer, texts, length)
+            if blocks.size < least:
+                raise InputError(
+                    f"the corpus is too small: its {name} part has {blocks.size:,} tokens and needs {least:,}; "
+                    "give about 300 kB of text or more"
+                )
+            chosen = np.random.default_rng(0).permutation(len(blocks))[: max(1, wanted // length)]
+            parts.append(blocks[chosen])
+        return cls(*(Blocks(blocks, cached_states(teacher, blocks, folder, advance=advance)) for blocks in parts))

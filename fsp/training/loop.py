@@ -1,0 +1,80 @@
+"""The training loop: steps, schedule, clipping; stops at once when a loss is no number."""
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+from fsp.training.losses import squared_error
+from fsp.training.student import Student
+
+
+class Diverged(ArithmeticError):
+    """The training loss became NaN or infinite."""
+
+
+def learning_rate_at(step: int, steps: int, warmup: float) -> float:
+    """Return the factor on the peak learning rate at a step counted from 0: linear warm-up, then linear decay.
+
+    Example:
+        >>> [learning_rate_at(k, 10, 0.2) for k in (0, 1, 2, 9)]
+        [0.5, 1.0, 1.0, 0.125]
+    """
+    rise = max(1, round(warmup * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return (steps - step) / (steps - rise)
+
+
+def train(
+    student: Student,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    steps: int,
+    learning_rate: float,
+    scale: float,
+    warmup: float = 0.1,
+    weight_decay: float = 0.01,
+    clip: float = 1.0,
+    after_step: Callable[[int, float], object] = lambda step, loss: None,
+) -> list[float]:
+    """Train a student to match T's token states and return the loss of every step.
+
+    Dropout stays off: the targets are deterministic, and tens of steps have no time to average its noise.
+
+    Args:
+        student: changed in place.
+        batches: at least `steps` pairs of token ids `(n, length)` and T's states `(n, length, H)`.
+        steps: optimiser steps.
+        learning_rate: the peak, reached after `warmup * steps` steps.
+        scale: the loss is divided by it; T's variance a token makes it 1 - R².
+        warmup: fraction of the steps.
+        weight_decay: on weight matrices only.
+        clip: largest gradient norm.
+        after_step: called with the number of steps done and the loss.
+
+    Raises:
+        Diverged: the loss is NaN or infinite.
+    """
+    student.eval()
+    student.requires_grad_(True)
+    matrices = [p for p in student.parameters() if p.ndim == 2]
+    vectors = [p for p in student.parameters() if p.ndim != 2]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+    losses: list[float] = []
+    for step, (tokens, states) in zip(range(steps), batches, strict=False):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate * learning_rate_at(step, steps, warmup)
+        total, count = squared_error(student(tokens), states)
+        loss = total / (count * scale)
+        losses.append(float(loss.detach()))
+        if not math.isfinite(losses[-1]):
+            raise Diverged(f"loss {losses[-1]} at step {step + 1} of {steps}")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), clip)
+        optimiser.step()
+        after_step(step + 1, losses[-1])
+    return losses

@@ -1,0 +1,73 @@
+"""A student: an encoder and an affine readout of its token states into T's."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from fsp.training.blocks import Blocks
+from fsp.training.losses import Unexplained
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_RIDGE = 1e-6  # of the mean diagonal: keeps the normal equations solvable when states are collinear
+_BATCH = 32  # blocks a forward pass where nothing is trained
+
+
+class Student(nn.Module):
+    """An encoder of hidden size h with a readout into T's hidden size H.
+
+    Example:
+        >>> from fsp.families import bert
+        >>> tables = dict(vocabulary=100, positions=16, token_types=1)
+        >>> encoder = bert.build(dict(D=1, A=2, H=8, I=16), tables)
+        >>> Student(encoder, width=12)(torch.zeros(3, 5, dtype=torch.long)).shape
+        torch.Size([3, 5, 12])
+    """
+
+    def __init__(self, encoder: "PreTrainedModel", width: int):
+        super().__init__()
+        self.encoder = encoder
+        self.readout = nn.Linear(encoder.config.hidden_size, width)
+
+    @property
+    def readout_parameters(self) -> int:
+        """Weights of the readout."""
+        return sum(p.numel() for p in self.readout.parameters())
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return T's token states as read from the student's, `(n, length, H)`."""
+        return self.readout(self.encoder(input_ids=tokens).last_hidden_state)
+
+    @torch.no_grad()
+    def fit_readout(self, blocks: Blocks) -> float:
+        """Set the readout to the least-squares map from the encoder's token states to T's over the blocks.
+
+        Returns 1 - R² on these blocks themselves.
+        """
+        width = self.encoder.config.hidden_size + 1
+        gram = torch.zeros(width, width, dtype=torch.float64)
+        moment = torch.zeros(width, self.readout.out_features, dtype=torch.float64)
+        square = 0.0
+        for tokens, states in blocks.batches(_BATCH):
+            own = self.encoder(input_ids=tokens).last_hidden_state.flatten(0, 1).double()
+            own = torch.cat([own, torch.ones(len(own), 1, dtype=torch.float64)], dim=1)
+            target = states.flatten(0, 1).double()
+            gram += own.T @ own
+            moment += own.T @ target
+            square += float(target.square().sum())
+        count, total = float(gram[-1, -1]), moment[-1]
+        solution = torch.linalg.solve(gram + _RIDGE * gram.diagonal().mean() * torch.eye(width), moment)
+        self.readout.weight.copy_(solution[:-1].T)
+        self.readout.bias.copy_(solution[-1])
+        residual = square - float((solution * (2 * moment - gram @ solution)).sum())
+        return residual / (square - float(total.square().sum()) / count)
+
+    @torch.inference_mode()
+    def error(self, blocks: Blocks) -> float:
+        """Return 1 - R² of T's token states as read from the student's over the blocks; NaN if anything is."""
+        share = Unexplained()
+        for tokens, states in blocks.batches(_BATCH):
+            share.add(self(tokens), states)
+        return share.value()

@@ -1,0 +1,111 @@
+"""Loading the trained maximum point T: from an installed package, a directory or the hub."""
+
+import hashlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from fsp.errors import InputError
+from fsp.families import bert
+from fsp.families.bert.cut import check_cut
+from fsp.files import sha256
+from fsp.space import Architecture
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained encoder with its tokenizer. `fingerprint` changes with any weight."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    name: str
+    fingerprint: str
+    folder: Path | None
+
+    @property
+    def architecture(self) -> Architecture:
+        """T's shape."""
+        return bert.architecture_of(self.model.config)
+
+    @property
+    def constants(self) -> dict[str, int]:
+        """The sizes of T's embedding tables."""
+        return bert.constants_of(self.model.config)
+
+    def check(self, architecture: Architecture) -> None:
+        """Raise InputError where a shape cannot be cut out of T: larger than T, or of another head size."""
+        check_cut(self.architecture, architecture)
+
+
+def packaged_teacher(source: Mapping[str, str]) -> Path:
+    """Return the folder of the trained T that an installed package carries, its weights checked.
+
+    Args:
+        source: `package`, `folder` inside it, `sha256` of its model.safetensors, `install` (the command).
+
+    Raises:
+        InputError: not installed (the message is the command to run), or other weights than expected.
+    """
+    spec = importlib.util.find_spec(source["package"])  # finds the folder without running the package
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(f"the trained maximum point is not installed; run: {source['install']}")
+    folder = Path(next(iter(spec.submodule_search_locations))) / source["folder"]
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or sha256(weights) != source["sha256"]:
+        raise InputError(f"{source['package']} does not hold the expected weights; run: {source['install']}")
+    return folder
+
+
+def load_teacher(source: str | Path) -> Teacher:
+    """Load a BERT or RoBERTa encoder in Hugging Face format, from a directory or by hub name; float32, CPU.
+
+    Raises:
+        InputError: no such model, no weights, weights missing for parts of the encoder, or an unsupported family.
+    """
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    folder = Path(source) if Path(source).is_dir() else None
+    logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(source)
+        bert.architecture_of(config)
+        if folder and not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
+            raise InputError(f"teacher {source} has no weights; put model.safetensors beside its config.json")
+        model, info = AutoModel.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except InputError as error:
+        raise InputError(f"teacher {source}: {error}") from None
+    except Exception as error:  # the loaders raise many kinds; for the user each is one unusable teacher
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"cannot load teacher {source}: {reason}") from None
+    missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise InputError(
+            f"teacher {source} lacks weights for {missing[0]} and {len(missing) - 1} more; not a trained encoder"
+        )
+    if any(key.startswith("pooler.") for key in info["missing_keys"]):
+        model.pooler = None
+    if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
+        raise InputError(f"teacher {source}: its tokenizer has no start or end token")
+    if len(tokenizer) > model.config.vocab_size:
+        raise InputError(
+            f"teacher {source}: its tokenizer has {len(tokenizer)} tokens and its model {model.config.vocab_size}; "
+            "they do not belong together"
+        )
+    model.eval().requires_grad_(False)
+    return Teacher(model, tokenizer, str(source) if folder is None else folder.name, _fingerprint(model), folder)
+
+
+def _fingerprint(model: "PreTrainedModel") -> str:
+    whole = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        whole.update(name.encode() + weight.numpy().tobytes())
+    return whole.hexdigest()[:16]
