@@ -42,8 +42,8 @@ def parameters(shape: Shape, constants: Mapping[str, int]) -> dict[str, NDArray[
         >>> int(bort["encoder_parameters"]), int(bort["embedding_parameters"]), int(bort["parameters"])
         (23108608, 51998720, 75107328)
     """
-    depth, hidden, inner = (np.asarray(shape[name], dtype=np.int64) for name in "DHI")
-    rows = np.int64(sum(constants[name] for name in CONSTANTS))
+    depth, hidden, inner = _integers(shape, "DHI")
+    rows = sum(constants[name] for name in CONSTANTS)
     layer_norm = 2 * hidden
     attention = 4 * (hidden * hidden + hidden)
     feed_forward = 2 * hidden * inner + inner + hidden
@@ -70,7 +70,7 @@ def operations(shape: Shape, constants: Mapping[str, int], *, batch: int = 1, le
         batch: sequences.
         length: tokens a sequence.
     """
-    depth, heads, hidden, inner = (np.asarray(shape[name], dtype=np.int64) for name in "DAHI")
+    depth, heads, hidden, inner = _integers(shape, "DAHI")
     layer_norm = length * (7 * hidden + 2)
     projections = 2 * length * 4 * hidden * hidden
     scores = length * length * (2 * hidden - heads) + heads * length * length  # Q K^T, then the scaling
@@ -81,6 +81,10 @@ def operations(shape: Shape, constants: Mapping[str, int], *, batch: int = 1, le
     layer = projections + scores + softmax + context + feed_forward + residual + 2 * layer_norm
     embedding = 2 * length * hidden + layer_norm
     return batch * (embedding + depth * layer)
+
+
+def _integers(shape: Shape, names: str) -> list[NDArray[np.int64]]:
+    return [np.asarray(shape[name], dtype=np.int64) for name in names]
 
 
 def architecture_of(config: "PretrainedConfig") -> Architecture:
