@@ -43,8 +43,8 @@ class Architecture(Mapping[str, int]):
         """Return the architecture written as `D=4 A=8` or `D=4,A=8`. Raises InputError where it is neither."""
         values: dict[str, int] = {}
         for part in text.replace(",", " ").split():
-            name, equals, number = part.partition("=")
-            if not equals or not number.isascii() or not number.isdecimal() or len(number) > 9:
+            name, _, number = part.partition("=")
+            if not name.isidentifier() or not number.isascii() or not number.isdecimal() or len(number) > 9:
                 raise InputError(f"cannot read {part!r}; write an architecture as D=4,A=8,H=1024,I=768")
             if name in values:
                 raise InputError(f"{name} is given twice in {text!r}")

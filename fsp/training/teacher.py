@@ -95,6 +95,11 @@ def load_teacher(source: str | Path) -> Teacher:
         model.pooler = None
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
         raise InputError(f"teacher {source}: its tokenizer has no start or end token")
+    if len(tokenizer) < model.config.vocab_size // 2:
+        raise InputError(
+            f"teacher {source}: its tokenizer has {len(tokenizer)} tokens and its model {model.config.vocab_size}; "
+            "put its tokenizer.json (or vocabulary files) beside its config.json"
+        )
     if len(tokenizer) > model.config.vocab_size:
         raise InputError(
             f"teacher {source}: its tokenizer has {len(tokenizer)} tokens and its model {model.config.vocab_size}; "

@@ -47,8 +47,9 @@ def parameters(shape: Shape, constants: Mapping[str, int]) -> dict[str, NDArray[
     layer_norm = 2 * hidden
     attention = 4 * (hidden * hidden + hidden)
     feed_forward = 2 * hidden * inner + inner + hidden
-    embedding = rows * hidden + layer_norm
-    encoder = depth * (attention + feed_forward + 2 * layer_norm)
+    embedding = hidden * rows + layer_norm
+    layer = attention + feed_forward + 2 * layer_norm
+    encoder: NDArray[np.int64] = np.multiply(depth, layer)
     return {
         "parameters": embedding + encoder,
         "embedding_parameters": embedding,
