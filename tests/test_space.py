@@ -12,7 +12,9 @@ GOOD = {"D": (1, 2), "H": (4, 8)}
 
 
 def space(**changes):
-    return SearchSpace(**{"name": "s", "parameters": GOOD, "rules": (), "maximum": {"D": 2, "H": 8}, "family": "bert", **changes})
+    return SearchSpace(
+        **{"name": "s", "parameters": GOOD, "rules": (), "maximum": {"D": 2, "H": 8}, "family": "bert", **changes}
+    )
 
 
 def test_the_papers_space_has_300_of_360():

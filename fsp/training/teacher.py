@@ -74,6 +74,8 @@ def load_teacher(source: str | Path) -> Teacher:
 
     folder = Path(source) if Path(source).is_dir() else None
     logging.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # its report of missing weights is checked below and told in one line
     try:
         config = AutoConfig.from_pretrained(source)
         bert.architecture_of(config)
@@ -86,6 +88,8 @@ def load_teacher(source: str | Path) -> Teacher:
     except Exception as error:  # the loaders raise many kinds; for the user each is one unusable teacher
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"cannot load teacher {source}: {reason}") from None
+    finally:
+        logging.set_verbosity(verbosity)
     missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise InputError(
