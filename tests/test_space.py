@@ -87,6 +87,8 @@ def test_bad_spaces_say_what_is_wrong(changes, says):
         ('family = "bert"\nrules = [1]\n[parameters]\nD = [1]\n[maximum]\nD = 2', "each rule"),
         ('family = "bert"\n[parameters]\nD = [1]\n[maximum]\nD = "2"', "positive integer"),
         ('family = "bert"\nD = 1\nD = 2', "not valid TOML"),
+        ('family = "bert"\n[parameters]\nD = [1]\n[maximum]\nD = 2\n[teacher]\npackage = "x"', "exactly name, package"),
+        ('family = "bert"\n[parameters]\nD = [1]\n[maximum]\nD = 2\n[constants]\nx = 0', "positive integer"),
     ],
 )
 def test_bad_files_say_what_is_wrong(tmp_path, content, says):

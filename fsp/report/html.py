@@ -40,7 +40,7 @@ def write_page(result: dict[str, Any], table: pd.DataFrame, path: Path) -> None:
         return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
 
     shape = list(result["selected"])
-    columns = [*shape, *(c for c in _COLUMNS if c in table)]
+    columns = [*shape, *(c for c in _COLUMNS if c in table and table[c].notna().any())]
     ordered = table.sort_values("error")[columns].astype(object).where(table.notna(), "")
     page = (
         Environment(loader=PackageLoader("fsp.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
