@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from fsp.families.bert.cut import Cutter
+from fsp.families.bert.cutter import Cutter
 from fsp.space import Architecture
 from fsp.training.blocks import READOUT_TOKENS, Material
 from fsp.training.loop import Diverged, train
