@@ -126,9 +126,10 @@ def _described(found: dict[str, Any]) -> list[str]:
             f"  the middle layers hold {share['least']:.1%} to {share['most']:.1%} of the {name} "
             f"(median {share['median']:.1%}; below half in {share['below_half']:.0%} of the candidates)"
         )
+    steady = [name for name, grows in check["monotone"].items() if all(grows.values())]
+    lines.append(f"  neither parameters nor operations fall where one of {', '.join(steady) or 'no size'} grows")
     for name, grows in check["monotone"].items():
-        falling = [objective for objective, holds in grows.items() if not holds]
-        lines.append(f"  {' and '.join(falling) or 'nothing'} can fall where {name} grows")
+        lines += [f"  {objective} can fall where {name} grows" for objective, holds in grows.items() if not holds]
     if check["head_dim"]:
         lines.append(f"  head dimension {check['head_dim']['least']} to {check['head_dim']['most']}")
     return lines
