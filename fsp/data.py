@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import os
 import re
 import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SENTENCE_TOKENS = 128  # longest sentence input of measurements and of saved models
+_NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
 _PASSAGE = 1000  # characters: files are cut into passages of about this size, the unit of the split
 _HELD_OUT = 8  # percent of the passages that go to validation, and as many to test
 
@@ -29,11 +31,12 @@ def standard_library() -> list[str]:
     Modules are parsed, never imported; files that are no valid Python 3 (test data) are passed over.
     """
     root = Path(sysconfig.get_path("stdlib"))
+    paths: list[Path] = []
+    for folder, below, names in os.walk(root):
+        below[:] = [name for name in below if name not in _NOT_LIBRARY]
+        paths += (Path(folder, name) for name in names if name.endswith(".py"))
     texts = []
-    for path in sorted(root.rglob("*.py")):
-        parts = set(path.relative_to(root).parts)
-        if parts & {"site-packages", "dist-packages", "test", "tests", "idle_test"}:
-            continue
+    for path in sorted(paths):
         try:
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError):

@@ -78,6 +78,56 @@ def objectives_at(space: SearchSpace, architecture: Mapping[str, int]) -> dict[s
     return {str(name): int(value) for name, value in row.items() if name not in space.names}
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What an extraction will evaluate, known before any training.
+
+    table: p and i of the candidates to evaluate, in order. limits: absolute. feasible: how many candidates there
+    are to choose the evaluated ones from. maximum: p and i of the maximum point T.
+    """
+
+    table: pd.DataFrame
+    limits: dict[str, float]
+    interval: int
+    feasible: int
+    maximum: dict[str, int]
+
+
+def plan(
+    space: SearchSpace,
+    *,
+    objective: Objective = "limits",
+    limits: Mapping[str, float | str] | None = None,
+    interval: int | None = None,
+    seed: int = 0,
+) -> Plan:
+    """Return which candidates the FPTAS evaluates; the arguments are those of `extract`.
+
+    Raises:
+        InputError: limits that nothing meets, an interval out of range, or an unknown objective.
+
+    Example:
+        >>> from fsp.space import load_space
+        >>> len(plan(load_space("minilm"), interval=20).table)
+        6
+    """
+    if objective not in ("limits", "w"):
+        raise InputError(f"no objective {objective!r}; there are limits and w")
+    if objective == "w" and limits:
+        raise InputError("limits belong to objective 'limits'; leave them out for 'w'")
+    maximum = objectives_at(space, space.maximum)
+    table = objectives_of(space, space.candidates)
+    absolute = resolve_limits(limits or DEFAULT_LIMITS, maximum) if objective == "limits" else {}
+    if absolute:
+        table = table[within(table, absolute)]
+    points = table[list(space.names)].to_numpy()
+    ranked = order(table["encoder_parameters"], table["operations"], points, seed=seed)
+    if interval is None:
+        interval = max(1, math.ceil(len(ranked) / _DEFAULT_EVALUATIONS))
+    chosen = table.iloc[every_kth(ranked, interval)].reset_index(drop=True)
+    return Plan(chosen, absolute, interval, len(ranked), maximum)
+
+
 def extract(
     space: SearchSpace,
     *,
@@ -118,34 +168,23 @@ def extract(
         >>> toy = lambda a: 1 / (a["D"] * a["H"])
         >>> result = extract(load_space("minilm"), error=toy, interval=1)
         >>> result.selected
-        Architecture(D=3, A=10, H=320, I=384)
+        Architecture(D=6, A=8, H=256, I=128)
     """
     display = display or Silent()
-    if objective not in ("limits", "w"):
-        raise InputError(f"no objective {objective!r}; there are limits and w")
     if method != "interval":
         raise InputError(f"no method {method!r}; there is interval")
     if speed != "operations":
         raise InputError(f"no speed {speed!r}; there is operations")
-    if objective == "w" and limits:
-        raise InputError("limits belong to objective 'limits'; leave them out for 'w'")
-    maximum = objectives_at(space, space.maximum)
-    table = objectives_of(space, space.candidates)
-    absolute = resolve_limits(limits or DEFAULT_LIMITS, maximum) if objective == "limits" else {}
-    feasible = np.flatnonzero(within(table, absolute)) if absolute else np.arange(len(table))
-    points = space.candidates[feasible]
-    ranked = feasible[
-        order(table["encoder_parameters"].iloc[feasible], table["operations"].iloc[feasible], points, seed=seed)
-    ]
-    if interval is None:
-        interval = max(1, math.ceil(len(ranked) / _DEFAULT_EVALUATIONS))
-    chosen = every_kth(ranked, interval)
+    planned = plan(space, objective=objective, limits=limits, interval=interval, seed=seed)
+    table, maximum = planned.table, planned.maximum
 
     store = Study(Path(study) if study else None, space, getattr(error, "settings", {"error": _name(error)}))
     evaluations = []
-    work = table["operations"].iloc[chosen].to_numpy(dtype=float)  # larger candidates take longer
-    with display.bar(f"evaluating {len(chosen)} of {len(ranked)} candidates", float(work.sum())) as advance:
-        for architecture, amount in zip(space.architectures(space.candidates[chosen]), work, strict=True):
+    work = table["operations"].to_numpy(dtype=float)  # larger candidates take longer
+    label = f"evaluating {len(table)} of {planned.feasible} candidates"
+    with display.bar(label, float(work.sum())) as advance:
+        shapes = space.architectures(table[list(space.names)].to_numpy())
+        for architecture, amount in zip(shapes, work, strict=True):
             evaluation = store.get(architecture, seed)
             if evaluation is None:
                 evaluation = _evaluate(error, architecture, seed)
@@ -153,7 +192,6 @@ def extract(
             evaluations.append(evaluation)
             advance(amount)
 
-    table = table.iloc[chosen].reset_index(drop=True)
     table["error"] = [math.nan if e.error is None else e.error for e in evaluations]
     valid = table["error"].notna()
     if not valid.any():
@@ -168,7 +206,7 @@ def extract(
     table["failure"] = [e.failure for e in evaluations]
     best = table["error"].argmin() if objective == "limits" else table["w_total"].argmax()
     selected = _architecture(space, table.iloc[best])
-    return Extraction(space, selected, table, objective, absolute, interval, len(ranked), maximum)
+    return Extraction(space, selected, table, objective, planned.limits, planned.interval, planned.feasible, maximum)
 
 
 def _architecture(space: SearchSpace, row: pd.Series) -> Architecture:

@@ -44,8 +44,8 @@ class Architecture(Mapping[str, int]):
         """Return the architecture written as `D=4 A=8` or `D=4,A=8`. Raises InputError where it is neither."""
         values: dict[str, int] = {}
         for part in text.replace(",", " ").split():
-            name, equals, number = part.partition("=")
-            if not equals or not number.isascii() or not number.isdecimal() or len(number) > 9:
+            name, _, number = part.partition("=")
+            if not name.isidentifier() or not number.isascii() or not number.isdecimal() or len(number) > 9:
                 raise InputError(f"cannot read {part!r}; write an architecture as D=4,A=8,H=1024,I=768")
             if name in values:
                 raise InputError(f"{name} is given twice in {text!r}")
@@ -84,7 +84,8 @@ class SearchSpace:
         maximum: the maximum point T; no candidate exceeds it in any parameter. T itself is not a candidate.
         family: name of the network family that builds the candidates.
         constants: what the family needs beyond the parameters (vocabulary, positions, ...).
-        teacher: where T's trained weights come from by default (`package`, `folder`, `sha256`, `install`).
+        teacher: where T's trained weights come from by default: its `name`, the installed `package` and the `folder`
+            in it, the `sha256` of its model.safetensors, and the command to `install` it.
         neutral: the parameters that are no sizes: more of one is not expected to give a better network. Attention
             heads that partition the hidden size are an example.
 

@@ -74,6 +74,7 @@ _KEYS: dict[str, type] = {
     "teacher": dict,
     "neutral": list,
 }
+_TEACHER_KEYS = ("name", "package", "folder", "sha256", "install")
 _REQUIRED = ("family", "parameters", "maximum")
 
 
@@ -91,11 +92,13 @@ def _from_content(path: Path, content: dict[str, Any]) -> SearchSpace:
         raise InputError(f"search space {path}: each rule is a text, e.g. 'H % A == 0'")
     if not all(isinstance(name, str) for name in content.get("neutral", [])):
         raise InputError(f"search space {path}: 'neutral' lists parameter names, e.g. neutral = [\"A\"]")
-    if not all(isinstance(value, str) for value in content.get("teacher", {}).values()):
-        raise InputError(f"search space {path}: every value of 'teacher' must be a text")
     for key in ("maximum", "constants"):
         if any(type(value) is not int or value < 1 for value in content.get(key, {}).values()):
             raise InputError(f"search space {path}: every value of {key!r} must be a positive integer")
+    if "teacher" in content and set(content["teacher"]) != set(_TEACHER_KEYS):
+        raise InputError(f"search space {path}: 'teacher' must give exactly {', '.join(_TEACHER_KEYS)}")
+    if any(not isinstance(value, str) for value in content.get("teacher", {}).values()):
+        raise InputError(f"search space {path}: every value of 'teacher' must be a text")
     return SearchSpace(
         name=content.get("name", path.stem),
         parameters={name: tuple(choices) for name, choices in content["parameters"].items()},

@@ -1,5 +1,6 @@
 """Evaluations that outlive the process: one Optuna trial per (architecture, settings, seed)."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,6 @@ class Study:
             )
         except OSError as error:
             raise InputError(f"cannot open the study {path}: {error.strerror}") from None
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f"{path} is no study of fsp; name another file") from None
         if not self._study.user_attrs:
             self._study.set_user_attr("space", space.describe())
             self._study.set_user_attr("settings", settings)
@@ -95,9 +94,24 @@ def _storage(path: Path | None) -> InMemoryStorage | JournalStorage:
     if path is None:
         return InMemoryStorage()
     path.parent.mkdir(parents=True, exist_ok=True)
+    _refuse_foreign(path)
     lock = JournalFileSymlinkLock(str(path))
     _drop_torn_line(path, lock)
     return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a file that does not begin as an Optuna journal: Optuna would append to anything."""
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("rb") as file:
+        first = file.readline(65_536)
+    try:
+        record = json.loads(first)
+    except ValueError:
+        record = None
+    if first.endswith(b"\n") and not (isinstance(record, dict) and isinstance(record.get("op_code"), int)):
+        raise InputError(f"{path} is no study of fsp; name another file")
 
 
 def _drop_torn_line(path: Path, lock: JournalFileSymlinkLock) -> None:

@@ -114,13 +114,6 @@ def test_bad_neutral_in_toml(tmp_path, line, says):
         load_space(path)
 
 
-def test_teachers_are_texts(tmp_path):
-    path = tmp_path / "mine.toml"
-    path.write_text("family = 'bert'\n[parameters]\nD = [1]\n[maximum]\nD = 2\n[teacher]\npackage = 3")
-    with pytest.raises(InputError, match="'teacher' must be a text"):
-        load_space(path)
-
-
 def test_a_python_file_defines_a_space(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(PYTHON)

@@ -117,15 +117,17 @@ def load_family(name: str) -> Family:
 
 
 def family_of(space: SearchSpace) -> Family:
-    """Return the family of a space. Raises InputError where the two do not have the same parameters and constants."""
+    """Return the family of a space.
+
+    Raises:
+        InputError: the space has other parameters than the family, or lacks constants that it needs.
+    """
     family = load_family(space.family)
-    for what, given, needed in (
-        ("parameters", space.parameters, family.PARAMETERS),
-        ("constants", space.constants, family.CONSTANTS),
-    ):
-        if set(given) != set(needed):
-            raise InputError(
-                f"space {space.name}: family {space.family} needs exactly the {what} {', '.join(needed)}, "
-                f"not {', '.join(given) or 'none'}"
-            )
+    if set(space.parameters) != set(family.PARAMETERS):
+        raise InputError(
+            f"space {space.name}: family {space.family} has the parameters {', '.join(family.PARAMETERS)}, "
+            f"not {', '.join(space.parameters)}"
+        )
+    if missing := [name for name in family.CONSTANTS if name not in space.constants]:
+        raise InputError(f"space {space.name}: family {space.family} needs {', '.join(missing)} under [constants]")
     return family

@@ -60,8 +60,8 @@ def test_unknown_families_list_the_known(install):
     ("parameters", "constants", "says"),
     [
         ({"D": (1,), "X": (1,)}, {"inputs": 1, "outputs": 1}, "parameters D, H, not D, X"),
-        ({"D": (1,), "H": (1,)}, {"inputs": 1}, "constants inputs, outputs, not inputs"),
-        ({"D": (1,), "H": (1,)}, {}, "constants inputs, outputs, not none"),
+        ({"D": (1,), "H": (1,)}, {"inputs": 1}, "needs outputs under"),
+        ({"D": (1,), "H": (1,)}, {}, "needs inputs, outputs under"),
     ],
 )
 def test_a_space_must_fit_its_family(parameters, constants, says):

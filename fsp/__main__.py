@@ -1,0 +1,5 @@
+"""`python -m fsp`."""
+
+from fsp.cli import main
+
+main()

