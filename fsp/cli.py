@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fsp import __version__
+from fsp import __version__, cli_space
 from fsp.errors import InputError, RunFailed
 from fsp.progress import Bars
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Space = Annotated[str, typer.Argument(help="Name of a shipped search space, or a .toml file.", show_default=False)]
+Space = Annotated[str, typer.Argument(help="Name of a search space, or a .toml or .py file.", show_default=False)]
 Teacher = Annotated[
     str | None,
     typer.Option(help="Trained maximum point: a Hugging Face directory or hub name.", show_default="the space's"),
@@ -206,6 +206,10 @@ def report(
     write_report(folder)
     written = [str(folder / name) for name in ("pareto.png", "report.html")]
     print(json.dumps({"written": written}) if as_json else "\n".join(written))
+
+
+app.command("space")(cli_space.space)
+app.command("size")(cli_space.size)
 
 
 def _limits(given: list[str] | None) -> dict[str, str | float] | None:

@@ -2,9 +2,11 @@
 
 A rule is one boolean expression over the parameter names: integers, `+ - * // %`, comparisons
 (chains allowed), `and`, `or`, `not`, parentheses. Examples: `H % A == 0`, `I >= H`, `D < 6 or H < 384`.
+A space written in Python may also hold functions of the parameters.
 """
 
 import ast
+import inspect
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -124,3 +126,53 @@ class Rule:
             case ast.Constant(value=int(value)):
                 return np.int64(value)
         raise AssertionError(ast.dump(node))
+
+
+class FunctionRule:
+    """One boolean rule that is a Python function of parameters, e.g. `def even(D, H): return (D + H) % 2 == 0`.
+
+    Args:
+        function: takes parameters by name and returns true or false; called with plain integers, once for each
+            combination of the parameters it takes.
+        names: the parameter names there are.
+
+    Raises:
+        InputError: the function takes something that is no parameter; on a call, it raises or returns no bool.
+
+    Example:
+        >>> rule = FunctionRule(lambda A, H: H % A == 0, names=("A", "H"))
+        >>> rule({"A": np.array([4, 5]), "H": np.array([8, 8])})
+        array([ True, False])
+    """
+
+    def __init__(self, function: Callable[..., bool], names: tuple[str, ...]):
+        self.text = getattr(function, "__name__", type(function).__name__)
+        self._function = function
+        try:
+            self._taken = tuple(inspect.signature(function).parameters)
+        except (TypeError, ValueError):
+            raise InputError(f"rule {self.text}: its parameters cannot be told; wrap it in a def") from None
+        if unknown := [name for name in self._taken if name not in names]:
+            raise InputError(
+                f"rule {self.text} takes {unknown[0]!r}, which is no parameter; there are {', '.join(names)}"
+            )
+
+    def __repr__(self) -> str:
+        return f"FunctionRule({self.text})"
+
+    def __call__(self, columns: Mapping[str, NDArray[np.int64]]) -> NDArray[np.bool_]:
+        """Return where the rule holds, in the shape the columns it takes broadcast to."""
+        taken = np.broadcast_arrays(*(columns[name] for name in self._taken))
+        held = [self._one(values) for values in zip(*(column.ravel().tolist() for column in taken), strict=True)]
+        return np.reshape(held, taken[0].shape) if taken else np.asarray(self._one(()))
+
+    def _one(self, values: tuple[int, ...]) -> bool:
+        given = dict(zip(self._taken, values, strict=True))
+        try:
+            result = self._function(**given)
+        except Exception as error:  # a user's function may raise anything; for its author it is one bad rule
+            at = " ".join(f"{name}={value}" for name, value in given.items())
+            raise InputError(f"rule {self.text} fails at {at}: {type(error).__name__}: {error}") from None
+        if not isinstance(result, bool | np.bool_):
+            raise InputError(f"rule {self.text} returns {result!r}; it must return True or False")
+        return bool(result)

@@ -1,8 +1,8 @@
 """Search spaces: named integer parameters, rules between them, the maximum point T, all candidates as one array."""
 
+import importlib.metadata
 import importlib.resources
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.errors import InputError
-from fsp.rules import Rule
+from fsp.rules import FunctionRule, Rule
 
 Columns = dict[str, NDArray[np.int64]]
+AnyRule = str | Callable[..., bool]
 _MAX_GRID = 50_000_000  # points before the rules; beyond this enumeration would not fit in memory
 
 
@@ -79,12 +80,14 @@ class SearchSpace:
     Args:
         name: short name, used in files.
         parameters: the choices of each parameter, by name.
-        rules: expressions that every candidate fulfils (see `fsp.rules`).
+        rules: what every candidate fulfils: expressions, or Python functions of parameters (see `fsp.rules`).
         maximum: the maximum point T; no candidate exceeds it in any parameter. T itself is not a candidate.
         family: name of the network family that builds the candidates.
         constants: what the family needs beyond the parameters (vocabulary, positions, ...).
         teacher: where T's trained weights come from by default: its `name`, the installed `package` and the `folder`
             in it, the `sha256` of its model.safetensors, and the command to `install` it.
+        neutral: the parameters that are no sizes: more of one is not expected to give a better network. Attention
+            heads that partition the hidden size are an example.
 
     Raises:
         InputError: with one line that says what is wrong.
@@ -97,11 +100,12 @@ class SearchSpace:
 
     name: str
     parameters: Mapping[str, tuple[int, ...]]
-    rules: tuple[str, ...]
+    rules: tuple[AnyRule, ...]
     maximum: Mapping[str, int]
     family: str
     constants: Mapping[str, int] = field(default_factory=dict)
     teacher: Mapping[str, str] = field(default_factory=dict)
+    neutral: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.parameters:
@@ -129,25 +133,50 @@ class SearchSpace:
         grid = int(np.prod([float(len(c)) for c in self.parameters.values()]))
         if grid > _MAX_GRID:
             raise InputError(f"space {self.name}: {grid:,} grid points; at most {_MAX_GRID:,} can be enumerated")
-        object.__setattr__(self, "_rules", tuple(Rule(text, tuple(self.parameters)) for text in self.rules))
+        for k, name in enumerate(self.neutral):
+            if name not in self.parameters or name in self.neutral[:k]:
+                raise InputError(
+                    f"space {self.name}: neutral lists {name!r}, which is no parameter or listed twice; "
+                    f"there are {', '.join(self.parameters)}"
+                )
+        object.__setattr__(self, "_rules", tuple(self._rule(rule) for rule in self.rules))
         if not len(self.candidates):
-            raise InputError(f"space {self.name}: its rules exclude every candidate; relax {' and '.join(self.rules)}")
+            rules = " and ".join(self._rule_texts)
+            raise InputError(f"space {self.name}: its rules exclude every candidate; relax {rules}")
+
+    def _rule(self, rule: AnyRule) -> Rule | FunctionRule:
+        return Rule(rule, self.names) if isinstance(rule, str) else FunctionRule(rule, self.names)
+
+    @property
+    def _rule_texts(self) -> list[str]:
+        return [rule.text for rule in self._rules]  # type: ignore[attr-defined]
 
     @property
     def names(self) -> tuple[str, ...]:
         """The parameters' names, in the order of the columns of `candidates`."""
         return tuple(self.parameters)
 
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """The names of the parameters that are sizes: all but the neutral ones."""
+        return tuple(name for name in self.parameters if name not in self.neutral)
+
     @cached_property
     def candidates(self) -> NDArray[np.int64]:
-        """All valid architectures except T as an `n x d` array, columns in the order of `names`."""
-        grid = np.meshgrid(*(np.asarray(c, dtype=np.int64) for c in self.parameters.values()), indexing="ij")
-        points = np.stack([axis.ravel() for axis in grid], axis=1)
-        columns = self.columns(points)
-        valid = (points != np.array([self.maximum[n] for n in self.names])).any(axis=1)
+        """All valid architectures except T as an `n x d` array, columns in the order of `names`.
+
+        Each column is contiguous. Rules are evaluated on the axes they use and then spread over the grid.
+        """
+        axes = np.ix_(*(np.asarray(c, dtype=np.int64) for c in self.parameters.values()))
+        columns = dict(zip(self.names, axes, strict=True))
+        valid = np.ones(tuple(len(c) for c in self.parameters.values()), dtype=bool)
         for rule in self._rules:  # type: ignore[attr-defined]
             valid &= rule(columns)
-        points = points[valid]
+        if all(self.maximum[name] in choices for name, choices in self.parameters.items()):
+            valid[tuple(c.index(self.maximum[name]) for name, c in self.parameters.items())] = False
+        points = np.empty((len(axes), np.count_nonzero(valid)), dtype=np.int64).T
+        for j, axis in enumerate(axes):
+            points[:, j] = np.broadcast_to(axis, valid.shape)[valid]
         points.setflags(write=False)
         return points
 
@@ -166,17 +195,26 @@ class SearchSpace:
             raise InputError(f"{given}: space {self.name} needs exactly {', '.join(self.names)}")
         return np.array([[architecture[name] for name in self.names]], dtype=np.int64)
 
+    def broken_rules(self, architecture: Mapping[str, int]) -> list[str]:
+        """Return the rules that an architecture breaks, as texts; it need not be on the grid."""
+        columns = self.columns(self.point(architecture))
+        return [rule.text for rule in self._rules if not rule(columns).all()]  # type: ignore[attr-defined]
+
     def with_constants(self, constants: Mapping[str, int]) -> "SearchSpace":
         """Return the same space with the family's constants taken from elsewhere, e.g. from a teacher."""
         return replace(self, constants=dict(constants))
 
     def describe(self) -> dict[str, Any]:
-        """Return the space as a JSON-like value: `name, family, parameters, rules, maximum, constants, candidates`."""
+        """Return the space as a JSON-like value.
+
+        Keys: `name, family, parameters, rules, neutral, maximum, constants, candidates`; rules as texts.
+        """
         return {
             "name": self.name,
             "family": self.family,
             "parameters": {name: list(choices) for name, choices in self.parameters.items()},
-            "rules": list(self.rules),
+            "rules": self._rule_texts,
+            "neutral": list(self.neutral),
             "maximum": dict(self.maximum),
             "constants": dict(self.constants),
             "candidates": len(self.candidates),
@@ -190,8 +228,15 @@ def shipped_spaces() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
+def installed_spaces() -> dict[str, importlib.metadata.EntryPoint]:
+    """Return the search spaces that installed packages offer in the entry-point group `fsp.search_spaces`, by name."""
+    return {entry.name: entry for entry in importlib.metadata.entry_points(group="fsp.search_spaces")}
+
+
 def load_space(name_or_path: str | Path) -> SearchSpace:
-    """Return the search space of that name, or the one in that `.toml` file.
+    """Return the search space of that name, or the one in that `.toml` or `.py` file.
+
+    Names that come with fsp go before those of installed packages. A `.py` file is run, so name only trusted ones.
 
     Raises:
         InputError: unknown name, unreadable file, or a file that is no valid search space.
@@ -200,57 +245,16 @@ def load_space(name_or_path: str | Path) -> SearchSpace:
         >>> load_space("minilm").maximum
         Architecture(D=6, A=12, H=384, I=1536)
     """
+    from fsp import space_files  # it builds a SearchSpace, so it can only be imported once there is one
+
     shipped = shipped_spaces()
     path = shipped.get(str(name_or_path), Path(name_or_path))
-    if path.suffix != ".toml":
-        raise InputError(f"no search space {str(name_or_path)!r}; there are {', '.join(shipped)}, or give a .toml file")
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the search space {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"search space {path} is not valid TOML: {error}") from None
-    return _from_content(path, content)
-
-
-_KEYS: dict[str, type] = {
-    "name": str,
-    "family": str,
-    "rules": list,
-    "parameters": dict,
-    "maximum": dict,
-    "constants": dict,
-    "teacher": dict,
-}
-_TEACHER_KEYS = ("name", "package", "folder", "sha256", "install")
-_REQUIRED = ("family", "parameters", "maximum")
-
-
-def _from_content(path: Path, content: dict[str, Any]) -> SearchSpace:
-    for key, value in content.items():
-        if key not in _KEYS:
-            raise InputError(f"search space {path}: unknown key {key!r}; known are {', '.join(_KEYS)}")
-        if not isinstance(value, _KEYS[key]):
-            raise InputError(f"search space {path}: {key!r} must be a {_KEYS[key].__name__}")
-    if missing := [key for key in _REQUIRED if key not in content]:
-        raise InputError(f"search space {path}: {missing[0]!r} is missing")
-    if not all(isinstance(choices, list) for choices in content["parameters"].values()):
-        raise InputError(f"search space {path}: each parameter is a list of integers, e.g. D = [2, 4, 6]")
-    if not all(isinstance(rule, str) for rule in content.get("rules", [])):
-        raise InputError(f"search space {path}: each rule is a text, e.g. 'H % A == 0'")
-    for key in ("maximum", "constants"):
-        if any(type(value) is not int or value < 1 for value in content.get(key, {}).values()):
-            raise InputError(f"search space {path}: every value of {key!r} must be a positive integer")
-    if "teacher" in content and set(content["teacher"]) != set(_TEACHER_KEYS):
-        raise InputError(f"search space {path}: 'teacher' must give exactly {', '.join(_TEACHER_KEYS)}")
-    if any(not isinstance(value, str) for value in content.get("teacher", {}).values()):
-        raise InputError(f"search space {path}: every value of 'teacher' must be a text")
-    return SearchSpace(
-        name=content.get("name", path.stem),
-        parameters={name: tuple(choices) for name, choices in content["parameters"].items()},
-        rules=tuple(content.get("rules", ())),
-        maximum=content["maximum"],
-        family=content["family"],
-        constants=content.get("constants", {}),
-        teacher=content.get("teacher", {}),
-    )
+    if path.suffix == ".toml":
+        return space_files.read_toml(path)
+    if path.suffix == ".py":
+        return space_files.run_python(path)
+    installed = installed_spaces()
+    if str(name_or_path) not in installed:
+        known = ", ".join([*shipped, *sorted(set(installed) - set(shipped))])
+        raise InputError(f"no search space {str(name_or_path)!r}; there are {known}, or give a .toml or .py file")
+    return space_files.from_entry_point(installed[str(name_or_path)])

@@ -4,7 +4,7 @@ import torch
 
 from fsp.distillation import load_student, save_student
 from fsp.errors import InputError
-from fsp.families.bert.cut import Cutter
+from fsp.families.bert.cutter import Cutter
 from fsp.measurement import embeddings, latencies, pooled, similarity_agreement, student_embeddings
 from fsp.timing import interleaved
 from fsp.training.student import Student

@@ -1,25 +1,133 @@
-"""Network families: what turns an architecture into sizes, operations and a real network."""
+"""Network families: what turns an architecture into sizes, operations and a real network.
+
+A family is a module (or any object) with the members of `Family`. Those in this package are found by name, those
+of installed packages in the entry-point group `fsp.families`; docs/own-space.md shows how to write one.
+"""
 
 import importlib
+import importlib.metadata
 import pkgutil
-from types import ModuleType
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fsp.errors import InputError
-from fsp.space import SearchSpace
+from fsp.space import Architecture, SearchSpace
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Shape = Mapping[str, Any]  # the architectural parameters: integers, or arrays of one length
+Constants = Mapping[str, int]
 
 
-def load_family(name: str) -> ModuleType:
-    """Return the family's module. Raises InputError where there is none of that name."""
-    known = [module.name for module in pkgutil.iter_modules(__path__)]
-    if name not in known:
-        raise InputError(f"no network family {name!r}; there are {', '.join(known)}")
-    return importlib.import_module(f"fsp.families.{name}")
+class Family(Protocol):
+    """What a network family offers. Nothing here may need torch before `inputs`, `build` or `cut` is called.
+
+    By convention `D` is the number of middle layers B of C(B_n(...B_1(A(x)))), so that sizes and operations are
+    linear in it, and heads `A` partition the hidden size `H`.
+    """
+
+    PARAMETERS: tuple[str, ...]
+    """Names of the architectural parameters."""
+
+    CONSTANTS: tuple[str, ...]
+    """Names of what else fixes a network: table sizes, numbers of inputs and outputs."""
+
+    def parameters(self, shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
+        """Return the exact number of weights in closed form: `parameters = embedding_ + encoder_parameters`.
+
+        Args:
+            shape: integers or arrays of one length n; the counts have the same form, int64.
+            constants: one value for each of `CONSTANTS`.
+        """
+        ...
+
+    def operations(self, shape: Shape, constants: Constants, *, batch: int, length: int) -> NDArray[np.int64]:
+        """Return additions + multiplications + other operations of one forward pass in closed form, int64.
+
+        Args:
+            shape: integers or arrays of one length n.
+            constants: one value for each of `CONSTANTS`.
+            batch: samples.
+            length: tokens a sample; without meaning where the constants fix it.
+        """
+        ...
+
+    def inputs(self, constants: Constants, *, batch: int, length: int) -> "dict[str, torch.Tensor]":
+        """Return keyword arguments for a forward pass of that size, on torch's default device."""
+        ...
+
+    def build(self, architecture: Shape, constants: Constants) -> "nn.Module":
+        """Return an untrained network without head; its `config` is what `architecture_of` takes.
+
+        Raises:
+            InputError: there is no network of that shape.
+        """
+        ...
+
+    def architecture_of(self, config: Any) -> Architecture:
+        """Return the architecture of a network's `config`. Raises InputError for networks of other families."""
+        ...
+
+    def constants_of(self, config: Any) -> dict[str, int]:
+        """Return the constants of a network's `config`. Raises InputError for networks of other families."""
+        ...
+
+    def cut(self, model: Any, architecture: Shape) -> "nn.Module":
+        """Return a network of a smaller shape, made of the most important parts of a trained one.
+
+        At full size it computes what the trained network does.
+
+        Raises:
+            InputError: the shape cannot be cut out of that network.
+        """
+        ...
 
 
-def family_of(space: SearchSpace) -> ModuleType:
-    """Return the family of a space. Raises InputError where the space lacks constants that the family needs."""
+@cache
+def load_family(name: str) -> Family:
+    """Return the family of that name; those of fsp go before those of installed packages.
+
+    Raises:
+        InputError: there is none of that name, or it cannot be loaded or lacks a member of `Family`.
+
+    Example:
+        >>> load_family("bert").PARAMETERS
+        ('D', 'A', 'H', 'I')
+    """
+    own = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
+    if name in own:
+        return cast(Family, importlib.import_module(f"fsp.families.{name}"))
+    installed = {entry.name: entry for entry in importlib.metadata.entry_points(group="fsp.families")}
+    if name not in installed:
+        raise InputError(f"no network family {name!r}; there are {', '.join([*own, *sorted(installed)])}")
+    try:
+        family = installed[name].load()
+    except Exception as error:  # a third party's package may raise anything
+        raise InputError(f"network family {name} cannot be loaded: {type(error).__name__}: {error}") from None
+    members = [member for member in (*Family.__annotations__, *vars(Family)) if not member.startswith("_")]
+    if missing := [member for member in members if not hasattr(family, member)]:
+        raise InputError(f"network family {name} lacks {missing[0]!r}; it needs {', '.join(members)}")
+    return cast(Family, family)
+
+
+def family_of(space: SearchSpace) -> Family:
+    """Return the family of a space.
+
+    Raises:
+        InputError: the space has other parameters than the family, or lacks constants that it needs.
+    """
     family = load_family(space.family)
-    missing = [name for name in family.CONSTANTS if name not in space.constants]
-    if missing:
+    if set(space.parameters) != set(family.PARAMETERS):
+        raise InputError(
+            f"space {space.name}: family {space.family} has the parameters {', '.join(family.PARAMETERS)}, "
+            f"not {', '.join(space.parameters)}"
+        )
+    if missing := [name for name in family.CONSTANTS if name not in space.constants]:
         raise InputError(f"space {space.name}: family {space.family} needs {', '.join(missing)} under [constants]")
     return family

@@ -9,7 +9,7 @@ import torch
 
 import fsp
 from fsp.errors import Diverged, InputError
-from fsp.families.bert.cut import Cutter
+from fsp.families.bert.cutter import Cutter
 from fsp.space import Architecture
 from fsp.training.blocks import READOUT_TOKENS, Material
 from fsp.training.loop import train

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.families import family_of
+from fsp.objectives.blocks import in_blocks
 from fsp.space import SearchSpace
 
 
@@ -16,4 +17,5 @@ def sizes(space: SearchSpace, points: NDArray[np.int64]) -> dict[str, NDArray[np
         >>> sizes(space, space.point(dict(D=4, A=8, H=1024, I=768)))["parameters"].tolist()
         [75107328]
     """
-    return family_of(space).parameters(space.columns(points), space.constants)
+    family = family_of(space)
+    return in_blocks(lambda rows: family.parameters(space.columns(rows), space.constants), points)

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.families import family_of
+from fsp.objectives.blocks import in_blocks
 from fsp.space import SearchSpace
 
 BATCH, LENGTH = 1, 128  # one sequence of 128 tokens, as the latencies are measured
@@ -21,4 +22,9 @@ def operations(
         >>> bool((operations(space, space.candidates) < full).all())
         True
     """
-    return family_of(space).operations(space.columns(points), space.constants, batch=batch, length=length)
+    family = family_of(space)
+
+    def evaluate(rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+        return {"operations": family.operations(space.columns(rows), space.constants, batch=batch, length=length)}
+
+    return in_blocks(evaluate, points)["operations"]

@@ -11,7 +11,7 @@ import torch
 
 from fsp.errors import InputError
 from fsp.families import bert
-from fsp.families.bert.cut import check_cut
+from fsp.families.bert.cutter import check_cut
 from fsp.files import sha256
 from fsp.space import Architecture
 

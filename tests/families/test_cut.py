@@ -3,7 +3,7 @@ import torch
 
 from fsp.errors import InputError
 from fsp.families import bert
-from fsp.families.bert.cut import Cutter, _pivots, _ridge
+from fsp.families.bert.cutter import Cutter, _pivots, _ridge
 from fsp.space import Architecture
 
 FULL = {"D": 3, "A": 4, "H": 32, "I": 48}

@@ -1,9 +1,10 @@
-"""BERT-like encoders (BERT, RoBERTa): closed-form sizes and operations, and untrained networks.
+"""BERT-like encoders (BERT, RoBERTa): closed-form sizes and operations, untrained networks, and cuts.
 
 An architecture is D layers, A attention heads, hidden size H, intermediate size I. The constants are
 `vocabulary`, `positions` and `token_types` (sizes of the three embedding tables).
 """
 
+import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ from fsp.errors import InputError
 from fsp.space import Architecture
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
+PARAMETERS = ("D", "A", "H", "I")
 CONSTANTS = ("vocabulary", "positions", "token_types")
 _MODEL_TYPES = ("bert", "roberta")
 CONFIG_NAMES = {"D": "num_hidden_layers", "A": "num_attention_heads", "H": "hidden_size", "I": "intermediate_size"}
@@ -23,6 +26,23 @@ _CONSTANT_NAMES = {
     "vocabulary": "vocab_size",
     "positions": "max_position_embeddings",
     "token_types": "type_vocab_size",
+}
+_LAYER_AXES: dict[str, tuple[tuple[str | None, ...], str]] = {  # of the weight, and of the bias
+    "attention.self.query": (("A", "H"), "A"),
+    "attention.self.key": (("A", "H"), "A"),
+    "attention.self.value": (("A", "H"), "A"),
+    "attention.output.dense": (("H", "A"), "H"),
+    "attention.output.LayerNorm": (("H",), "H"),
+    "intermediate.dense": (("I", "H"), "I"),
+    "output.dense": (("H", "I"), "H"),
+    "output.LayerNorm": (("H",), "H"),
+}
+_AXES: dict[str, tuple[str | None, ...]] = {
+    **{f"embeddings.{name}_embeddings.weight": (None, "H") for name in ("word", "position", "token_type")},
+    "embeddings.LayerNorm.weight": ("H",),
+    "embeddings.LayerNorm.bias": ("H",),
+    **{f"encoder.layer.*.{name}.weight": weight for name, (weight, _) in _LAYER_AXES.items()},
+    **{f"encoder.layer.*.{name}.bias": (bias,) for name, (_, bias) in _LAYER_AXES.items()},
 }
 
 Shape = Mapping[str, Any]  # D, A, H, I: integers, or arrays of one length
@@ -88,6 +108,13 @@ def _integers(shape: Shape, names: str) -> list[NDArray[np.int64]]:
     return [np.asarray(shape[name], dtype=np.int64) for name in names]
 
 
+def inputs(constants: Mapping[str, int], *, batch: int, length: int) -> "dict[str, torch.Tensor]":
+    """Return token ids, `batch x length`, as keyword arguments of a forward pass."""
+    import torch
+
+    return {"input_ids": torch.zeros(batch, length, dtype=torch.long)}
+
+
 def architecture_of(config: "PretrainedConfig") -> Architecture:
     """Return the architecture of a Hugging Face configuration. Raises InputError for other families."""
     _check_model_type(config)
@@ -123,3 +150,33 @@ def build(architecture: Shape, constants: Mapping[str, int]) -> "PreTrainedModel
     from transformers import BertModel
 
     return BertModel(config_for(architecture, constants), add_pooling_layer=False)
+
+
+def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTrainedModel":
+    """Return a network of that shape made of the parts of a trained T with the largest weights.
+
+    Needs no text. `fsp.families.bert.cutter.Cutter` ranks the parts by what they do on text and heals the cut; it is
+    what the search uses. Layers are taken evenly spaced, the last one always; heads stay whole; a pooler is left
+    behind.
+
+    Args:
+        model: the trained maximum point T.
+        architecture: D, A, H, I, none larger than T's, with T's head size.
+
+    Raises:
+        InputError: the shape is larger than T or has another head size.
+
+    Example:
+        >>> full = build(dict(D=2, A=4, H=16, I=32), dict(vocabulary=100, positions=16, token_types=1))
+        >>> architecture_of(cut(full, dict(D=1, A=2, H=8, I=8)).config)
+        Architecture(D=1, A=2, H=8, I=8)
+    """
+    from fsp.cutting import check_fits, cut_weights, spread
+
+    full, shape = architecture_of(model.config), Architecture(architecture)
+    check_fits(full, shape)
+    config = copy.deepcopy(model.config)
+    for name, key in CONFIG_NAMES.items():
+        setattr(config, key, shape[name])
+    small = type(model)(config, add_pooling_layer=False)
+    return cut_weights(model, small, _AXES, full, shape, spread(full["D"], shape["D"]))

@@ -1,0 +1,84 @@
+"""How fast candidates train, against the machine's float32 matrix-product peak measured in the same run.
+
+    python benchmarks/throughput.py [--threads N]
+
+Prints one JSON object: for each shape tokens a second, GFLOP/s and the share of the peak. FLOP of a training token:
+three times those of the forward pass, which are 2 a weight of the encoder and readout plus 4 H length a layer for
+attention (forward, and twice that backward). Rounds of all shapes and of the peak are interleaved; medians.
+"""
+
+import argparse
+import json
+import statistics
+import time
+
+import torch
+
+from fsp.families import bert
+from fsp.inputs import Settings
+from fsp.space import Architecture, load_space
+from fsp.timing import environment
+from fsp.training.losses import squared_error
+from fsp.training.student import Student
+
+SHAPES = ("D=5 A=8 H=256 I=384", "D=3 A=8 H=256 I=1024", "D=2 A=12 H=384 I=512", "D=2 A=6 H=192 I=128")
+BATCH, LENGTH, WIDTH, STEPS, ROUNDS = 16, 64, 384, 4, 5
+SIDE = 2048  # of the square matrices whose product is the peak
+
+
+def step_of(student: Student) -> object:
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(1000, 30000, (BATCH, LENGTH), generator=generator)
+    states = torch.randn(BATCH, LENGTH, WIDTH, generator=generator)
+    optimiser = torch.optim.AdamW(student.parameters(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        total, count = squared_error(student(tokens), states)
+        optimiser.zero_grad(set_to_none=True)
+        (total / count).backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimiser.step()
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int)
+    torch.set_num_threads(Settings(threads=parser.parse_args().threads).processor_threads)
+    torch.manual_seed(0)
+    constants = load_space("minilm").constants
+    students = {text: Student(bert.build(Architecture.parse(text), constants).eval(), WIDTH) for text in SHAPES}
+    steps = {text: step_of(student) for text, student in students.items()}
+    left, right = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE)
+    rates: dict[str, list[float]] = {name: [] for name in ("peak", *SHAPES)}
+    for round_ in range(-1, ROUNDS):  # the first round warms up
+        start = time.perf_counter()
+        for _ in range(8):
+            left @ right
+        gflops = {"peak": 8 * 2 * SIDE**3 / (time.perf_counter() - start) / 1e9}
+        for text, step in steps.items():
+            start = time.perf_counter()
+            for _ in range(STEPS):
+                step()
+            gflops[text] = STEPS * BATCH * LENGTH / (time.perf_counter() - start)
+        for name, rate in gflops.items():
+            if round_ >= 0:
+                rates[name].append(rate)
+    peak = statistics.median(rates["peak"])
+    result = {"peak_gflops": round(peak, 1), "shapes": {}, "environment": environment()}
+    for text in SHAPES:
+        shape = Architecture.parse(text)
+        weights = int(bert.parameters(shape, constants)["encoder_parameters"]) + students[text].readout_parameters
+        flop = 3 * (2 * weights + 4 * shape["H"] * LENGTH * shape["D"])
+        rate = statistics.median(rates[text])
+        result["shapes"][text] = {
+            "tokens_per_second": round(rate),
+            "gflops": round(rate * flop / 1e9, 1),
+            "share_of_peak": round(rate * flop / 1e9 / peak, 3),
+        }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""GPT-2 decoders (pre-norm, causal): closed-form sizes and operations, networks, and cuts.
+
+An architecture is D layers, A attention heads, hidden size H, intermediate size I. The constants are `vocabulary`
+and `positions` (sizes of the two embedding tables). Without a language-model head, whose matrix is tied anyway.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsp.errors import InputError
+from fsp.families import Constants, Shape
+from fsp.families._transformer import attention, check_heads, integers, norm
+from fsp.space import Architecture
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel
+
+PARAMETERS = ("D", "A", "H", "I")
+CONSTANTS = ("vocabulary", "positions")
+_CONFIG_NAMES = {"D": "n_layer", "A": "n_head", "H": "n_embd", "I": "n_inner"}
+_CONSTANT_NAMES = {"vocabulary": "vocab_size", "positions": "n_positions"}
+_AXES: dict[str, tuple[str | None, ...]] = {
+    "wte.weight": (None, "H"),
+    "wpe.weight": (None, "H"),
+    "h.*.ln_1.weight": ("H",),
+    "h.*.ln_1.bias": ("H",),
+    "h.*.attn.c_attn.weight": ("H", "3A"),
+    "h.*.attn.c_attn.bias": ("3A",),
+    "h.*.attn.c_proj.weight": ("A", "H"),
+    "h.*.attn.c_proj.bias": ("H",),
+    "h.*.ln_2.weight": ("H",),
+    "h.*.ln_2.bias": ("H",),
+    "h.*.mlp.c_fc.weight": ("H", "I"),
+    "h.*.mlp.c_fc.bias": ("I",),
+    "h.*.mlp.c_proj.weight": ("I", "H"),
+    "h.*.mlp.c_proj.bias": ("H",),
+    "ln_f.weight": ("H",),
+    "ln_f.bias": ("H",),
+}
+
+
+def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
+    """Return the exact number of weights: `embedding_parameters`, `encoder_parameters` and their sum `parameters`.
+
+    The final layer norm counts to the encoder. A does not appear: heads partition H.
+
+    Args:
+        shape: D, A, H, I as integers or arrays of one length n.
+        constants: sizes of the embedding tables, see `CONSTANTS`.
+
+    Example:
+        >>> small = parameters(dict(D=12, A=12, H=768, I=3072), dict(vocabulary=50257, positions=1024))
+        >>> int(small["parameters"])
+        124439808
+    """
+    depth, hidden, inner = integers(shape, "DHI")
+    layer_norm = 2 * hidden
+    attending = 4 * (hidden * hidden + hidden)
+    feed_forward = 2 * hidden * inner + inner + hidden
+    embedding = (constants["vocabulary"] + constants["positions"]) * hidden
+    layer = attending + feed_forward + 2 * layer_norm
+    encoder: NDArray[np.int64] = np.multiply(depth, layer) + layer_norm
+    return {
+        "parameters": embedding + encoder,
+        "embedding_parameters": embedding,
+        "encoder_parameters": encoder,
+    }
+
+
+def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: int = 128) -> NDArray[np.int64]:
+    """Return additions + multiplications + other operations of one forward pass over `batch x length` tokens.
+
+    Counted as in `fsp.families.bert.operations`, but for GELU in its tanh form: 9 per value. Adding positions to
+    tokens takes 1 per value. The causal mask saves nothing: the half it hides is computed all the same.
+
+    Args:
+        shape: D, A, H, I as integers or arrays of one length n.
+        constants: not used by this family.
+        batch: sequences.
+        length: tokens a sequence.
+
+    Example:
+        >>> int(operations(dict(D=12, A=12, H=768, I=3072), dict(vocabulary=50257, positions=1024)))
+        22419966208
+    """
+    depth, heads, hidden, inner = integers(shape, "DAHI")
+    projections = 2 * length * 4 * hidden * hidden
+    feed_forward = 2 * length * 2 * hidden * inner + 9 * length * inner
+    residual = 2 * length * hidden
+    layer = projections + attention(length, heads, hidden) + feed_forward + residual + 2 * norm(length, hidden)
+    return batch * (length * hidden + depth * layer + norm(length, hidden))
+
+
+def inputs(constants: Constants, *, batch: int, length: int) -> "dict[str, torch.Tensor]":
+    """Return token ids, `batch x length`, as keyword arguments of a forward pass."""
+    import torch
+
+    return {"input_ids": torch.zeros(batch, length, dtype=torch.long)}
+
+
+def architecture_of(config: "PretrainedConfig") -> Architecture:
+    """Return the architecture of a Hugging Face configuration. Raises InputError for other families."""
+    _check(config)
+    inner = config.n_inner or 4 * config.n_embd  # what GPT-2 takes a missing one for
+    return Architecture(D=config.n_layer, A=config.n_head, H=config.n_embd, I=inner)
+
+
+def constants_of(config: "PretrainedConfig") -> dict[str, int]:
+    """Return the family's constants of a Hugging Face configuration. Raises InputError for other families."""
+    _check(config)
+    return {name: getattr(config, key) for name, key in _CONSTANT_NAMES.items()}
+
+
+def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedModel":
+    """Return an untrained network of that shape, without head. Raises InputError where A does not divide H."""
+    from transformers import GPT2Config, GPT2Model
+
+    check_heads(architecture)
+    sizes = {key: architecture[name] for name, key in _CONFIG_NAMES.items()}
+    tables = {key: constants[name] for name, key in _CONSTANT_NAMES.items()}
+    special = {key: min(50256, constants["vocabulary"] - 1) for key in ("bos_token_id", "eos_token_id")}
+    return GPT2Model(GPT2Config(**sizes, **tables, **special))
+
+
+def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTrainedModel":
+    """Return a network of that shape made of the parts of a trained `GPT2Model` with the largest weights.
+
+    Layers are taken evenly spaced, the last one always; heads stay whole.
+
+    Args:
+        model: the trained maximum point T.
+        architecture: D, A, H, I, none larger than T's, with T's head size.
+
+    Raises:
+        InputError: the shape is larger than T or has another head size.
+
+    Example:
+        >>> full = build(dict(D=2, A=4, H=16, I=32), dict(vocabulary=100, positions=16))
+        >>> architecture_of(cut(full, dict(D=1, A=2, H=8, I=8)).config)
+        Architecture(D=1, A=2, H=8, I=8)
+    """
+    from fsp.cutting import check_fits, cut_weights, spread
+
+    full, shape = architecture_of(model.config), Architecture(architecture)
+    check_fits(full, shape)
+    config = copy.deepcopy(model.config)
+    for name, key in _CONFIG_NAMES.items():
+        setattr(config, key, shape[name])
+    return cut_weights(model, type(model)(config), _AXES, full, shape, spread(full["D"], shape["D"]))
+
+
+def _check(config: "PretrainedConfig") -> None:
+    if getattr(config, "model_type", None) != "gpt2" or config.add_cross_attention:
+        raise InputError(
+            f"model type {getattr(config, 'model_type', None)!r} is not supported by family gpt2; "
+            "it takes gpt2 without cross-attention"
+        )

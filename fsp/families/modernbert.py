@@ -1,0 +1,165 @@
+"""ModernBERT encoders (pre-norm, GeGLU, rotary positions): closed-form sizes and operations, networks, and cuts.
+
+An architecture is D layers, A attention heads, hidden size H, intermediate size I (of each of the two halves of
+GeGLU). The constants are `vocabulary` and `positions`; positions are rotations and have no weights. Nothing has
+a bias. Every third layer attends to all tokens, the others to their neighbours.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsp.errors import InputError
+from fsp.families import Constants, Shape
+from fsp.families._transformer import attention, check_heads, integers, norm
+from fsp.space import Architecture
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel
+
+PARAMETERS = ("D", "A", "H", "I")
+CONSTANTS = ("vocabulary", "positions")
+_CONFIG_NAMES = {"D": "num_hidden_layers", "A": "num_attention_heads", "H": "hidden_size", "I": "intermediate_size"}
+_CONSTANT_NAMES = {"vocabulary": "vocab_size", "positions": "max_position_embeddings"}
+_SPECIAL_TOKENS = ("pad_token_id", "eos_token_id", "bos_token_id", "cls_token_id", "sep_token_id")
+_AXES: dict[str, tuple[str | None, ...]] = {
+    "embeddings.tok_embeddings.weight": (None, "H"),
+    "embeddings.norm.weight": ("H",),
+    "layers.*.attn_norm.weight": ("H",),
+    "layers.*.attn.Wqkv.weight": ("3A", "H"),
+    "layers.*.attn.Wo.weight": ("H", "A"),
+    "layers.*.mlp_norm.weight": ("H",),
+    "layers.*.mlp.Wi.weight": ("2I", "H"),
+    "layers.*.mlp.Wo.weight": ("H", "I"),
+    "final_norm.weight": ("H",),
+}
+
+
+def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
+    """Return the exact number of weights: `embedding_parameters`, `encoder_parameters` and their sum `parameters`.
+
+    The first layer has no norm before its attention; the final norm, which counts to the encoder, makes up for it.
+    A does not appear: heads partition H.
+
+    Args:
+        shape: D, A, H, I as integers or arrays of one length n.
+        constants: see `CONSTANTS`; only the vocabulary has weights.
+
+    Example:
+        >>> base = parameters(dict(D=22, A=12, H=768, I=1152), dict(vocabulary=50368, positions=8192))
+        >>> int(base["parameters"])
+        149014272
+    """
+    depth, hidden, inner = integers(shape, "DHI")
+    embedding = constants["vocabulary"] * hidden + hidden
+    layer = 4 * hidden * hidden + 3 * hidden * inner + 2 * hidden
+    encoder: NDArray[np.int64] = np.multiply(depth, layer)
+    return {
+        "parameters": embedding + encoder,
+        "embedding_parameters": embedding,
+        "encoder_parameters": encoder,
+    }
+
+
+def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: int = 128) -> NDArray[np.int64]:
+    """Return additions + multiplications + other operations of one forward pass over `batch x length` tokens.
+
+    Counted as in `fsp.families.bert.operations`, with these differences: no matrix has a bias; a norm takes 6 per
+    value and 2 per token; the gate of GeGLU 1 per value; rotating queries and keys 7 per hidden value and token,
+    and the table of angles 9/2 per value of one head and position, once for each of the (at most two) kinds of
+    layer. Neighbourhood attention saves nothing: what the mask hides is computed all the same.
+
+    Args:
+        shape: D, A, H, I as integers or arrays of one length n.
+        constants: not used by this family.
+        batch: sequences.
+        length: tokens a sequence.
+
+    Example:
+        >>> int(operations(dict(D=22, A=12, H=768, I=1152), dict(vocabulary=50368, positions=8192)))
+        29411001600
+    """
+    depth, heads, hidden, inner = integers(shape, "DAHI")
+    layer_norm = norm(length, hidden, bias=False)
+    projections = length * (2 * 4 * hidden * hidden - 4 * hidden)
+    rotation = 7 * length * hidden
+    feed_forward = length * (2 * 3 * hidden * inner - 2 * inner - hidden) + (5 + 1) * length * inner
+    residual = 2 * length * hidden
+    layer = projections + rotation + attention(length, heads, hidden) + feed_forward + residual + 2 * layer_norm
+    angles = np.minimum(depth, 2) * (9 * length * (hidden // heads) // 2)
+    # the embedding and the final norm are two, the first layer lacks one
+    return batch * (layer_norm + depth * layer) + angles
+
+
+def inputs(constants: Constants, *, batch: int, length: int) -> "dict[str, torch.Tensor]":
+    """Return token ids, `batch x length`, as keyword arguments of a forward pass."""
+    import torch
+
+    return {"input_ids": torch.zeros(batch, length, dtype=torch.long)}
+
+
+def architecture_of(config: "PretrainedConfig") -> Architecture:
+    """Return the architecture of a Hugging Face configuration. Raises InputError for other families."""
+    _check(config)
+    return Architecture({name: getattr(config, key) for name, key in _CONFIG_NAMES.items()})
+
+
+def constants_of(config: "PretrainedConfig") -> dict[str, int]:
+    """Return the family's constants of a Hugging Face configuration. Raises InputError for other families."""
+    _check(config)
+    return {name: getattr(config, key) for name, key in _CONSTANT_NAMES.items()}
+
+
+def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedModel":
+    """Return an untrained network of that shape, without head. Raises InputError where A does not divide H."""
+    from transformers import ModernBertConfig, ModernBertModel
+
+    check_heads(architecture)
+    sizes = {key: architecture[name] for name, key in _CONFIG_NAMES.items()}
+    tables = {key: constants[name] for name, key in _CONSTANT_NAMES.items()}
+    special = {key: min(getattr(ModernBertConfig, key), constants["vocabulary"] - 1) for key in _SPECIAL_TOKENS}
+    return ModernBertModel(ModernBertConfig(**sizes, **tables, **special))
+
+
+def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTrainedModel":
+    """Return a network of that shape made of the parts of a trained `ModernBertModel` with the largest weights.
+
+    Layers are taken evenly spaced, the last one always; but the first of several layers is T's first, the only one
+    made to read the embeddings without a norm. Each keeps its kind of attention. Heads stay whole.
+
+    Args:
+        model: the trained maximum point T.
+        architecture: D, A, H, I, none larger than T's, with T's head size.
+
+    Raises:
+        InputError: the shape is larger than T or has another head size.
+
+    Example:
+        >>> full = build(dict(D=3, A=4, H=16, I=32), dict(vocabulary=100, positions=16))
+        >>> architecture_of(cut(full, dict(D=2, A=2, H=8, I=8)).config)
+        Architecture(D=2, A=2, H=8, I=8)
+    """
+    from fsp.cutting import check_fits, cut_weights, spread
+
+    full, shape = architecture_of(model.config), Architecture(architecture)
+    check_fits(full, shape)
+    layers = [0, *spread(full["D"], shape["D"])[1:]]
+    config = copy.deepcopy(model.config)
+    for name, key in _CONFIG_NAMES.items():
+        setattr(config, key, shape[name])
+    config.layer_types = [model.config.layer_types[k] for k in layers]
+    return cut_weights(model, type(model)(config), _AXES, full, shape, layers)
+
+
+def _check(config: "PretrainedConfig") -> None:
+    if getattr(config, "model_type", None) != "modernbert":
+        raise InputError(
+            f"model type {getattr(config, 'model_type', None)!r} is not supported by family modernbert; "
+            "it takes modernbert"
+        )
+    if config.attention_bias or config.mlp_bias or config.norm_bias:
+        raise InputError("a ModernBERT with biases is not supported by family modernbert; it takes one without")

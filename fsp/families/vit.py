@@ -1,0 +1,183 @@
+"""Vision transformers (pre-norm): closed-form sizes and operations, untrained networks, and cuts.
+
+An architecture is D layers, A attention heads, hidden size H, intermediate size I. The constants are `image` and
+`patch` (sides of the square image and its patches, in pixels) and `channels`. Without pooler or head.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsp.errors import InputError
+from fsp.families import Constants, Shape
+from fsp.families._transformer import attention, check_heads, integers, norm
+from fsp.space import Architecture
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel
+
+PARAMETERS = ("D", "A", "H", "I")
+CONSTANTS = ("image", "patch", "channels")
+_CONFIG_NAMES = {"D": "num_hidden_layers", "A": "num_attention_heads", "H": "hidden_size", "I": "intermediate_size"}
+_CONSTANT_NAMES = {"image": "image_size", "patch": "patch_size", "channels": "num_channels"}
+_LAYER_AXES: dict[str, tuple[tuple[str | None, ...], str]] = {  # of the weight, and of the bias
+    "attention.q_proj": (("A", "H"), "A"),
+    "attention.k_proj": (("A", "H"), "A"),
+    "attention.v_proj": (("A", "H"), "A"),
+    "attention.o_proj": (("H", "A"), "H"),
+    "layernorm_before": (("H",), "H"),
+    "layernorm_after": (("H",), "H"),
+    "mlp.fc1": (("I", "H"), "I"),
+    "mlp.fc2": (("H", "I"), "H"),
+}
+_AXES: dict[str, tuple[str | None, ...]] = {
+    "embeddings.cls_token": (None, None, "H"),
+    "embeddings.position_embeddings": (None, None, "H"),
+    "embeddings.patch_embeddings.projection.weight": ("H", None, None, None),
+    "embeddings.patch_embeddings.projection.bias": ("H",),
+    **{f"layers.*.{name}.weight": weight for name, (weight, _) in _LAYER_AXES.items()},
+    **{f"layers.*.{name}.bias": (bias,) for name, (_, bias) in _LAYER_AXES.items()},
+    "layernorm.weight": ("H",),
+    "layernorm.bias": ("H",),
+}
+
+
+def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
+    """Return the exact number of weights: `embedding_parameters`, `encoder_parameters` and their sum `parameters`.
+
+    Patch projection, class token and positions are embeddings; the final layer norm counts to the encoder.
+    A does not appear: heads partition H.
+
+    Args:
+        shape: D, A, H, I as integers or arrays of one length n.
+        constants: see `CONSTANTS`.
+
+    Example:
+        >>> base = parameters(dict(D=12, A=12, H=768, I=3072), dict(image=224, patch=16, channels=3))
+        >>> int(base["parameters"])
+        85798656
+    """
+    depth, hidden, inner = integers(shape, "DHI")
+    layer_norm = 2 * hidden
+    attending = 4 * (hidden * hidden + hidden)
+    feed_forward = 2 * hidden * inner + inner + hidden
+    embedding = hidden * (_pixels(constants) + 1) + hidden + hidden * (_patches(constants) + 1)
+    layer = attending + feed_forward + 2 * layer_norm
+    encoder: NDArray[np.int64] = np.multiply(depth, layer) + layer_norm
+    return {
+        "parameters": embedding + encoder,
+        "embedding_parameters": embedding,
+        "encoder_parameters": encoder,
+    }
+
+
+def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: int = 128) -> NDArray[np.int64]:
+    """Return additions + multiplications + other operations of one forward pass over a batch of images.
+
+    Counted as in `fsp.families.bert.operations`. Projecting the patches is a matrix product; adding positions takes
+    1 per value.
+
+    Args:
+        shape: D, A, H, I as integers or arrays of one length n.
+        constants: they fix the number of tokens: one a patch, and the class token.
+        batch: images.
+        length: without meaning for this family.
+
+    Example:
+        >>> int(operations(dict(D=12, A=12, H=768, I=3072), dict(image=224, patch=16, channels=3)))
+        35218770730
+    """
+    depth, heads, hidden, inner = integers(shape, "DAHI")
+    tokens = _patches(constants) + 1
+    embedding = 2 * _patches(constants) * _pixels(constants) * hidden + tokens * hidden
+    projections = 2 * tokens * 4 * hidden * hidden
+    feed_forward = 2 * tokens * 2 * hidden * inner + 5 * tokens * inner
+    residual = 2 * tokens * hidden
+    layer = projections + attention(tokens, heads, hidden) + feed_forward + residual + 2 * norm(tokens, hidden)
+    return batch * (embedding + depth * layer + norm(tokens, hidden))
+
+
+def inputs(constants: Constants, *, batch: int, length: int) -> "dict[str, torch.Tensor]":
+    """Return images, `batch x channels x image x image`, as keyword arguments of a forward pass."""
+    import torch
+
+    return {"pixel_values": torch.zeros(batch, constants["channels"], constants["image"], constants["image"])}
+
+
+def architecture_of(config: "PretrainedConfig") -> Architecture:
+    """Return the architecture of a Hugging Face configuration. Raises InputError for other families."""
+    _check(config)
+    return Architecture({name: getattr(config, key) for name, key in _CONFIG_NAMES.items()})
+
+
+def constants_of(config: "PretrainedConfig") -> dict[str, int]:
+    """Return the family's constants of a Hugging Face configuration. Raises InputError for other families."""
+    _check(config)
+    return {name: getattr(config, key) for name, key in _CONSTANT_NAMES.items()}
+
+
+def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedModel":
+    """Return an untrained network of that shape, without pooler or head.
+
+    Raises:
+        InputError: A does not divide H, or the patches do not tile the image.
+    """
+    from transformers import ViTConfig, ViTModel
+
+    check_heads(architecture)
+    if constants["image"] % constants["patch"]:
+        raise InputError(f"patches of {constants['patch']} pixels do not tile an image of {constants['image']}")
+    sizes = {key: architecture[name] for name, key in _CONFIG_NAMES.items()}
+    tables = {key: constants[name] for name, key in _CONSTANT_NAMES.items()}
+    return ViTModel(ViTConfig(**sizes, **tables), add_pooling_layer=False)
+
+
+def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTrainedModel":
+    """Return a network of that shape made of the parts of a trained `ViTModel` with the largest weights.
+
+    Layers are taken evenly spaced, the last one always; heads stay whole; a pooler is left behind.
+
+    Args:
+        model: the trained maximum point T.
+        architecture: D, A, H, I, none larger than T's, with T's head size.
+
+    Raises:
+        InputError: the shape is larger than T or has another head size.
+
+    Example:
+        >>> full = build(dict(D=2, A=4, H=16, I=32), dict(image=8, patch=4, channels=1))
+        >>> architecture_of(cut(full, dict(D=1, A=2, H=8, I=8)).config)
+        Architecture(D=1, A=2, H=8, I=8)
+    """
+    from fsp.cutting import check_fits, cut_weights, spread
+
+    full, shape = architecture_of(model.config), Architecture(architecture)
+    check_fits(full, shape)
+    config = copy.deepcopy(model.config)
+    for name, key in _CONFIG_NAMES.items():
+        setattr(config, key, shape[name])
+    config.pooler_output_size = shape["H"]
+    small = type(model)(config, add_pooling_layer=False)
+    return cut_weights(model, small, _AXES, full, shape, spread(full["D"], shape["D"]))
+
+
+def _patches(constants: Constants) -> int:
+    return (constants["image"] // constants["patch"]) ** 2
+
+
+def _pixels(constants: Constants) -> int:
+    """Values in one patch."""
+    return constants["channels"] * constants["patch"] ** 2
+
+
+def _check(config: "PretrainedConfig") -> None:
+    if getattr(config, "model_type", None) != "vit":
+        raise InputError(
+            f"model type {getattr(config, 'model_type', None)!r} is not supported by family vit; it takes vit"
+        )
+    if not config.qkv_bias or type(config.image_size) is not int or type(config.patch_size) is not int:
+        raise InputError("family vit takes square images and patches, and attention with biases; this ViT differs")

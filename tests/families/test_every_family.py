@@ -1,0 +1,247 @@
+"""What holds for each family alike; tests/families/test_bert.py has more on bert."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from fsp.errors import InputError
+from fsp.families import family_of, load_family
+from fsp.objectives.size import sizes
+from fsp.space import Architecture, load_space, shipped_spaces
+
+TEXT = {"vocabulary": 90, "positions": 256}
+# family: constants, T, a smaller shape, products of matrices in one pass (D, A, H, I, tokens n)
+FAMILIES = {
+    "bert": (
+        {**TEXT, "token_types": 2},
+        {"D": 3, "A": 4, "H": 32, "I": 48},
+        {"D": 2, "A": 2, "H": 16, "I": 20},
+        lambda d, a, h, i, n: 2 * n * d * (4 * h * h + 2 * h * i + 2 * n * h),
+    ),
+    "gpt2": (
+        TEXT,
+        {"D": 3, "A": 4, "H": 32, "I": 48},
+        {"D": 2, "A": 2, "H": 16, "I": 20},
+        lambda d, a, h, i, n: 2 * n * d * (4 * h * h + 2 * h * i + 2 * n * h),
+    ),
+    "modernbert": (
+        TEXT,
+        {"D": 4, "A": 4, "H": 32, "I": 48},
+        {"D": 2, "A": 2, "H": 16, "I": 20},
+        lambda d, a, h, i, n: 2 * n * d * (4 * h * h + 3 * h * i + 2 * n * h),
+    ),
+    "vit": (
+        {"image": 24, "patch": 4, "channels": 3},
+        {"D": 3, "A": 4, "H": 32, "I": 48},
+        {"D": 2, "A": 2, "H": 16, "I": 20},
+        lambda d, a, h, i, n: 2 * 37 * d * (4 * h * h + 2 * h * i + 2 * 37 * h) + 2 * 36 * 48 * h,
+    ),
+    "mlp": (
+        {"inputs": 20, "outputs": 5},
+        {"D": 5, "H": 32},
+        {"D": 2, "H": 12},
+        lambda d, h, n: 2 * h * 25 + 2 * d * h * h,
+    ),
+}
+every_family = pytest.mark.parametrize("name", FAMILIES)
+
+
+def trained(name, seed=1):
+    """T away from the initial symmetries (zero biases, unit norms), so that every wrong index shows."""
+    constants, full, _, _ = FAMILIES[name]
+    torch.manual_seed(seed)
+    network = load_family(name).build(full, constants).eval()
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.3 * torch.randn_like(weight))
+    return network
+
+
+def output(name, network, seed=2):
+    inputs = load_family(name).inputs(FAMILIES[name][0], batch=3, length=40)
+    torch.manual_seed(seed)
+    given = {
+        k: torch.randn_like(v) if v.is_floating_point() else torch.randint(5, 80, v.shape) for k, v in inputs.items()
+    }
+    with torch.no_grad():
+        result = network(**given)
+    return result if isinstance(result, torch.Tensor) else result.last_hidden_state
+
+
+# test_bert.py has those of family bert
+@pytest.mark.parametrize("name", [name for name in shipped_spaces() if load_space(name).family != "bert"])
+def test_p_equals_the_built_network_for_every_candidate(name):
+    space = load_space(name)
+    family = family_of(space)
+    counted = sizes(space, space.candidates)
+    assert len(space.candidates) >= 100
+    assert (counted["embedding_parameters"] + counted["encoder_parameters"] == counted["parameters"]).all()
+    for k, architecture in enumerate(space.architectures(space.candidates)):
+        with torch.device("meta"):
+            network = family.build(architecture, space.constants)
+        assert sum(weight.numel() for weight in network.parameters()) == counted["parameters"][k], architecture
+        assert family.architecture_of(network.config) == architecture
+
+
+@every_family
+def test_embeddings_and_encoder_are_told_apart(name):
+    constants, full, _, _ = FAMILIES[name]
+    family = load_family(name)
+    network = family.build(full, constants)
+    ends = {"embeddings", "wte", "wpe", "first", "last"}
+    embeddings = sum(w.numel() for key, w in network.named_parameters() if key.split(".")[0] in ends)
+    assert int(family.parameters(full, constants)["embedding_parameters"]) == embeddings
+
+
+@every_family
+@pytest.mark.parametrize(("batch", "length"), [(1, 128), (3, 32)])
+@pytest.mark.parametrize("scale", [1, 8])
+def test_operations_are_torchs_flops_and_little_more(name, batch, length, scale):
+    constants, full, _, products = FAMILIES[name]
+    shape = {key: value * (1 if key in "DA" else scale) for key, value in full.items()}
+    family = load_family(name)
+    with torch.device("meta"), torch.no_grad():
+        network = family.build(shape, constants).eval()
+        with FlopCounterMode(display=False) as counter:
+            network(**family.inputs(constants, batch=batch, length=length))
+    assert counter.get_total_flops() == batch * products(*shape.values(), length)
+    counted = int(family.operations(shape, constants, batch=batch, length=length))
+    assert 1 <= counted / counter.get_total_flops() < (1.25 if scale == 1 else 1.04)
+
+
+@every_family
+def test_closed_forms_are_vectorised_and_leave_their_input_alone(name):
+    space = next(s for s in map(load_space, shipped_spaces()) if s.family == name)
+    family = family_of(space)
+    columns = space.columns(space.candidates)  # read-only
+    counted = family.parameters(columns, space.constants)
+    work = family.operations(columns, space.constants, batch=2, length=64)
+    for k, architecture in enumerate(space.architectures(space.candidates)):
+        alone = family.parameters(architecture, space.constants)
+        assert {key: int(value) for key, value in alone.items()} == {key: value[k] for key, value in counted.items()}
+        assert int(family.operations(architecture, space.constants, batch=2, length=64)) == work[k]
+    assert all(value.dtype == "int64" for value in [work, *counted.values()])
+
+
+@every_family
+def test_the_full_size_cut_is_t(name):
+    network = trained(name)
+    copy = load_family(name).cut(network, FAMILIES[name][1])
+    assert copy is not network
+    assert torch.equal(output(name, copy), output(name, network))
+
+
+@every_family
+def test_a_cut_has_its_shape_and_leaves_t_alone(name):
+    constants, full, small, _ = FAMILIES[name]
+    family = load_family(name)
+    network = trained(name)
+    before = {key: weight.clone() for key, weight in network.state_dict().items()}
+    cut = family.cut(network, small)
+    assert family.architecture_of(network.config) == Architecture(full)
+    assert family.architecture_of(cut.config) == Architecture(small)
+    assert family.constants_of(cut.config) == constants
+    assert sum(w.numel() for w in cut.parameters()) == int(family.parameters(small, constants)["parameters"])
+    assert all(torch.equal(before[key], weight) for key, weight in network.state_dict().items())
+    assert output(name, cut).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "modernbert", "vit"])
+def test_units_that_do_nothing_are_cut_first(name):
+    _, full, _, _ = FAMILIES[name]
+    network = trained(name)
+    idle = torch.tensor([0, 3, 4, 17, 40])
+    axes = {"I": idle, "2I": torch.cat([idle, idle + full["I"]])}
+    with torch.no_grad():
+        for key, weight in network.state_dict().items():
+            pattern = key.replace(f".{next((p for p in key.split('.') if p.isdigit()), '')}.", ".*.", 1)
+            for dimension, label in enumerate(load_family(name)._AXES.get(pattern, ())):
+                if label in axes:
+                    weight.index_fill_(dimension, axes[label], 0)
+    smaller = load_family(name).cut(network, {**full, "I": full["I"] - len(idle)})
+    assert torch.allclose(output(name, smaller), output(name, network), atol=1e-4)
+
+
+def test_heads_are_kept_whole():
+    network = trained("gpt2")
+    with torch.no_grad():
+        for block in network.h:
+            for weight in (block.attn.c_attn.weight, block.attn.c_attn.bias):
+                weight.unflatten(-1, (3, 4, 8))[..., [0, 2], :] *= 0.01
+    cut = load_family("gpt2").cut(network, {"D": 3, "A": 2, "H": 16, "I": 48})
+    for small, block in zip(cut.h, network.h, strict=True):
+        bias = block.attn.c_attn.bias.unflatten(0, (3, 4, 8))[:, [1, 3]].flatten()
+        assert torch.equal(small.attn.c_attn.bias, bias)
+
+
+def test_modernbert_keeps_the_kinds_of_its_layers():
+    network = trained("modernbert")
+    cut = load_family("modernbert").cut(network, {"D": 2, "A": 4, "H": 32, "I": 48})
+    assert network.config.layer_types == [f"{kind}_attention" for kind in ("full", "sliding", "sliding", "full")]
+    assert cut.config.layer_types == ["full_attention", "full_attention"]
+    assert torch.equal(cut.layers[1].mlp.Wo.weight, network.layers[3].mlp.Wo.weight)
+    single = load_family("modernbert").cut(network, {"D": 1, "A": 4, "H": 32, "I": 48})
+    assert torch.equal(single.layers[0].mlp.Wo.weight, network.layers[0].mlp.Wo.weight)
+
+
+def test_a_pooler_is_left_behind():
+    from transformers import ViTConfig, ViTModel
+
+    config = ViTConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, image_size=32)
+    cut = load_family("vit").cut(ViTModel(config), {"D": 1, "A": 2, "H": 16, "I": 8})
+    assert cut.pooler is None
+
+
+@every_family
+def test_shapes_that_do_not_fit_are_refused(name):
+    _, full, small, _ = FAMILIES[name]
+    cut = load_family(name).cut
+    network = trained(name)
+    with pytest.raises(InputError, match="only smaller shapes"):
+        cut(network, {**full, "D": full["D"] + 1})
+    with pytest.raises(InputError, match="no shape of this family; give D"):
+        cut(network, {"D": 1})
+    if "A" in full:
+        with pytest.raises(InputError, match=r"head size 16.* 8; choose H = 8 \* A"):
+            cut(network, {**small, "A": 1})
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "modernbert", "vit"])
+def test_heads_must_partition_the_hidden_size(name):
+    with pytest.raises(InputError, match="does not divide"):
+        load_family(name).build({"D": 1, "A": 3, "H": 32, "I": 8}, FAMILIES[name][0])
+
+
+@every_family
+def test_networks_of_other_families_are_refused(name):
+    other = trained("mlp" if name != "mlp" else "vit").config
+    for function in (load_family(name).architecture_of, load_family(name).constants_of):
+        with pytest.raises(InputError, match="not supported by family"):
+            function(other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "says"),
+    [
+        ("gpt2", {"add_cross_attention": True}, "without cross-attention"),
+        ("modernbert", {"mlp_bias": True}, "biases"),
+        ("vit", {"qkv_bias": False}, "with biases"),
+        ("vit", {"image_size": [32, 64]}, "square"),
+    ],
+)
+def test_variants_the_closed_forms_do_not_count_are_refused(kind, changes, says):
+    from transformers import AutoConfig
+
+    with pytest.raises(InputError, match=says):
+        load_family(kind).architecture_of(AutoConfig.for_model(kind, **changes))
+
+
+def test_gpt2_without_inner_size_has_four_times_the_hidden():
+    from transformers import GPT2Config
+
+    assert load_family("gpt2").architecture_of(GPT2Config()) == {"D": 12, "A": 12, "H": 768, "I": 3072}
+
+
+def test_patches_must_tile_the_image():
+    with pytest.raises(InputError, match="do not tile"):
+        load_family("vit").build({"D": 1, "A": 1, "H": 8, "I": 8}, {"image": 30, "patch": 16, "channels": 3})

@@ -1,0 +1,70 @@
+import pytest
+
+from fsp.errors import InputError
+from fsp.families import family_of, load_family
+from fsp.objectives.size import sizes
+from fsp.space import SearchSpace
+
+MEMBERS = "PARAMETERS = ('D',)\nCONSTANTS = ()\n" + "".join(
+    f"def {name}(*_, **__): return {{'parameters': _[0]['D'] * 2}}\n"
+    for name in ("parameters", "operations", "inputs", "build", "architecture_of", "constants_of", "cut")
+)
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Make a module importable and name it in the entry-point group, as an installed package would."""
+    monkeypatch.syspath_prepend(tmp_path)
+    load_family.cache_clear()
+
+    def do(name, content, module="third_party_family"):
+        (tmp_path / f"{module}.py").write_text(content)
+        info = tmp_path / f"{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Name: {module}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[fsp.families]\n{name} = {module}\n")
+
+    yield do
+    load_family.cache_clear()
+
+
+def test_a_third_partys_family_needs_no_edit_inside_fsp(install):
+    install("theirs", MEMBERS, "theirs_a")
+    space = SearchSpace("s", {"D": (1, 2)}, (), {"D": 3}, "theirs")
+    assert sizes(space, space.candidates)["parameters"].tolist() == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (MEMBERS.replace("def cut", "def other"), "lacks 'cut'; it needs PARAMETERS, CONSTANTS, parameters"),
+        ("1 / 0", "cannot be loaded: ZeroDivisionError"),
+        ("import no_such_module_at_all", "cannot be loaded: ModuleNotFoundError"),
+    ],
+)
+def test_families_that_do_not_work_say_why(install, content, says, request):
+    install("broken", content, f"broken_{abs(hash(content))}")
+    with pytest.raises(InputError, match=says):
+        load_family("broken")
+
+
+def test_unknown_families_list_the_known(install):
+    install("theirs", MEMBERS, "theirs_b")
+    with pytest.raises(InputError, match="there are bert, gpt2, mlp, modernbert, vit, theirs"):
+        load_family("no_such_family")
+    with pytest.raises(InputError, match="no network family '_transformer'"):
+        load_family("_transformer")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "constants", "says"),
+    [
+        ({"D": (1,), "X": (1,)}, {"inputs": 1, "outputs": 1}, "parameters D, H, not D, X"),
+        ({"D": (1,), "H": (1,)}, {"inputs": 1}, "needs outputs under"),
+        ({"D": (1,), "H": (1,)}, {}, "needs inputs, outputs under"),
+    ],
+)
+def test_a_space_must_fit_its_family(parameters, constants, says):
+    space = SearchSpace("s", parameters, (), dict.fromkeys(parameters, 2), "mlp", constants)
+    with pytest.raises(InputError, match=says):
+        family_of(space)
