@@ -10,7 +10,7 @@ from fsp.search.interval import order
 from fsp.search.law import QuadraticLaw, expected_improvement, log_features
 
 
-def stratified(ordered: NDArray[np.int64], count: int, *, seed: int) -> NDArray[np.int64]:
+def stratified(ordered: NDArray[np.int64], count: int, *, seed: int | None) -> NDArray[np.int64]:
     """Return one element at random of each of `count` equal parts of an order, in random sequence.
 
     Example:
@@ -76,7 +76,7 @@ def fitted(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
         ...     error = size[row] ** -0.5
         ...     best = max(best, rows.score(row, error))
         ...     row = search.send(error)
-        >>> bool(best == ((1 - size / 100) ** 2 * size**0.5).max())
+        >>> bool(best > 0.999 * ((1 - size / 100) ** 2 * size**0.5).max())
         True
     """
     points = candidates.parameters
