@@ -23,8 +23,8 @@ def stratified(ordered: NDArray[np.int64], count: int, *, seed: int | None) -> N
 
 
 def start_size(parameters: int) -> int:
-    """Return how many candidates are evaluated before the first fit: two for each parameter, at least 4."""
-    return max(4, 2 * parameters)
+    """Return how many candidates are evaluated before the first fit: the terms of a linear law of d parameters."""
+    return parameters + 1
 
 
 def best_expected(
@@ -58,6 +58,9 @@ def best_expected(
 def fitted(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
     """Propose by a law of log e: first a stratified start, then the largest expected improvement in log score.
 
+    The start has one candidate of each of d + 1 equal parts of the order; the one with the largest gain comes first
+    (for the least error the largest one), so that a search cut short is still of use.
+
     The law is a quadratic in the logarithms of the parameters, p and i (`fsp.search.law`). The score's other
     factor, the gain of W, is known beforehand, so only the error is modelled. A failed evaluation (NaN) is not
     repeated and not fitted.
@@ -82,6 +85,8 @@ def fitted(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
     points = candidates.parameters
     ordered = order(candidates.size, candidates.speed, points, seed=seed)
     start = stratified(ordered, min(start_size(points.shape[1]), math.ceil(evaluations / 2)), seed=seed)
+    promise = candidates.size if candidates.gain is None else candidates.gain  # as far as it is known without errors
+    start = start[np.argsort(-promise[start], kind="stable")]
     law = QuadraticLaw(log_features(points, candidates.size, candidates.speed))
     if candidates.gain is None:
         offset = np.zeros(len(candidates))

@@ -23,7 +23,7 @@ class Grid:
     Args:
         points: the valid points, equal in their parameters' names, at least one.
         size: of a point; the start is spread along it. By default the mean rank of its values.
-        interval: start with every K-th point along the order instead of one in each of 2d equal parts.
+        interval: start with every K-th point along the order instead of one in each of d + 1 equal parts.
         seed: decides the start and the order among ties.
 
     Raises:

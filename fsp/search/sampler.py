@@ -38,7 +38,7 @@ class FPTASSampler(BaseSampler):
             suggest the parameters by any method that allows the values.
         size: of a point, given as a dictionary; by default the mean rank of its values.
         is_valid: tells of a point, given as a dictionary, whether it may be proposed.
-        interval: start with every K-th point along the order; by default with 2 points for each parameter.
+        interval: start with every K-th point along the order; by default with one point more than parameters.
         seed: of everything random.
 
     Raises:
