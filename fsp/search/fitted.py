@@ -36,7 +36,7 @@ def best_expected(
 ) -> int:
     """Return the open row with the largest expected improvement of `offset - value` over the best one observed.
 
-    Where improvement is out of reach of floating-point numbers, the largest predicted mean decides.
+    Where no row observed has a score yet, or no improvement is in reach, the largest predicted mean decides.
 
     Args:
         law: over the `n` rows.
@@ -48,7 +48,8 @@ def best_expected(
     mean, deviation = law.predict(rows, values)
     known = np.broadcast_to(np.asarray(offset, dtype=np.float64), mean.shape)
     expected = known - mean
-    gains = expected_improvement(expected, deviation, float((known[rows] - values).max()))
+    best = float((known[rows] - values).max())
+    gains = expected_improvement(expected, deviation, best) if math.isfinite(best) else expected
     if not (gains[open_rows] > 0).any():
         gains = expected
     candidates = np.flatnonzero(open_rows)

@@ -85,8 +85,9 @@ class QuadraticLaw:
             j = int(evidence.argmax())
             if evidence[j] > best_evidence:
                 best_evidence = evidence[j]
-                chosen = design @ basis, projected, damped[j], _NOISES[j], variances[j]
-        rotated, projected, weights, noise, variance = chosen
+                chosen = design, basis, projected, damped[j], _NOISES[j], variances[j]
+        design, basis, projected, weights, noise, variance = chosen
+        rotated = design @ basis
         mean = rotated @ (projected / weights)
         deviation = np.sqrt(variance * noise * (1 + rotated**2 @ (1 / weights)))
         return centre + scale * mean, scale * deviation

@@ -1,8 +1,6 @@
 """FPTASSampler: the `fitted` search as a sampler for any Optuna study."""
 
-import math
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fsp.errors import InputError
 from fsp.search.grid import MAX_POINTS, Grid, grid_points, space_points
+from fsp.search.history import History, Progress
 from fsp.space import SearchSpace
 
 _RHO = 0.05  # of ParEGO's scalarisation
@@ -73,7 +72,7 @@ class FPTASSampler(BaseSampler):
         self._fallback = TPESampler(seed=seed)
         self._generator = np.random.default_rng(seed)
         self._declared = None if search_space is None else self._declare(search_space)
-        self._history = _History("", self._declared)
+        self._history = History("", self._declared)
         self._lock = threading.RLock()  # a study with n_jobs > 1 asks from several threads
 
     def _declare(self, space: SearchSpace | Mapping[str, BaseDistribution | Sequence[Any]]) -> Grid | None:
@@ -130,7 +129,7 @@ class FPTASSampler(BaseSampler):
             if key not in history.grids:
                 valid = None if self._is_valid is None else self._undecided_is_valid
                 points = grid_points({n: c for n, c in axes.items() if c is not None}, valid, seed=self._seed)
-                history.grids[key] = _Progress(self._grid(points))
+                history.grids[key] = Progress(self._grid(points))
             return dict(self._next(history, history.grids[key], study, trial))
 
     def sample_independent(
@@ -165,14 +164,14 @@ class FPTASSampler(BaseSampler):
         except KeyError:  # a parameter it needs is not in this point
             return True
 
-    def _read(self, study: Study) -> "_History":
+    def _read(self, study: Study) -> History:
         trials = study.get_trials(deepcopy=False)
         if self._history.study != study.study_name or len(trials) < self._history.finished:
-            self._history = _History(study.study_name, self._declared)
+            self._history = History(study.study_name, self._declared)
         self._history.read(trials)
         return self._history
 
-    def _next(self, history: "_History", progress: "_Progress", study: Study, trial: FrozenTrial) -> dict[str, Any]:
+    def _next(self, history: History, progress: Progress, study: Study, trial: FrozenTrial) -> dict[str, Any]:
         """Return the point given to a trial, chosen when it first asks."""
         grid = progress.grid
         if trial.number not in history.claims:
@@ -195,66 +194,6 @@ class FPTASSampler(BaseSampler):
                 row = grid.propose(open_rows & matching, observed, self._generator)
             history.claims[trial.number] = grid.points[row]
         return history.claims[trial.number]
-
-
-class _Progress:
-    """What the finished trials say of one grid."""
-
-    def __init__(self, grid: Grid):
-        self.grid = grid
-        self.tried = np.zeros(len(grid.points), dtype=np.int64)
-        self.values: dict[int, Sequence[float]] = {}
-        self._read = 0
-
-    def read(self, history: "_History") -> None:
-        for trial in history.done[self._read :]:
-            row = self.grid.row(trial.params)
-            if row is not None:
-                self.tried[row] += 1
-                if trial.state == TrialState.COMPLETE and all(math.isfinite(v) for v in trial.values):
-                    self.values[row] = trial.values
-        self._read = len(history.done)
-
-
-class _History:
-    """One study as far as it was read: a trial is looked at once when it has finished, so a proposal stays cheap."""
-
-    def __init__(self, study: str, declared: Grid | None):
-        self.study = study
-        self.finished = 0  # trials up to here have finished and were read
-        self.done: list[FrozenTrial] = []
-        self.pending: list[dict[str, Any]] = []  # points of trials under way or enqueued
-        self.space: dict[str, BaseDistribution] | None = None  # {} where trials differ
-        self.grids: dict[tuple, _Progress] = {} if declared is None else {(): _Progress(declared)}
-        self.claims: dict[int, dict[str, Any]] = {}
-        self._early: set[int] = set()  # finished before one with a lower number
-        self._warned = False
-
-    def read(self, trials: list[FrozenTrial]) -> None:
-        self.pending = []
-        in_front = True
-        for trial in trials[self.finished :]:
-            if not trial.state.is_finished():
-                in_front = False
-                self.pending.append({**trial.system_attrs.get("fixed_params", {}), **trial.params})
-                continue
-            if trial.number not in self._early:
-                self.done.append(trial)
-                if trial.state != TrialState.FAIL:  # it may have failed before suggesting everything
-                    if self.space is None:
-                        self.space = dict(trial.distributions)
-                    elif self.space and self.space != trial.distributions:
-                        self.space = {}
-            if in_front:
-                self.finished += 1
-                self._early.discard(trial.number)
-            else:
-                self._early.add(trial.number)
-
-    def warn_exhausted(self, points: int) -> None:
-        if not self._warned:
-            warnings.warn(f"all {points} points of the search space were tried; from now on they repeat", stacklevel=2)
-            self._warned = True
 
 
 def _choices(distribution: BaseDistribution) -> list[Any] | None:
