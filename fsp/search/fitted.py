@@ -85,9 +85,9 @@ def fitted(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
     """
     points = candidates.parameters
     ordered = order(candidates.size, candidates.speed, points, seed=seed)
-    start = stratified(ordered, min(start_size(points.shape[1]), math.ceil(evaluations / 2)), seed=seed)
+    spread = stratified(ordered, min(start_size(points.shape[1]), math.ceil(evaluations / 2)), seed=seed)
     promise = candidates.size if candidates.gain is None else candidates.gain  # as far as it is known without errors
-    start = start[np.argsort(-promise[start], kind="stable")]
+    start = spread[np.argsort(promise[spread], kind="stable")].tolist()
     law = QuadraticLaw(log_features(points, candidates.size, candidates.speed))
     if candidates.gain is None:
         offset = np.zeros(len(candidates))
@@ -97,8 +97,8 @@ def fitted(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
     rows: list[int] = []
     values: list[float] = []
     while open_rows.any():
-        if len(candidates) - open_rows.sum() < len(start):
-            row = int(start[len(candidates) - open_rows.sum()])
+        if start:
+            row = start.pop()
         elif rows:
             row = best_expected(law, np.array(rows), np.array(values), open_rows, offset)
         else:

@@ -27,7 +27,7 @@ class Grid:
         seed: decides the start and the order among ties.
 
     Raises:
-        InputError: the interval is out of range.
+        InputError: the interval is out of range, or a size is not finite.
 
     Example:
         >>> grid = Grid([{"A": 4, "H": 12}, {"A": 8, "H": 16}], None, None, seed=0)
@@ -47,6 +47,8 @@ class Grid:
             sizes, features = ranks.mean(axis=1), log_features(*columns)
         else:
             sizes = np.array([float(size(dict(point))) for point in self.points])
+            if not np.isfinite(sizes).all():
+                raise InputError(f"size is not finite at {self.points[int(np.argmin(np.isfinite(sizes)))]}")
             features = log_features(*columns, sizes)
         ordered = order(sizes, sizes, ranks, seed=seed)
         if interval is None:

@@ -237,6 +237,7 @@ def test_a_space_too_large_to_list_is_searched_in_part():
     [
         (CHOICES, {"interval": 0}, "interval 0 is out of range"),
         (CHOICES, {"interval": 19}, "interval 19 is out of range; choose 1 to 18"),
+        (CHOICES, {"size": lambda p: float("nan")}, "size is not finite at {'D': 1, 'A': 4, 'H': 12}"),
         (CHOICES, {"is_valid": lambda p: False}, "is_valid excludes every point"),
         ({}, {}, "no parameters"),
         ({"D": []}, {}, "D needs choices"),
