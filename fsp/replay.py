@@ -121,8 +121,8 @@ def replay_search(
         raise InputError(f"no objective {objective!r}; there are w and error")
     if method not in METHODS:
         raise InputError(f"no method {method!r}; there are {', '.join(METHODS)}")
-    if not 1 <= evaluations <= len(table):
-        raise InputError(f"evaluations {evaluations} is out of range; the table has {len(table)} architectures")
+    if not 1 <= evaluations <= table.rows_read:
+        raise InputError(f"evaluations {evaluations} is out of range; choose 1 to {table.rows_read}, the table's rows")
     if seeds < 1:
         raise InputError(f"seeds {seeds} is out of range; search at least once")
     rows = _within(table, max_size, max_speed)

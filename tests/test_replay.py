@@ -101,7 +101,7 @@ def test_the_table_is_not_changed():
     [
         ({"objective": "size"}, "no objective 'size'; there are w and error"),
         ({"method": "magic"}, "no method 'magic'; there are interval, fitted"),
-        ({"evaluations": 0}, "evaluations 0 is out of range; the table has 30 architectures"),
+        ({"evaluations": 0}, "evaluations 0 is out of range; choose 1 to 30, the table's rows"),
         ({"evaluations": 31}, "evaluations 31 is out of range"),
         ({"seeds": 0}, "seeds 0 is out of range"),
         ({"max_size": 0.001}, "no row meets the limits; the least size"),
