@@ -138,8 +138,11 @@ class FPTASSampler(BaseSampler):
         """Return the given space's next value of a parameter; a valid choice or a draw of TPE where none is given."""
         if self._declared is not None and param_name in self._declared.names:
             with self._lock:
-                history = self._read(study)
-                value = self._next(history, history.grids[()], study, trial)[param_name]
+                given = self._history.claims.get(trial.number) if self._history.study == study.study_name else None
+                if given is None:
+                    history = self._read(study)
+                    given = self._next(history, history.grids[()], study, trial)
+            value = given[param_name]
             if not _allows(param_distribution, value):
                 raise InputError(
                     f"the sampler's space has {param_name}={value!r}, which the trial's {param_distribution} excludes; "
