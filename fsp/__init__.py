@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fsp.extraction import Extraction, extract
     from fsp.objectives.error import Distillation
     from fsp.search.coefficient import w_coefficient
+    from fsp.search.sampler import FPTASSampler
     from fsp.space import Architecture, SearchSpace, load_space
 
 __version__ = "0.1.0.dev0"
@@ -19,6 +20,7 @@ __all__ = [
     "Architecture",
     "Distillation",
     "Extraction",
+    "FPTASSampler",
     "InputError",
     "RunFailed",
     "SearchSpace",
@@ -31,6 +33,7 @@ _MODULES = {
     "Architecture": "fsp.space",
     "Distillation": "fsp.objectives.error",
     "Extraction": "fsp.extraction",
+    "FPTASSampler": "fsp.search.sampler",
     "InputError": "fsp.errors",
     "RunFailed": "fsp.errors",
     "SearchSpace": "fsp.space",

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fsp import __version__, cli_space
+from fsp import __version__, cli_replay, cli_space
 from fsp.errors import InputError, RunFailed
 from fsp.progress import Bars
 
@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(cli_replay.app, name="replay")
 
 Space = Annotated[str, typer.Argument(help="Name of a search space, or a .toml or .py file.", show_default=False)]
 Teacher = Annotated[

@@ -6,7 +6,9 @@ from numpy.typing import ArrayLike, NDArray
 from fsp.errors import InputError
 
 
-def order(size: ArrayLike, speed: ArrayLike, points: NDArray[np.int64], *, seed: int) -> NDArray[np.int64]:
+def order(
+    size: ArrayLike, speed: ArrayLike, points: NDArray[np.int64 | np.float64], *, seed: int | None
+) -> NDArray[np.int64]:
     """Return the row numbers of `points` by size, then speed, then the architecture itself.
 
     Args:

@@ -1,0 +1,46 @@
+"""What a search method may know of a finite set of architectures before anything is evaluated."""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# A method yields the row to evaluate next and is sent that row's error (NaN where the evaluation failed). It returns
+# when it has nothing more to evaluate: a certificate, if it has one.
+Proposals = Generator[int, float, dict[str, Any] | None]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Rows to choose from, with everything about them that costs no evaluation.
+
+    Args:
+        parameters: architectural parameters, `n x d`, real-valued.
+        size: p of each row, `(n,)`.
+        speed: i of each row, `(n,)`.
+        gain: for the W-coefficient (1 - p/p_T)(1 - i/i_T) of each row, `(n,)`; None to search the least error.
+        neutral: which parameters are no sizes, `(d,)`: larger is not expected to be better.
+
+    Example:
+        >>> rows = Candidates(np.array([[1.0], [2.0]]), np.array([5, 9]), np.array([5, 9]), None, np.array([False]))
+        >>> len(rows), rows.score(0, 0.25)
+        (2, -0.25)
+    """
+
+    parameters: NDArray[np.float64]
+    size: NDArray[np.float64]
+    speed: NDArray[np.float64]
+    gain: NDArray[np.float64] | None
+    neutral: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def score(self, row: int, error: float) -> float:
+        """Return what is maximised, W or the negative error, of a row with that error."""
+        return -error if self.gain is None else float(self.gain[row]) / error
+
+
+Method = Callable[[Candidates, int, int], Proposals]  # of the candidates, the number of evaluations, and a seed

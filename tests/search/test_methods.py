@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fsp.search.candidates import Candidates
+from fsp.search.fitted import stratified
+from fsp.search.methods import METHODS
+from fsp.search.samplers import unit_ranks
+
+CHEAP = [name for name in METHODS if name != "gp"]  # gp needs torch and 80 ms a proposal
+
+
+def candidates(seed, count=40, gain=False):
+    generator = np.random.default_rng(seed)
+    points = generator.uniform(1, 100, size=(count, 3))
+    size = points.prod(axis=1)
+    return Candidates(points, size, size**0.9, 1 - size / size.max() if gain else None, np.zeros(3, dtype=bool))
+
+
+def rows_of(method, rows, error, evaluations, seed):
+    search = METHODS[method](rows, evaluations, seed)
+    found = [next(search)]
+    try:
+        while len(found) < evaluations:
+            found.append(search.send(float(error[found[-1]])))
+    except StopIteration:
+        pass
+    return found
+
+
+@pytest.mark.parametrize("method", CHEAP)
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 25), st.booleans())
+def test_no_row_twice_and_the_same_again_with_the_same_seed(method, seed, count, gain):
+    rows = candidates(seed, count, gain)
+    error = np.random.default_rng(seed + 1).uniform(1, 2, size=count)
+    found = rows_of(method, rows, error, count, seed % 7)
+    assert len(set(found)) == len(found)
+    assert set(found) <= set(range(count))
+    assert method == "interval" or len(found) == count
+    assert rows_of(method, rows, error, count, seed % 7) == found
+
+
+@pytest.mark.parametrize("method", [*CHEAP, "gp"])
+def test_inputs_are_not_changed(method):
+    rows = candidates(0, 12, gain=True)
+    for values in (rows.parameters, rows.size, rows.speed, rows.gain):
+        values.setflags(write=False)
+    assert len(rows_of(method, rows, np.linspace(1, 2, 12), 11, 0)) >= 6
+
+
+@pytest.mark.parametrize("method", ["fitted", "tpe", "nsga2", "random"])
+def test_failed_evaluations_are_passed_over(method):
+    rows = candidates(3, 30)
+    error = np.where(np.arange(30) % 3 == 0, np.nan, 1 / rows.size)
+    assert len(set(rows_of(method, rows, error, 30, 0))) == 30
+    assert len(set(rows_of(method, rows, np.full(30, np.nan), 30, 0))) == 30
+
+
+def test_interval_takes_every_kth_of_the_order():
+    rows = candidates(1, 40)
+    found = rows_of("interval", rows, np.ones(40), 10, 0)
+    assert found == np.argsort(rows.size)[3::4].tolist()
+
+
+def test_params_goes_down_and_params_ascending_up():
+    rows = candidates(1, 40)
+    assert rows_of("params", rows, np.ones(40), 5, 0) == np.argsort(-rows.size)[:5].tolist()
+    assert rows_of("params-ascending", rows, np.ones(40), 5, 0) == np.argsort(rows.size)[:5].tolist()
+
+
+@pytest.mark.parametrize("gain", [False, True])
+@pytest.mark.parametrize("exponent", [0.1, 0.5])
+def test_fitted_finds_the_best_of_a_power_law_with_few_evaluations(gain, exponent):
+    for seed in range(5):
+        rows = candidates(seed, 200, gain)
+        error = 1 / (rows.parameters[:, 0] * rows.parameters[:, 1] ** 0.5) ** exponent
+        scores = np.array([rows.score(k, error[k]) for k in range(200)])
+        found = rows_of("fitted", rows, error, 15, seed)
+        assert scores[found].max() == scores.max()
+
+
+def test_fitted_beats_random_on_a_noisy_law():
+    regret = {"fitted": [], "random": []}
+    for seed in range(20):
+        rows = candidates(seed, 150, gain=True)
+        noise = np.random.default_rng(seed).normal(size=150)
+        error = rows.size**-0.3 * np.exp(0.03 * noise)
+        scores = rows.gain / error
+        for method, values in regret.items():
+            values.append(1 - scores[rows_of(method, rows, error, 20, seed)].max() / scores.max())
+    assert np.mean(regret["fitted"]) < 0.5 * np.mean(regret["random"])
+
+
+def test_fitted_ends_with_the_rows_that_cannot_win():
+    rows = candidates(2, 30, gain=True)  # its largest row has W = 0
+    assert rows_of("fitted", rows, 1 / rows.size, 30, 1).index(int(rows.size.argmax())) >= 1
+    everything = rows_of("fitted", rows, 1 / rows.size, 30, 1)
+    assert sorted(everything) == list(range(30))
+
+
+def test_constant_parameters_are_no_obstacle():
+    size = np.arange(1.0, 11.0)
+    rows = Candidates(np.column_stack([size, np.full(10, 7.0)]), size, np.ones(10), None, np.zeros(2, dtype=bool))
+    for method in CHEAP:
+        assert rows_of(method, rows, 1 / size, 10, 0)
+
+
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 99))
+def test_stratified_takes_one_of_each_part(elements, count, seed):
+    found = stratified(np.arange(elements), count, seed=seed)
+    assert len(found) == len(set(found.tolist())) == min(count, elements)
+    edges = np.linspace(0, elements, len(found) + 1).astype(int)
+    assert (np.histogram(found, bins=np.append(edges[:-1], elements))[0] == 1).all()
+
+
+def test_ranks_keep_ties_and_ignore_scale():
+    values = np.array([[1e9, 5.0], [1.0, 5.0], [1.0, 5.0], [30.0, 5.0]])
+    np.testing.assert_allclose(unit_ranks(values), [[1, 0], [0, 0], [0, 0], [0.5, 0]])

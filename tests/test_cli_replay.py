@@ -1,0 +1,82 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from fsp.search.methods import METHODS
+
+ARGUMENTS = ["--parameters", "d,h", "--size", "p", "--speed", "i", "--error", "e"]
+
+
+@pytest.fixture
+def csv(tmp_path):
+    path = tmp_path / "table.csv"
+    rows = [(d, h, d * h, d * h + d, round(2 / (d * h) ** 0.3, 6)) for d in range(1, 6) for h in (1.5, 2.5, 4, 8)]
+    path.write_text("d,h,p,i,e\n" + "".join(",".join(map(str, row)) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def fsp(*arguments):
+    command = [sys.executable, "-c", "from fsp.cli import main; main()", "replay", "search", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_json_of_every_method(csv, method):
+    done = fsp(csv, *ARGUMENTS, "--method", method, "--evaluations", 6, "--seeds", 2, "--json")
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["method"] == method
+    done_evaluations = {"exhaustive": 20, "interval": 5}.get(method, 6)
+    assert facts["evaluations"] == facts["unique_evaluations"] == done_evaluations
+    assert 0 <= facts["regret_mean"] <= facts["regret_max"] <= 1
+    assert set(facts["best"]["parameters"]) == {"d", "h"}
+
+
+def test_text_and_caps(csv):
+    done = fsp(csv, *ARGUMENTS, "--neutral", "h", "--objective", "error", "--max-size", 10, "--max-speed", 14,
+               "--method", "fitted", "--evaluations", 8)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("fitted: mean regret 0.00%")
+    assert "optimum: d=4 h=2.5 (p 10, i 14" in done.stdout
+
+
+def test_missing_values_and_duplicates_are_reported(csv):
+    with csv.open("a", encoding="utf-8") as file:
+        file.write("6,6,,36,.5\n1,1.5,1.5,2.5,1.7\n")
+    done = fsp(csv, *ARGUMENTS, "--method", "params", "--evaluations", 3, "--json")
+    assert "1 of 22 rows left out" in done.stderr
+    assert "1 rows repeat another's parameters" in done.stderr
+    facts = json.loads(done.stdout)
+    assert (facts["rows_missing"], facts["rows_merged"], facts["architectures"]) == (1, 1, 20)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--method", "magic"], "no method 'magic'"),
+        (["--evaluations", "0"], "evaluations 0 is out of range"),
+        (["--evaluations", "many"], "--evaluations"),
+        (["--seeds", "0"], "seeds 0 is out of range"),
+        (["--objective", "both"], "no objective 'both'"),
+        (["--error", "loss"], "has no column 'loss'"),
+        (["--parameters", ","], "no parameters"),
+        (["--max-size", "0.1"], "no row meets the limits; the least size among those left is 1.5"),
+    ],
+)
+def test_bad_usage_exits_2_with_one_line(csv, change, message):
+    done = fsp(csv, *ARGUMENTS, "--method", "fitted", "--evaluations", "5", *change, "--json")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("fsp: ")
+
+
+def test_no_torch_is_loaded(csv):
+    code = "import sys; from fsp.cli import main\ntry: main()\nexcept SystemExit: print('torch' in sys.modules)"
+    command = [sys.executable, "-c", code, "replay", "search", str(csv), *ARGUMENTS, "--evaluations", "5"]
+    for method in ("fitted", "tpe"):
+        done = subprocess.run([*command, "--method", method], capture_output=True, text=True, check=True)
+        assert done.stdout.endswith("False\n")
