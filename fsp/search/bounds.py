@@ -224,7 +224,7 @@ def evidence(
         neutral = order.log_slack(rows[j])[index] - np.log1p(-order.tau)
         shortfall = np.where(below, log_mean - log_mean[j] - neutral + level, 0.0)
         least_tau = max(least_tau, float(-np.expm1(shortfall.min(initial=0.0))))
-        for i in np.flatnonzero(shortfall < np.log1p(-order.tau)):
+        for i in np.flatnonzero(shortfall < np.log1p(-order.tau)).tolist():
             found.append((float(shortfall[i]), rows[i], rows[j]))
     return Evidence(pairs, tuple((a, b) for _, a, b in sorted(found)), least_tau)
 
