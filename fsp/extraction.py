@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,17 +16,17 @@ from fsp.errors import InputError, RunFailed
 from fsp.objectives.size import sizes
 from fsp.objectives.speed import operations
 from fsp.progress import Silent
+from fsp.question import Objective, Question, Size
+from fsp.search.certificate import seal
+from fsp.search.certified import CertifiedSettings, search
 from fsp.search.coefficient import w_coefficient
 from fsp.search.interval import every_kth, order
-from fsp.search.limits import resolve_limits, within
 from fsp.search.pareto import pareto_front
 from fsp.space import Architecture, SearchSpace
 from fsp.study import Evaluation, Study
 
-Objective = Literal["limits", "w"]
 ErrorFunction = Callable[..., float]  # of an architecture and, if it has a parameter of that name, a seed
 
-DEFAULT_LIMITS = {"encoder_parameters": "25%", "operations": "25%"}
 _DEFAULT_EVALUATIONS = 16  # the default interval is chosen so that about so many candidates are evaluated
 
 
@@ -37,9 +37,10 @@ class Extraction:
     selected: the chosen architecture.
     table: one row an evaluated candidate: its parameters, p, i, error (NaN where it failed), `w_total` and
         `w_encoder`, seconds, and why it failed.
-    objective, limits, interval: how it was chosen.
+    objective, limits, interval: how it was chosen; no interval where the method has none.
     feasible: how many candidates meet the limits.
     maximum: p and i of the maximum point T.
+    certificate: what is proven of the choice (see docs/certificate.md), None where the method proves nothing.
     """
 
     space: SearchSpace
@@ -47,9 +48,10 @@ class Extraction:
     table: pd.DataFrame
     objective: Objective
     limits: dict[str, float]
-    interval: int
+    interval: int | None
     feasible: int
     maximum: dict[str, int]
+    certificate: dict[str, Any] | None = None
 
     def row(self, architecture: Mapping[str, int]) -> pd.Series:
         """Return the table's row of an evaluated architecture. Raises KeyError where there is none."""
@@ -78,15 +80,57 @@ def objectives_at(space: SearchSpace, architecture: Mapping[str, int]) -> dict[s
     return {str(name): int(value) for name, value in row.items() if name not in space.names}
 
 
+def evaluation_table(
+    everything: pd.DataFrame, evaluations: Mapping[int, list[Evaluation]], maximum: Mapping[str, int], seed: int
+) -> pd.DataFrame:
+    """Return one row a candidate that was evaluated: p, i, its geometric mean error over seeds, W, and the rest.
+
+    Args:
+        everything: parameters, p and i of all candidates; its index names the rows of the result.
+        evaluations: of the candidates in some rows, in the order of the result.
+        maximum: p and i of T.
+        seed: the first seed.
+
+    Raises:
+        RunFailed: every candidate failed.
+    """
+    table = everything.loc[list(evaluations)].copy()
+    failures = [next((e.failure for e in found if e.error is None), None) for found in evaluations.values()]
+    table["error"] = [
+        math.nan
+        if failure
+        else float(np.exp(np.mean(np.log([e.error for e in found]))))  # type: ignore[arg-type]
+        if len(found) > 1
+        else found[0].error
+        for found, failure in zip(evaluations.values(), failures, strict=True)
+    ]
+    valid = table["error"].notna()
+    if not valid.any():
+        raise RunFailed(f"all {len(table)} candidates failed; the first: {failures[0]}")
+    for name, size in (("w_total", "parameters"), ("w_encoder", "encoder_parameters")):
+        rows = table[valid]
+        table.loc[valid, name] = w_coefficient(
+            rows[size], rows["operations"], rows["error"], maximum=(maximum[size], maximum["operations"])
+        )
+    table["seed"] = seed
+    table["seconds"] = [sum(e.seconds for e in found) for found in evaluations.values()]
+    table["failure"] = failures
+    return table
+
+
 def extract(
     space: SearchSpace,
     *,
     error: ErrorFunction,
     speed: Literal["operations"] = "operations",
     objective: Objective = "limits",
-    method: Literal["interval"] = "interval",
+    method: Literal["interval", "certified"] = "interval",
     limits: Mapping[str, float | str] | None = None,
+    size: Size = "parameters",
+    exponents: tuple[float, float] = (1.0, 1.0),
     interval: int | None = None,
+    gap: float = 0.05,
+    certified: CertifiedSettings | None = None,
     study: str | Path | None = None,
     seed: int = 0,
     display: Silent | None = None,
@@ -100,17 +144,23 @@ def extract(
             evaluations in `study` are reused only under equal settings.
         speed: what i(f) is; `operations` of one sequence of 128 tokens.
         objective: `limits` chooses the least error among the candidates within hard limits; `w` the largest
-            W-coefficient (p = all parameters) among all candidates.
-        method: `interval`, the paper's FPTAS: every K-th candidate in the order of (encoder p, i).
+            W-coefficient among all candidates.
+        method: `interval`, the paper's FPTAS: every K-th candidate in the order of (encoder p, i); `certified`
+            evaluates until no other candidate can be better by more than the gap, and gives a certificate.
         limits: for `limits`, the largest value of each named objective, a number or a share of T's such as "25%";
             a quarter of T's encoder parameters and operations by default.
-        interval: K; by default such that about 16 candidates are evaluated.
+        size: for `w`, what p(f) is.
+        exponents: for `w`, those of the factors of p and i.
+        interval: for `interval`, K; by default such that about 16 candidates are evaluated.
+        gap: for `certified`, the gap to prove, e.g. 0.05 for 5%.
+        certified: for `certified`, what is assumed and may be spent; by default no noise where the error takes no
+            seed, and three seeds of each candidate where it does.
         study: a journal file in which evaluations are kept and from which finished ones are taken.
         seed: of the evaluations, and of the order among exact ties.
         display: where progress goes.
 
     Raises:
-        InputError: limits that nothing meets, an interval out of range, an unknown objective or method.
+        InputError: limits that nothing meets, an interval or gap out of range, an unknown objective or method.
         RunFailed: every candidate failed.
 
     Example:
@@ -118,57 +168,72 @@ def extract(
         >>> toy = lambda a: 1 / (a["D"] * a["H"])
         >>> result = extract(load_space("minilm"), error=toy, interval=1)
         >>> result.selected
-        Architecture(D=3, A=10, H=320, I=384)
+        Architecture(D=6, A=8, H=256, I=128)
+        >>> result = extract(load_space("minilm"), error=toy, method="certified")
+        >>> result.selected, len(result.table), result.certificate["result"]["gap"]
+        (Architecture(D=6, A=8, H=256, I=256), 17, 0.0)
     """
     display = display or Silent()
-    if objective not in ("limits", "w"):
-        raise InputError(f"no objective {objective!r}; there are limits and w")
-    if method != "interval":
-        raise InputError(f"no method {method!r}; there is interval")
+    check_method(method, interval=interval, gap=gap)
     if speed != "operations":
         raise InputError(f"no speed {speed!r}; there is operations")
-    if objective == "w" and limits:
-        raise InputError("limits belong to objective 'limits'; leave them out for 'w'")
     maximum = objectives_at(space, space.maximum)
-    table = objectives_of(space, space.candidates)
-    absolute = resolve_limits(limits or DEFAULT_LIMITS, maximum) if objective == "limits" else {}
-    feasible = np.flatnonzero(within(table, absolute)) if absolute else np.arange(len(table))
-    points = space.candidates[feasible]
-    ranked = feasible[
-        order(table["encoder_parameters"].iloc[feasible], table["operations"].iloc[feasible], points, seed=seed)
-    ]
-    if interval is None:
-        interval = max(1, math.ceil(len(ranked) / _DEFAULT_EVALUATIONS))
-    chosen = every_kth(ranked, interval)
-
+    everything = objectives_of(space, space.candidates)
+    question = Question.of(objective, limits, size, exponents, maximum)
+    feasible = question.feasible(everything)
     store = Study(Path(study) if study else None, space, getattr(error, "settings", {"error": _name(error)}))
-    evaluations = []
-    work = table["operations"].iloc[chosen].to_numpy(dtype=float)  # larger candidates take longer
-    with display.bar(f"evaluating {len(chosen)} of {len(ranked)} candidates", float(work.sum())) as advance:
-        for architecture, amount in zip(space.architectures(space.candidates[chosen]), work, strict=True):
-            evaluation = store.get(architecture, seed)
-            if evaluation is None:
-                evaluation = _evaluate(error, architecture, seed)
-                store.add(evaluation)
-            evaluations.append(evaluation)
-            advance(amount)
+    evaluations: dict[int, list[Evaluation]] = {}
 
-    table = table.iloc[chosen].reset_index(drop=True)
-    table["error"] = [math.nan if e.error is None else e.error for e in evaluations]
-    valid = table["error"].notna()
-    if not valid.any():
-        raise RunFailed(f"all {len(table)} candidates failed; the first: {evaluations[0].failure}")
-    for name, size in (("w_total", "parameters"), ("w_encoder", "encoder_parameters")):
-        rows = table[valid]
-        table.loc[valid, name] = w_coefficient(
-            rows[size], rows["operations"], rows["error"], maximum=(maximum[size], maximum["operations"])
-        )
-    table["seed"] = seed
-    table["seconds"] = [e.seconds for e in evaluations]
-    table["failure"] = [e.failure for e in evaluations]
-    best = table["error"].argmin() if objective == "limits" else table["w_total"].argmax()
-    selected = _architecture(space, table.iloc[best])
-    return Extraction(space, selected, table, objective, absolute, interval, len(ranked), maximum)
+    def evaluate(row: int, seed: int) -> float | None:
+        architecture = space.architectures(space.candidates[[row]])[0]
+        evaluation = store.get(architecture, seed)
+        if evaluation is None:
+            evaluation = _evaluate(error, architecture, seed)
+            store.add(evaluation)
+        evaluations.setdefault(row, []).append(evaluation)
+        return evaluation.error
+
+    work = everything["operations"].to_numpy(dtype=float)  # larger candidates take longer
+    certificate = None
+    if method == "interval":
+        among = everything.iloc[feasible]
+        ranked = feasible[
+            order(among["encoder_parameters"], among["operations"], space.candidates[feasible], seed=seed)
+        ]
+        if interval is None:
+            interval = max(1, math.ceil(len(ranked) / _DEFAULT_EVALUATIONS))
+        chosen = every_kth(ranked, interval)
+        with display.bar(f"evaluating {len(chosen)} of {len(ranked)} candidates", float(work[chosen].sum())) as advance:
+            for row in chosen.tolist():
+                evaluate(row, seed)
+                advance(work[row])
+    else:
+        settings = certified or (CertifiedSettings() if _takes_seed(error) else CertifiedSettings(sigma=0, seeds=1))
+        record = question.record(space, everything, settings, gap)
+        with display.bar(f"evaluating some of {len(feasible)} candidates", float(work[feasible].sum())) as advance:
+
+            def evaluate_and_show(row: int, seed: int) -> float | None:
+                value = evaluate(row, seed)
+                advance(work[row] / settings.seeds)
+                return value
+
+            certificate = seal(search(record, work, evaluate_and_show, settings, seed=seed))
+
+    table = evaluation_table(everything, evaluations, maximum, seed)
+    best = certificate["selected"] if certificate else table.index[int(np.nanargmax(question.score(table)))]
+    selected = _architecture(space, table.loc[best])
+    table = table.reset_index(drop=True)
+    return Extraction(space, selected, table, objective, question.limits, interval, len(feasible), maximum, certificate)
+
+
+def check_method(method: str, *, interval: int | None, gap: float) -> None:
+    """Raise InputError for an unknown method, an interval given to one that has none, or a gap out of range."""
+    if method not in ("interval", "certified"):
+        raise InputError(f"no method {method!r}; there are interval and certified")
+    if method != "interval" and interval is not None:
+        raise InputError(f"an interval belongs to method 'interval'; leave it out for {method!r}")
+    if not 0 <= gap < math.inf:
+        raise InputError(f"gap {gap} is out of range; give a share from 0, e.g. 0.05 for 5%")
 
 
 def _architecture(space: SearchSpace, row: pd.Series) -> Architecture:
@@ -186,8 +251,12 @@ def _evaluate(error: ErrorFunction, architecture: Architecture, seed: int) -> Ev
     return Evaluation(architecture, seed, None if failure else value, time.perf_counter() - start, failure)
 
 
+def _takes_seed(error: Callable) -> bool:
+    return "seed" in inspect.signature(error).parameters
+
+
 def _call(error: Callable, architecture: Architecture, seed: int) -> float:
-    return error(architecture, seed=seed) if "seed" in inspect.signature(error).parameters else error(architecture)
+    return error(architecture, seed=seed) if _takes_seed(error) else error(architecture)
 
 
 def _name(error: Callable) -> str:

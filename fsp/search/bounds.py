@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from fsp.errors import InputError
 
@@ -116,8 +116,8 @@ class Noise:
 
     def quantile(self, probability: float) -> float:
         """Return the quantile of a mean's deviation, in standard errors."""
-        distribution = stats.norm if np.isinf(self.freedom) else stats.t(self.freedom)
-        return float(distribution.ppf(probability))
+        normal = np.isinf(self.freedom)
+        return float(special.ndtri(probability) if normal else special.stdtrit(self.freedom, probability))
 
     def half_width(self, runs: int, *, alpha: float, comparisons: int) -> float:
         """Return half the width of each of `comparisons` simultaneous (1 - alpha) intervals on a mean of log e.
@@ -238,7 +238,7 @@ def audit_bound(failures: int, audited: int, *, alpha: float) -> float:
         >>> round(audit_bound(0, 20, alpha=0.05), 3)
         0.139
     """
-    return 1.0 if failures >= audited else float(stats.beta.ppf(1 - alpha, failures + 1, audited - failures))
+    return 1.0 if failures >= audited else float(special.betaincinv(failures + 1, audited - failures, 1 - alpha))
 
 
 def transferred(gap: float, *, low: float, high: float) -> float:

@@ -1,12 +1,24 @@
 """What a certificate file must hold before its numbers mean anything, and when two results are the same."""
 
+import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fsp.errors import InputError
 
 _ROLES = ("pilot", "search", "audit")
+
+
+def read_certificate(path: Path) -> Any:
+    """Return the content of a certificate file. Raises InputError where it cannot be read as JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the certificate {path}: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise InputError(f"{path} is not valid JSON; give the certificate.json of a certified extraction") from None
 
 
 def check(body: Mapping[str, Any]) -> None:
