@@ -205,8 +205,11 @@ def verify(certificate: Mapping[str, Any]) -> Verdict:
 def _enumerates(certificate: Mapping[str, Any]) -> bool:
     """Tell whether the candidates are exactly those that the space's choices, rules and maximum give."""
     space, columns = certificate["space"], certificate["parameters"]
-    choices = {name: tuple(values) for name, values in space["parameters"].items()}
-    points = SearchSpace("certificate", choices, tuple(space["rules"]), space["maximum"], "").candidates
+    try:
+        choices = {name: tuple(values) for name, values in space["parameters"].items()}
+        points = SearchSpace("certificate", choices, tuple(space["rules"]), space["maximum"], "").candidates
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
     given = np.array([columns.get(name, ()) for name in choices]).T
     return list(columns) == list(choices) and points.shape == given.shape and bool((points == given).all())
 
