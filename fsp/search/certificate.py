@@ -205,13 +205,15 @@ def verify(certificate: Mapping[str, Any]) -> Verdict:
 def _enumerates(certificate: Mapping[str, Any]) -> bool:
     """Tell whether the candidates are exactly those that the space's choices, rules and maximum give."""
     space, columns = certificate["space"], certificate["parameters"]
+    if list(columns) != list(space["parameters"]):
+        return False
     try:
         choices = {name: tuple(values) for name, values in space["parameters"].items()}
         points = SearchSpace("certificate", choices, tuple(space["rules"]), space["maximum"], "").candidates
     except (KeyError, TypeError, ValueError, AttributeError):
         return False
-    given = np.array([columns.get(name, ()) for name in choices]).T
-    return list(columns) == list(choices) and points.shape == given.shape and bool((points == given).all())
+    given = np.array(list(columns.values())).T
+    return points.shape == given.shape and bool((points == given).all())
 
 
 def _audit(record: Mapping[str, Any], order: Order, mean: Floats, width: Floats, floor: float) -> dict[str, Any] | None:

@@ -66,6 +66,8 @@ def _positive(values: Any, what: str) -> None:
 
 
 def _check(body: Mapping[str, Any]) -> None:
+    space = body["space"]
+    _require(space is None or isinstance(space["parameters"], dict), "its space has no parameters")
     lengths = set()
     for kind in ("parameters", "objectives"):
         _require(isinstance(body[kind], dict), f"{kind} is no table")
