@@ -178,3 +178,16 @@ def test_extract_refuses_before_it_loads_anything(run, options, message):
     code, out, err = run("extract", "minilm", *options)
     assert (code, out) == (2, "")
     assert message in err
+
+
+def test_extract_writes_a_certificate_that_verifies(run, tiny, tmp_path):
+    path = tmp_path / "certificate.json"
+    code, out, err = run(
+        "extract", tiny.space_file, *tiny.arguments(), "--steps", "0", "--method", "certified",
+        "--limit", "operations=50%", "--certificate", path, "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    stated = json.loads(out)["certificate"]
+    assert json.loads(path.read_text())["result"] == stated
+    code, out, _ = run("verify", path)
+    assert code == (0 if stated["status"] == "proven" else 1)
