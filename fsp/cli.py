@@ -16,6 +16,8 @@ from fsp.progress import Bars
 # typer keeps its click either inside or beside itself, depending on the version; its own exceptions lead to both
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="fsp",
     help="Optimal subarchitecture extraction: find, distil and measure the best smaller shape of a network.",
@@ -269,6 +271,8 @@ def main() -> None:
     """Run the command line; exit 0 when done, 2 on bad usage or input, 1 on failure, 130 when interrupted."""
     try:
         code = app(standalone_mode=False)
+        if code == _INTERRUPTED:  # typer turns Ctrl-C into this code and says nothing
+            raise KeyboardInterrupt
     except InputError as error:
         code = _complain(str(error), 2)
     except _UsageError as error:
@@ -276,7 +280,7 @@ def main() -> None:
     except RunFailed as error:
         code = _complain(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):
-        code = _complain("interrupted; the same command goes on where it was", 130)
+        code = _complain("interrupted; the same command goes on where it was", _INTERRUPTED)
     sys.exit(code or 0)
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from fsp.data import SENTENCE_TOKENS
 from fsp.errors import InputError, RunFailed
+from fsp.files import TEMPORARY
 from fsp.objectives.error import Distillation
 from fsp.progress import Silent
 from fsp.space import Architecture
@@ -68,7 +70,7 @@ def save_student(student: Student, teacher: Teacher, folder: Path, facts: Mappin
         facts: what is known of the model, written to `fsp.json` and into the model card.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=TEMPORARY))
     try:
         temporary.chmod(0o755)
         student.encoder.save_pretrained(temporary)
@@ -89,7 +91,9 @@ def load_student(folder: Path) -> Student:
 
     try:
         readout = load_file(folder / "2_Dense" / "model.safetensors")
-        encoder = AutoModel.from_pretrained(folder, dtype=torch.float32)
+        with safe_open(folder / "model.safetensors", "pt") as weights:
+            has_pooler = "pooler.dense.weight" in weights.keys()  # noqa: SIM118 (it is no dict)
+        encoder = AutoModel.from_pretrained(folder, dtype=torch.float32, add_pooling_layer=has_pooler)
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} holds no distilled model: {' '.join(str(error).split())[:120]}") from None
     student = Student(encoder, readout["linear.weight"].shape[0])

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,6 +81,51 @@ def objectives_at(space: SearchSpace, architecture: Mapping[str, int]) -> dict[s
     return {str(name): int(value) for name, value in row.items() if name not in space.names}
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What an extraction will evaluate, known before any training.
+
+    table: p and i of the candidates to evaluate, in order. limits: absolute. feasible: how many candidates there
+    are to choose the evaluated ones from. maximum: p and i of the maximum point T.
+    """
+
+    table: pd.DataFrame
+    limits: dict[str, float]
+    interval: int
+    feasible: int
+    maximum: dict[str, int]
+
+
+def plan(
+    space: SearchSpace,
+    *,
+    objective: Objective = "limits",
+    limits: Mapping[str, float | str] | None = None,
+    interval: int | None = None,
+    seed: int = 0,
+) -> Plan:
+    """Return which candidates the FPTAS evaluates; the arguments are those of `extract`.
+
+    Raises:
+        InputError: limits that nothing meets, an interval out of range, or an unknown objective.
+
+    Example:
+        >>> from fsp.space import load_space
+        >>> len(plan(load_space("minilm"), interval=20).table)
+        6
+    """
+    maximum = objectives_at(space, space.maximum)
+    question = Question.of(objective, limits, "parameters", (1.0, 1.0), maximum)
+    table = objectives_of(space, space.candidates)
+    table = table.iloc[question.feasible(table)]
+    points = table[list(space.names)].to_numpy()
+    ranked = order(table["encoder_parameters"], table["operations"], points, seed=seed)
+    if interval is None:
+        interval = max(1, math.ceil(len(ranked) / _DEFAULT_EVALUATIONS))
+    chosen = table.iloc[every_kth(ranked, interval)].reset_index(drop=True)
+    return Plan(chosen, question.limits, interval, len(ranked), maximum)
+
+
 def evaluation_table(
     everything: pd.DataFrame, evaluations: Mapping[int, list[Evaluation]], maximum: Mapping[str, int], seed: int
 ) -> pd.DataFrame:
@@ -96,14 +142,7 @@ def evaluation_table(
     """
     table = everything.loc[list(evaluations)].copy()
     failures = [next((e.failure for e in found if e.error is None), None) for found in evaluations.values()]
-    table["error"] = [
-        math.nan
-        if failure
-        else float(np.exp(np.mean(np.log([e.error for e in found]))))  # type: ignore[arg-type]
-        if len(found) > 1
-        else found[0].error
-        for found, failure in zip(evaluations.values(), failures, strict=True)
-    ]
+    table["error"] = [_mean_error(found) for found in evaluations.values()]
     valid = table["error"].notna()
     if not valid.any():
         raise RunFailed(f"all {len(table)} candidates failed; the first: {failures[0]}")
@@ -178,52 +217,48 @@ def extract(
     if speed != "operations":
         raise InputError(f"no speed {speed!r}; there is operations")
     maximum = objectives_at(space, space.maximum)
-    everything = objectives_of(space, space.candidates)
     question = Question.of(objective, limits, size, exponents, maximum)
-    feasible = question.feasible(everything)
+    if method == "interval":
+        planned = plan(space, objective=objective, limits=limits, interval=interval, seed=seed)
+        candidates, interval, feasible = planned.table, planned.interval, planned.feasible
+        work = candidates["operations"].sum()
+        label = f"evaluating {len(candidates)} of {feasible} candidates"
+    else:
+        candidates = objectives_of(space, space.candidates)
+        within_limits = question.feasible(candidates)
+        feasible, work = len(within_limits), candidates["operations"].iloc[within_limits].sum()
+        label = f"evaluating some of {feasible} candidates"
+    shapes = candidates[list(space.names)].to_numpy()
+    cost = candidates["operations"].to_numpy(dtype=float)  # larger candidates take longer
     store = Study(Path(study) if study else None, space, getattr(error, "settings", {"error": _name(error)}))
     evaluations: dict[int, list[Evaluation]] = {}
-
-    def evaluate(row: int, seed: int) -> float | None:
-        architecture = space.architectures(space.candidates[[row]])[0]
-        evaluation = store.get(architecture, seed)
-        if evaluation is None:
-            evaluation = _evaluate(error, architecture, seed)
-            store.add(evaluation)
-        evaluations.setdefault(row, []).append(evaluation)
-        return evaluation.error
-
-    work = everything["operations"].to_numpy(dtype=float)  # larger candidates take longer
     certificate = None
-    if method == "interval":
-        among = everything.iloc[feasible]
-        ranked = feasible[
-            order(among["encoder_parameters"], among["operations"], space.candidates[feasible], seed=seed)
-        ]
-        if interval is None:
-            interval = max(1, math.ceil(len(ranked) / _DEFAULT_EVALUATIONS))
-        chosen = every_kth(ranked, interval)
-        with display.bar(f"evaluating {len(chosen)} of {len(ranked)} candidates", float(work[chosen].sum())) as advance:
-            for row in chosen.tolist():
+    with display.bar(label, float(work)) as advance:
+
+        def evaluate(row: int, seed: int, share: float = 1.0) -> float | None:
+            architecture = space.architectures(shapes[[row]])[0]
+            evaluation = store.get(architecture, seed)
+            if evaluation is None:
+                evaluation = _evaluate(error, architecture, seed)
+                store.add(evaluation)
+            evaluations.setdefault(row, []).append(evaluation)
+            advance(share * cost[row])
+            return evaluation.error
+
+        if method == "interval":
+            for row in range(len(candidates)):
                 evaluate(row, seed)
-                advance(work[row])
-    else:
-        settings = certified or (CertifiedSettings() if _takes_seed(error) else CertifiedSettings(sigma=0, seeds=1))
-        record = question.record(space, everything, settings, gap)
-        with display.bar(f"evaluating some of {len(feasible)} candidates", float(work[feasible].sum())) as advance:
+        else:
+            settings = certified or (CertifiedSettings() if _takes_seed(error) else CertifiedSettings(sigma=0, seeds=1))
+            record = question.record(space, candidates, settings, gap)
+            of_all_seeds = partial(evaluate, share=1 / settings.seeds)
+            certificate = seal(search(record, cost, of_all_seeds, settings, seed=seed))
 
-            def evaluate_and_show(row: int, seed: int) -> float | None:
-                value = evaluate(row, seed)
-                advance(work[row] / settings.seeds)
-                return value
-
-            certificate = seal(search(record, work, evaluate_and_show, settings, seed=seed))
-
-    table = evaluation_table(everything, evaluations, maximum, seed)
+    table = evaluation_table(candidates, evaluations, maximum, seed)
     best = certificate["selected"] if certificate else table.index[int(np.nanargmax(question.score(table)))]
     selected = _architecture(space, table.loc[best])
     table = table.reset_index(drop=True)
-    return Extraction(space, selected, table, objective, question.limits, interval, len(feasible), maximum, certificate)
+    return Extraction(space, selected, table, objective, question.limits, interval, feasible, maximum, certificate)
 
 
 def check_method(method: str, *, interval: int | None, gap: float) -> None:
@@ -234,6 +269,12 @@ def check_method(method: str, *, interval: int | None, gap: float) -> None:
         raise InputError(f"an interval belongs to method 'interval'; leave it out for {method!r}")
     if not 0 <= gap < math.inf:
         raise InputError(f"gap {gap} is out of range; give a share from 0, e.g. 0.05 for 5%")
+
+
+def _mean_error(evaluations: list[Evaluation]) -> float:
+    """Geometric mean over the seeds, NaN where one of them failed."""
+    errors = [math.nan if evaluation.error is None else evaluation.error for evaluation in evaluations]
+    return errors[0] if len(errors) == 1 else float(np.exp(np.log(errors).mean()))  # one seed: not a digit is lost
 
 
 def _architecture(space: SearchSpace, row: pd.Series) -> Architecture:

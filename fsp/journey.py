@@ -16,15 +16,15 @@ import fsp
 from fsp.data import Corpus, read_corpus, standard_library
 from fsp.distillation import distill, load_student, save_student
 from fsp.errors import InputError
-from fsp.extraction import Extraction, extract, objectives_at, objectives_of
-from fsp.files import read_json, write_json, write_text
+from fsp.extraction import Extraction, extract, objectives_at, objectives_of, plan
+from fsp.files import read_json, remove_unfinished, write_json, write_text
 from fsp.measurement import embeddings, latencies, similarity_agreement, student_embeddings
 from fsp.objectives.error import Distillation, DistillationSettings
 from fsp.progress import Silent
 from fsp.search.baselines import layer_drop, most_even
 from fsp.space import Architecture, SearchSpace
 from fsp.timing import environment
-from fsp.training.blocks import Material
+from fsp.training.blocks import READOUT_TOKENS, Material
 from fsp.training.student import Student
 from fsp.training.teacher import Teacher, load_teacher, packaged_teacher
 
@@ -96,12 +96,16 @@ def prepare(
     torch.set_num_threads(settings.threads or os.cpu_count() or 1)
     with display.bar("loading the teacher and the text", 2) as advance:
         texts = read_corpus(corpus) if corpus else None  # what the user gave is looked at before the slow part
-        trained = load_teacher(teacher if isinstance(teacher, str) else packaged_teacher(teacher))
+        if isinstance(teacher, str):
+            trained = load_teacher(teacher)
+        else:
+            trained = load_teacher(packaged_teacher(teacher), name=teacher["name"])
         advance(1)
         split = Corpus.of(standard_library() if texts is None else texts)
         advance(1)
     check(trained, split)
-    with display.bar("teacher's states of the text", settings.tokens + 2 * settings.held_out_tokens) as advance:
+    total = max(settings.tokens, READOUT_TOKENS) + 2 * settings.held_out_tokens
+    with display.bar("teacher's states of the text", total) as advance:
         material = Material.prepare(
             trained,
             split,
@@ -160,6 +164,7 @@ def run(
     _refuse_foreign(out)
     started = time.perf_counter()
     with _alone(out):
+        remove_unfinished(out)
 
         def check(trained: Teacher, split: Corpus) -> None:
             if len(split.test_sentences) < _LEAST_SENTENCES:
@@ -167,7 +172,9 @@ def run(
                     f"the corpus is too small: its test part has {len(split.test_sentences)} sentences of its own and "
                     f"needs {_LEAST_SENTENCES}; give about 300 kB of text or more"
                 )
-            _claim(out, _configuration(fitted_to(space, trained), trained, split, settings))
+            fitted = fitted_to(space, trained)
+            plan(fitted, limits=settings.limits, interval=settings.interval)
+            _claim(out, _configuration(fitted, trained, split, settings))
             if (out / "result.json").exists():
                 raise _Complete
 
@@ -176,6 +183,7 @@ def run(
             ready = prepare(source, corpus, settings, out / "cache", check=check, display=display)
         except _Complete:
             display.say(f"{out} already holds this run's result")
+            shutil.rmtree(out / "cache", ignore_errors=True)
             return read_json(out / "result.json")
         space = fitted_to(space, ready.teacher)
         extraction = extract(
@@ -194,7 +202,7 @@ def _finish(
     ready: Prepared, extraction: Extraction, out: Path, settings: Settings, display: Silent, started: float
 ) -> dict[str, Any]:
     """Distil the choice and the baselines, measure them, and write everything."""
-    from fsp.report import write_report
+    from fsp.report import write_pages
 
     space, selected = extraction.space, extraction.selected
     everything = objectives_of(space, space.candidates)
@@ -268,8 +276,8 @@ def _finish(
         }
         save_student(students["choice", settings.seed], ready.teacher, out / "model", facts)
         write_text(out / "evaluations.csv", extraction.table.to_csv(index=False))
-        write_json(out / "result.json", result)
-        write_report(out)
+        write_pages(result, out)
+        write_json(out / "result.json", result)  # last: it says that all is there
         advance(1)
     shutil.rmtree(out / "cache", ignore_errors=True)
     return result

@@ -83,7 +83,8 @@ class SearchSpace:
         maximum: the maximum point T; no candidate exceeds it in any parameter. T itself is not a candidate.
         family: name of the network family that builds the candidates.
         constants: what the family needs beyond the parameters (vocabulary, positions, ...).
-        teacher: where T's trained weights come from by default (`package`, `folder`, `sha256`, `install`).
+        teacher: where T's trained weights come from by default: its `name`, the installed `package` and the `folder`
+            in it, the `sha256` of its model.safetensors, and the command to `install` it.
 
     Raises:
         InputError: with one line that says what is wrong.
@@ -221,6 +222,7 @@ _KEYS: dict[str, type] = {
     "constants": dict,
     "teacher": dict,
 }
+_TEACHER_KEYS = ("name", "package", "folder", "sha256", "install")
 _REQUIRED = ("family", "parameters", "maximum")
 
 
@@ -239,6 +241,10 @@ def _from_content(path: Path, content: dict[str, Any]) -> SearchSpace:
     for key in ("maximum", "constants"):
         if any(type(value) is not int or value < 1 for value in content.get(key, {}).values()):
             raise InputError(f"search space {path}: every value of {key!r} must be a positive integer")
+    if "teacher" in content and set(content["teacher"]) != set(_TEACHER_KEYS):
+        raise InputError(f"search space {path}: 'teacher' must give exactly {', '.join(_TEACHER_KEYS)}")
+    if any(not isinstance(value, str) for value in content.get("teacher", {}).values()):
+        raise InputError(f"search space {path}: every value of 'teacher' must be a text")
     return SearchSpace(
         name=content.get("name", path.stem),
         parameters={name: tuple(choices) for name, choices in content["parameters"].items()},

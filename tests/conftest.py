@@ -49,13 +49,16 @@ def minilm_folder() -> Path:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory, minilm_folder) -> Tiny:
     import torch
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, BertModel
 
     from fsp.families import bert
 
     folder = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(0)
-    network = bert.build({"D": 3, "A": 4, "H": 32, "I": 64}, {"vocabulary": 30522, "positions": 128, "token_types": 2})
+    tables = {"vocabulary": 30522, "positions": 128, "token_types": 2}
+    config = bert.config_for({"D": 3, "A": 4, "H": 32, "I": 64}, tables)
+    config.initializer_range = 0.1  # at BERT's .02 the layers of so small a network do next to nothing
+    network = BertModel(config)
     network.save_pretrained(folder / "teacher")
     AutoTokenizer.from_pretrained(minilm_folder).save_pretrained(folder / "teacher")
     (folder / "text").mkdir()

@@ -16,7 +16,8 @@ comparisons = st.builds("{} {} {}".format, arithmetic, st.sampled_from(["==", "!
 rules = st.recursive(
     comparisons,
     lambda inner: st.one_of(
-        st.builds("({} {} {})".format, inner, st.sampled_from(["and", "or"]), inner), st.builds("(not {})".format, inner)
+        st.builds("({} {} {})".format, inner, st.sampled_from(["and", "or"]), inner),
+        st.builds("(not {})".format, inner),
     ),
     max_leaves=4,
 )
@@ -40,7 +41,11 @@ def test_refuses_what_is_no_rule(text):
 
 
 def test_chains():
-    assert Rule("1 < A <= B", NAMES)({"A": np.array([1, 2, 3]), "B": np.array([5, 2, 2])}).tolist() == [False, True, False]
+    assert Rule("1 < A <= B", NAMES)({"A": np.array([1, 2, 3]), "B": np.array([5, 2, 2])}).tolist() == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_never_runs_code(tmp_path):

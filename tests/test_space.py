@@ -12,7 +12,9 @@ GOOD = {"D": (1, 2), "H": (4, 8)}
 
 
 def space(**changes):
-    return SearchSpace(**{"name": "s", "parameters": GOOD, "rules": (), "maximum": {"D": 2, "H": 8}, "family": "bert", **changes})
+    return SearchSpace(
+        **{"name": "s", "parameters": GOOD, "rules": (), "maximum": {"D": 2, "H": 8}, "family": "bert", **changes}
+    )
 
 
 def test_the_papers_space_has_300_of_360():
@@ -85,6 +87,8 @@ def test_bad_spaces_say_what_is_wrong(changes, says):
         ('family = "bert"\nrules = [1]\n[parameters]\nD = [1]\n[maximum]\nD = 2', "each rule"),
         ('family = "bert"\n[parameters]\nD = [1]\n[maximum]\nD = "2"', "positive integer"),
         ('family = "bert"\nD = 1\nD = 2', "not valid TOML"),
+        ('family = "bert"\n[parameters]\nD = [1]\n[maximum]\nD = 2\n[teacher]\npackage = "x"', "exactly name, package"),
+        ('family = "bert"\n[parameters]\nD = [1]\n[maximum]\nD = 2\n[constants]\nx = 0', "positive integer"),
     ],
 )
 def test_bad_files_say_what_is_wrong(tmp_path, content, says):

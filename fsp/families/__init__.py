@@ -5,6 +5,7 @@ import pkgutil
 from types import ModuleType
 
 from fsp.errors import InputError
+from fsp.space import SearchSpace
 
 
 def load_family(name: str) -> ModuleType:
@@ -13,3 +14,12 @@ def load_family(name: str) -> ModuleType:
     if name not in known:
         raise InputError(f"no network family {name!r}; there are {', '.join(known)}")
     return importlib.import_module(f"fsp.families.{name}")
+
+
+def family_of(space: SearchSpace) -> ModuleType:
+    """Return the family of a space. Raises InputError where the space lacks constants that the family needs."""
+    family = load_family(space.family)
+    missing = [name for name in family.CONSTANTS if name not in space.constants]
+    if missing:
+        raise InputError(f"space {space.name}: family {space.family} needs {', '.join(missing)} under [constants]")
+    return family

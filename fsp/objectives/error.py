@@ -61,7 +61,7 @@ class Distillation:
         length = material.train.tokens.shape[1]
         self._calibration = material.train[: READOUT_TOKENS // length]
         self._variance = self._calibration.variance()
-        self._cutter = Cutter(teacher.model, torch.from_numpy(self._calibration.tokens).long())
+        self.cutter = Cutter(teacher.model, torch.from_numpy(self._calibration.tokens).long())
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Distillation:
 
     def student(self, architecture: Architecture) -> Student:
         """Return the healed cut of that shape, before its readout is fitted and any step is done."""
-        return Student(self._cutter.cut(architecture), self._teacher.architecture["H"])
+        return Student(self.cutter.cut(architecture), self._teacher.architecture["H"])
 
     @property
     def tokens_per_step(self) -> int:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fsp.families import load_family
+from fsp.families import family_of
 from fsp.space import SearchSpace
 
 
@@ -16,4 +16,4 @@ def sizes(space: SearchSpace, points: NDArray[np.int64]) -> dict[str, NDArray[np
         >>> sizes(space, space.point(dict(D=4, A=8, H=1024, I=768)))["parameters"].tolist()
         [75107328]
     """
-    return load_family(space.family).parameters(space.columns(points), space.constants)
+    return family_of(space).parameters(space.columns(points), space.constants)

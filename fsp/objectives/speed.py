@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fsp.families import load_family
+from fsp.families import family_of
 from fsp.space import SearchSpace
 
 BATCH, LENGTH = 1, 128  # one sequence of 128 tokens, as the latencies are measured
@@ -21,4 +21,4 @@ def operations(
         >>> bool((operations(space, space.candidates) < full).all())
         True
     """
-    return load_family(space.family).operations(space.columns(points), space.constants, batch=batch, length=length)
+    return family_of(space).operations(space.columns(points), space.constants, batch=batch, length=length)

@@ -14,18 +14,22 @@ from fsp.report.summary import COLUMNS, NAMES, headline, model_rows
 _COLUMNS = ("parameters", "encoder_parameters", "operations", "error", "w_total", "w_encoder", "seconds", "failure")
 
 
-def load_run(folder: Path) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Return a finished run's result and table of evaluations. Raises InputError where there is none."""
-    if not (folder / "result.json").is_file() or not (folder / "evaluations.csv").is_file():
+def load_result(folder: Path) -> dict[str, Any]:
+    """Return a finished run's result. Raises InputError where there is none."""
+    if not (folder / "result.json").is_file():
         raise InputError(f"{folder} holds no finished run; make one with: fsp run SPACE --out {folder}")
     result = read_json(folder / "result.json")
     if not isinstance(result, dict) or result.get("schema") != 1:
         raise InputError(f"{folder / 'result.json'} is no result of this version of fsp (schema 1)")
+    return result
+
+
+def load_evaluations(folder: Path) -> pd.DataFrame:
+    """Return a run's table of evaluations. Raises InputError where there is none."""
     try:
-        table = pd.read_csv(folder / "evaluations.csv")
+        return pd.read_csv(folder / "evaluations.csv")
     except (ValueError, OSError):
-        raise InputError(f"{folder / 'evaluations.csv'} is no table; run again in a new folder") from None
-    return result, table
+        raise InputError(f"{folder / 'evaluations.csv'} cannot be read as a table; run again in a new folder") from None
 
 
 def write_page(result: dict[str, Any], table: pd.DataFrame, path: Path) -> None:
@@ -36,7 +40,7 @@ def write_page(result: dict[str, Any], table: pd.DataFrame, path: Path) -> None:
         return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
 
     shape = list(result["selected"])
-    columns = [*shape, *(c for c in _COLUMNS if c in table)]
+    columns = [*shape, *(c for c in _COLUMNS if c in table and table[c].notna().any())]
     ordered = table.sort_values("error")[columns].astype(object).where(table.notna(), "")
     page = (
         Environment(loader=PackageLoader("fsp.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)

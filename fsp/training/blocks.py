@@ -121,7 +121,8 @@ class Material:
             corpus: text in three parts.
             folder: where T's states are kept.
             length: tokens a block.
-            train_tokens: at most so many tokens of the train part, chosen evenly over it.
+            train_tokens: at most so many tokens of the train part, chosen evenly over it; never fewer than a
+                readout needs.
             held_out_tokens: at most so many tokens of the validation and test parts each.
             advance: called with the number of tokens done since the last call.
 
@@ -133,7 +134,7 @@ class Material:
             raise InputError(f"a block of {length} tokens does not suit the teacher; choose 8 to {positions}")
         parts = []
         for name, texts, wanted, least in (
-            ("training", corpus.train, train_tokens, READOUT_TOKENS),
+            ("training", corpus.train, max(train_tokens, READOUT_TOKENS), READOUT_TOKENS),
             ("validation", corpus.validation, held_out_tokens, LEAST_HELD_OUT_TOKENS),
             ("test", corpus.test, held_out_tokens, LEAST_HELD_OUT_TOKENS),
         ):

@@ -27,7 +27,6 @@ class Teacher:
     tokenizer: "PreTrainedTokenizerBase"
     name: str
     fingerprint: str
-    folder: Path | None
 
     @property
     def architecture(self) -> Architecture:
@@ -48,7 +47,7 @@ def packaged_teacher(source: Mapping[str, str]) -> Path:
     """Return the folder of the trained T that an installed package carries, its weights checked.
 
     Args:
-        source: `package`, `folder` inside it, `sha256` of its model.safetensors, `install` (the command).
+        source: see `SearchSpace.teacher`.
 
     Raises:
         InputError: not installed (the message is the command to run), or other weights than expected.
@@ -63,8 +62,12 @@ def packaged_teacher(source: Mapping[str, str]) -> Path:
     return folder
 
 
-def load_teacher(source: str | Path) -> Teacher:
+def load_teacher(source: str | Path, *, name: str | None = None) -> Teacher:
     """Load a BERT or RoBERTa encoder in Hugging Face format, from a directory or by hub name; float32, CPU.
+
+    Args:
+        source: the directory or hub name.
+        name: what reports call it; the directory's or hub's name by default.
 
     Raises:
         InputError: no such model, no weights, weights missing for parts of the encoder, or an unsupported family.
@@ -74,6 +77,8 @@ def load_teacher(source: str | Path) -> Teacher:
 
     folder = Path(source) if Path(source).is_dir() else None
     logging.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # its report of missing weights is checked below and told in one line
     try:
         config = AutoConfig.from_pretrained(source)
         bert.architecture_of(config)
@@ -86,6 +91,8 @@ def load_teacher(source: str | Path) -> Teacher:
     except Exception as error:  # the loaders raise many kinds; for the user each is one unusable teacher
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"cannot load teacher {source}: {reason}") from None
+    finally:
+        logging.set_verbosity(verbosity)
     missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise InputError(
@@ -106,7 +113,7 @@ def load_teacher(source: str | Path) -> Teacher:
             "they do not belong together"
         )
     model.eval().requires_grad_(False)
-    return Teacher(model, tokenizer, str(source) if folder is None else folder.name, _fingerprint(model), folder)
+    return Teacher(model, tokenizer, name or (folder.name if folder else str(source)), _fingerprint(model))
 
 
 def _fingerprint(model: "PreTrainedModel") -> str:

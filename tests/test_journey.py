@@ -1,0 +1,169 @@
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from fsp.errors import InputError
+from fsp.journey import Settings, run
+from fsp.space import load_space
+
+SETTINGS = Settings(interval=1, limits={"encoder_parameters": "60%"}, steps=1, tokens=8192, threads=1)
+
+
+def timeless(result):
+    """A result without what a clock measured."""
+    kept = {key: value for key, value in result.items() if key not in ("seconds", "environment")}
+    kept["models"] = [{k: v for k, v in model.items() if k != "latency"} for model in result["models"]]
+    return kept
+
+
+@pytest.fixture(scope="module")
+def finished(tiny, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "out"
+    return out, run(tiny.space, out, teacher=str(tiny.teacher), corpus=[tiny.corpus], settings=SETTINGS)
+
+
+def test_everything_is_there_and_nothing_else(finished):
+    out, result = finished
+    names = {"run.json", "result.json", "evaluations.csv", "evaluations.journal", "pareto.png", "report.html", "model"}
+    assert {path.name for path in out.iterdir()} == names
+    assert json.loads((out / "result.json").read_text()) == result
+
+
+def test_the_result_follows_from_the_evaluations(finished):
+    out, result = finished
+    table = pd.read_csv(out / "evaluations.csv")
+    best = table.loc[table["error"].idxmin()]
+    assert {name: int(best[name]) for name in "DAHI"} == result["selected"]
+    assert (table["encoder_parameters"] <= result["search"]["limits"]["encoder_parameters"]).all()
+    models = {model["name"]: model for model in result["models"]}
+    assert models["T"]["error"]["mean"] == 0
+    assert models["T"]["spearman"]["mean"] == 1
+    assert {"T", "choice", "layer drop"} <= set(models)
+    assert 0 < models["choice"]["error"]["mean"] < 1
+    for kind in ("total", "encoder"):
+        chosen = table.loc[table[f"w_{kind}"].idxmax()]
+        assert result["w_choice"][kind]["error"] == pytest.approx(chosen["error"])
+        assert result["w_choice"][kind]["error_ratio"] == pytest.approx(chosen["error"] / best["error"])
+
+
+def test_the_same_seed_gives_the_same_result(finished, tiny, tmp_path):
+    again = run(tiny.space, tmp_path / "out", teacher=str(tiny.teacher), corpus=[tiny.corpus], settings=SETTINGS)
+    assert timeless(again) == timeless(finished[1])
+
+
+def test_a_finished_run_is_returned_at_once(finished, tiny, monkeypatch):
+    monkeypatch.setattr("fsp.journey.extract", None)
+    again = run(tiny.space, finished[0], teacher=str(tiny.teacher), corpus=[tiny.corpus], settings=SETTINGS)
+    assert again == finished[1]
+
+
+def test_another_run_in_the_same_folder_is_refused(finished, tiny):
+    out, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    other = Settings(interval=2, limits={"encoder_parameters": "60%"}, steps=1, tokens=8192, threads=1)
+    with pytest.raises(InputError, match=r"holds another run \(its interval differ"):
+        run(tiny.space, out, teacher=str(tiny.teacher), corpus=[tiny.corpus], settings=other)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_a_folder_with_other_files_is_refused(tiny, tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match=r"already holds other files \(thesis.tex\)"):
+        run(tiny.space, tmp_path, teacher=str(tiny.teacher), corpus=[tiny.corpus], settings=SETTINGS)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_bad_input_writes_nothing(tiny, tmp_path):
+    small = tmp_path / "small.txt"
+    small.write_text("Too little text to split. " * 40)
+    cases = [
+        ({"corpus": [small]}, "too small"),
+        ({"teacher": str(tmp_path)}, "cannot load teacher"),
+        ({"settings": Settings(limits={"operations": 5})}, "no candidate meets"),
+        ({"space": load_space("minilm")}, "maximum point of space minilm"),
+    ]
+    for changes, says in cases:
+        arguments = {"space": tiny.space, "teacher": str(tiny.teacher), "corpus": [tiny.corpus], **changes}
+        with pytest.raises(InputError, match=says):
+            run(arguments.pop("space"), tmp_path / "out", **arguments)
+        assert not (tmp_path / "out").exists() or says == "no candidate meets"
+
+
+@pytest.mark.parametrize("bad", [{"steps": -1}, {"tokens": 0}, {"seeds": 0}, {"threads": 0}, {"seed": -1}])
+def test_bad_settings(bad):
+    with pytest.raises(InputError):
+        Settings(**bad)
+
+
+def test_killed_again_and_again_it_ends_with_the_same_result(finished, tiny, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "fsp", "run", str(tiny.space_file), "--out", str(out), *tiny.arguments()]
+    command += ["--interval", "1", "--limit", "encoder_parameters=60%", "--steps", "1", "--tokens", "8192", "--json"]
+    kills, delays = 0, random.Random(0)
+    longest = 14.0
+    while kills < 6:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(timeout=delays.uniform(4, longest))
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+    assert kills > 0
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert timeless(json.loads(done.stdout)) == timeless(finished[1])
+    assert {p.name for p in out.iterdir()} == {p.name for p in finished[0].iterdir()}
+
+
+def test_two_processes_do_not_share_a_folder(tiny, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "fsp", "run", str(tiny.space_file), "--out", str(out), *tiny.arguments()]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        waited = time.monotonic()
+        while not (out / ".lock").exists() and time.monotonic() - waited < 60:
+            time.sleep(0.05)
+        second = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert second.returncode == 2
+        assert "another process is working" in second.stderr
+    finally:
+        first.kill()
+        first.wait()
+
+
+def test_ctrl_c_exits_cleanly(tiny, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "fsp", "run", str(tiny.space_file), "--out", str(out), *tiny.arguments()]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    waited = time.monotonic()
+    while not (out / "run.json").exists() and time.monotonic() - waited < 60:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "goes on where it was" in stderr
+    assert "Traceback" not in stderr
+
+
+def test_a_folder_that_cannot_be_written_to(tiny, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write"):
+        run(tiny.space, tmp_path / "file" / "out", teacher=str(tiny.teacher), corpus=[tiny.corpus], settings=SETTINGS)
+
+
+def test_several_seeds_give_intervals(tiny, tmp_path):
+    settings = Settings(interval=1, limits={"encoder_parameters": "60%"}, steps=0, tokens=2048, seeds=3, threads=1)
+    result = run(tiny.space, tmp_path / "out", teacher=str(tiny.teacher), corpus=[tiny.corpus], settings=settings)
+    choice = next(model for model in result["models"] if model["name"] == "choice")
+    assert len(choice["error"]["values"]) == 3
+    assert choice["error"]["half_width_95"] > 0
+    shutil.rmtree(tmp_path / "out")
