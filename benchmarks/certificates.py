@@ -20,7 +20,8 @@ from fsp.files import write_json
 from fsp.question import Question
 from fsp.search.bounds import Noise
 from fsp.search.certificate import problem_of, seal
-from fsp.search.certified import CertifiedSettings, search
+from fsp.search.certified import search
+from fsp.search.certified_settings import CertifiedSettings
 from fsp.space import load_space
 
 SPACE = load_space("bert_large")

@@ -171,8 +171,8 @@ def extract(
                     "selected": dict(found.selected),
                     "limits": found.limits,
                     "interval": found.interval,
-                    "certificate": found.certificate and found.certificate["result"],
                     "evaluations": rows,
+                    **({"certificate": found.certificate["result"]} if found.certificate else {}),
                 }
             )
         )

@@ -19,7 +19,8 @@ from fsp.objectives.speed import operations
 from fsp.progress import Silent
 from fsp.question import Objective, Question, Size
 from fsp.search.certificate import seal
-from fsp.search.certified import CertifiedSettings, search
+from fsp.search.certified import search
+from fsp.search.certified_settings import CertifiedSettings
 from fsp.search.coefficient import w_coefficient
 from fsp.search.interval import every_kth, order
 from fsp.search.pareto import pareto_front

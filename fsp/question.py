@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fsp.errors import InputError
-from fsp.search.certified import CertifiedSettings
+from fsp.search.certified_settings import CertifiedSettings
 from fsp.search.coefficient import w_coefficient
 from fsp.search.limits import resolve_limits, within
 from fsp.space import SearchSpace

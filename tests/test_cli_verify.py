@@ -7,7 +7,7 @@ from fsp.choice import choose
 from fsp.cli import main
 from fsp.errors import InputError
 from fsp.files import write_json
-from fsp.search.certified import CertifiedSettings
+from fsp.search.certified_settings import CertifiedSettings
 from fsp.space import load_space
 
 SPACE = load_space("bert_large")

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from fsp.errors import InputError
 from fsp.search.certificate import seal, verify
-from fsp.search.certified import CertifiedSettings, search
+from fsp.search.certified import search
+from fsp.search.certified_settings import CertifiedSettings
 from fsp.space import SearchSpace
 
 GRID = [(d, h, a) for d in (1, 2, 3) for h in (1, 2, 3) for a in (1, 2)]
@@ -221,3 +223,42 @@ def test_verify_needs_no_torch(certificate, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("the claim holds")
+
+
+@given(st.integers(0, 1000), st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_the_gap_of_a_noisy_certificate_is_the_definition(seed, estimated):
+    """The whole claim once more, written out in loops and with scipy's distributions."""
+    rng = np.random.default_rng(seed)
+    options = CertifiedSettings(
+        sigma=None if estimated else 0.1, seeds=3, tau=0.1, neutral={"A": 0.05}, evaluations=14, error_floor=0.01
+    )
+    record = record_of(GRID, objective="w", tau=0.1, neutral={"A": 0.05}, sigma=options.sigma, error_floor=0.01)
+    found = search(record, np.ones(18), lambda row, _: float(MONOTONE[row] * np.exp(rng.normal(0, 0.1))), options)
+    sealed = seal(found)
+    groups = [np.log(entry["errors"]) for entry in found["evaluations"]]
+    sigma, freedom = 0.1, np.inf
+    if estimated:
+        pilot = groups[: found["pilot"]]
+        freedom = 2 * len(pilot)
+        sigma = np.sqrt(sum(((group - group.mean()) ** 2).sum() for group in pilot) / freedom)
+    quantile = stats.t(freedom).ppf(1 - (1 - 0.95 ** (1 / found["comparisons"])) / 2)
+    half = quantile * sigma / np.sqrt(3)
+    rows = [entry["row"] for entry in found["evaluations"]]
+    choice, fresh = found["selected"], {entry["row"]: entry["errors"] for entry in found["fresh"]}
+    upper = np.mean(np.log(fresh[choice] if choice in fresh else groups[rows.index(choice)])) + half
+    size, speed = (np.array(record["objectives"][name]) for name in ("size", "speed"))
+    score = (1 - size / 7) * (1 - speed / 10)
+    worst = 0.0
+    for rival, (d, h, a) in enumerate(GRID):
+        lowest = 0.01
+        for row, group in zip(rows, groups, strict=True):
+            if row == rival:
+                lowest = max(lowest, np.exp(group.mean() - half))
+            elif d <= GRID[row][0] and h <= GRID[row][1]:
+                lowest = max(lowest, 0.9 * (1 if a == GRID[row][2] else 0.95) * np.exp(group.mean() - half))
+        if rival != choice:
+            worst = max(worst, score[rival] / lowest)
+    if sealed["result"]["status"] == "proven":
+        assert sealed["result"]["gap"] == pytest.approx(max(0, worst / (score[choice] / np.exp(upper)) - 1))
+    assert verify(sealed).holds == (sealed["result"]["status"] == "proven")

@@ -7,7 +7,8 @@ import fsp
 from fsp.errors import InputError, RunFailed
 from fsp.search.bounds import Order, log_error_bounds
 from fsp.search.certificate import seal, verify
-from fsp.search.certified import CertifiedSettings, search
+from fsp.search.certified import search
+from fsp.search.certified_settings import CertifiedSettings
 from fsp.space import SearchSpace, load_space
 
 LATTICE = np.array([(d, h, i, a) for d in range(1, 5) for h in range(1, 4) for i in range(1, 5) for a in (1, 2)])
@@ -169,6 +170,9 @@ def test_failed_candidates_are_left_out():
         ({"seeds": 1}, "seeds"),
         ({"evaluations": 0}, "evaluations"),
         ({"audit": -1}, "audit"),
+        ({"error_floor": 0.0}, "error_floor"),
+        ({"transfer": {"low": 1.0, "high": 0.5, "source": "x"}}, "transfer"),
+        ({"transfer": {"low": 1.0, "high": 1.5}}, "transfer"),
     ],
 )
 def test_settings_out_of_range(change, message):
@@ -209,6 +213,28 @@ def test_extract_certified(tmp_path):
     again = fsp.extract(TOY, error=error, method="certified", objective="w", certified=options, study=journal)
     assert len(calls) == len(first.table)
     assert again.certificate == first.certificate
+
+
+def test_a_refuted_search_is_asked_again_without_evaluating(tmp_path):
+    calls = []
+
+    def error(architecture):
+        calls.append(architecture)
+        return toy_error(architecture) * (1.1 if architecture["D"] == 6 else 1.0)
+
+    def ask(**options):
+        settings = CertifiedSettings(sigma=0, seeds=1, **options)
+        journal = tmp_path / "study.journal"
+        return fsp.extract(TOY, error=error, method="certified", limits={"operations": "90%"}, certified=settings,
+                           study=journal, gap=0.5)  # fmt: skip
+
+    refuted = ask(audit=10).certificate["result"]
+    assert refuted["status"] == "refuted"
+    before = len(calls)
+    again = ask(audit=10, tau=refuted["evidence"]["least_tau"], tau_post_hoc=True).certificate["result"]
+    assert again["status"] == "proven"
+    assert "post hoc" in again["statement"]
+    assert len(calls) == before
 
 
 def test_extract_by_another_size_and_exponents():
