@@ -12,12 +12,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from fsp.data import SENTENCE_TOKENS
-from fsp.errors import InputError, RunFailed
+from fsp.errors import Diverged, InputError, RunFailed
 from fsp.files import TEMPORARY
 from fsp.objectives.error import Distillation
 from fsp.progress import Silent
 from fsp.space import Architecture
-from fsp.training.loop import Diverged
 from fsp.training.student import Student
 from fsp.training.teacher import Teacher
 
@@ -47,7 +46,7 @@ def distill(
         InputError: the shape cannot be cut out of T.
         RunFailed: the training diverged.
     """
-    steps = max(1, tokens // error.tokens_per_step)
+    steps = error.steps_for(tokens)
     student = error.student(architecture)
     with (display or Silent()).bar(label or f"distilling {architecture}", steps) as advance:
         try:

@@ -1,4 +1,4 @@
-"""The two ways a command can end badly."""
+"""What can go wrong, by what follows from it."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
 
 class RunFailed(RuntimeError):
     """The input was fine and the work still failed, e.g. every candidate diverged (exit 1)."""
+
+
+class Diverged(ArithmeticError):
+    """Training gave something that is no number; the candidate is recorded as failed."""

@@ -82,7 +82,7 @@ def test_all_failing_is_a_failed_run(value):
 
 
 def test_diverged_training_is_recorded_not_raised():
-    from fsp.training.loop import Diverged
+    from fsp.errors import Diverged
 
     def error(architecture):
         if architecture["H"] < 256:

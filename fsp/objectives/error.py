@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 
+import fsp
+from fsp.errors import Diverged, InputError
 from fsp.families.bert.cut import Cutter
 from fsp.space import Architecture
 from fsp.training.blocks import READOUT_TOKENS, Material
-from fsp.training.loop import Diverged, train
+from fsp.training.loop import train
 from fsp.training.student import Student
 from fsp.training.teacher import Teacher
 
@@ -51,6 +53,7 @@ class Distillation:
         settings: steps, batch size and learning rate.
 
     Raises:
+        InputError: there are fewer training blocks than one step takes.
         Diverged: on a call, if the training loss or the error is no number.
     """
 
@@ -58,6 +61,11 @@ class Distillation:
         self._chosen = settings or DistillationSettings()
         self._material = material
         self._teacher = teacher
+        if len(material.train) < self._chosen.batch:
+            raise InputError(
+                f"the training text has {len(material.train)} blocks, fewer than the {self._chosen.batch} of a step; "
+                "give more text or shorter blocks"
+            )
         length = material.train.tokens.shape[1]
         self._calibration = material.train[: READOUT_TOKENS // length]
         self._variance = self._calibration.variance()
@@ -66,12 +74,12 @@ class Distillation:
     @property
     def settings(self) -> dict[str, Any]:
         """All that a value depends on besides architecture and seed, for the study's key."""
-        tokens = self._material.train.tokens.shape
         return {
             "error": "distillation",
+            "fsp": fsp.__version__,
             "teacher": self._teacher.fingerprint,
-            "train_blocks": list(tokens),
-            "validation_blocks": list(self._material.validation.tokens.shape),
+            "train_blocks": self._material.train.digest,
+            "validation_blocks": self._material.validation.digest,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "machine": platform.machine(),
@@ -81,6 +89,10 @@ class Distillation:
     def student(self, architecture: Architecture) -> Student:
         """Return the healed cut of that shape, before its readout is fitted and any step is done."""
         return Student(self.cutter.cut(architecture), self._teacher.architecture["H"])
+
+    def steps_for(self, tokens: int) -> int:
+        """Return how many whole steps a budget of training tokens allows, at least one."""
+        return max(1, tokens // self.tokens_per_step)
 
     @property
     def tokens_per_step(self) -> int:

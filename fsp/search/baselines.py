@@ -29,8 +29,10 @@ def most_even(space: SearchSpace, table: pd.DataFrame, selected: Architecture) -
     return space.architectures(points[[best]])[0] if np.isfinite(variance[best]) else None
 
 
-def layer_drop(space: SearchSpace, encoder_parameters: float, *, depth: str = "D") -> Architecture:
+def layer_drop(space: SearchSpace, encoder_parameters: float, *, depth: str = "D") -> Architecture | None:
     """Return T with fewer layers and nothing else changed, of the encoder size nearest to the given one.
+
+    None where T has a single layer.
 
     Args:
         space: a space whose encoder parameters grow with its depth.
@@ -40,6 +42,8 @@ def layer_drop(space: SearchSpace, encoder_parameters: float, *, depth: str = "D
     from fsp.objectives.size import sizes
 
     depths = np.arange(1, space.maximum[depth])
+    if not len(depths):
+        return None
     points = np.repeat(space.point(space.maximum), len(depths), axis=0)
     points[:, space.names.index(depth)] = depths
     distance = np.abs(sizes(space, points)["encoder_parameters"] - encoder_parameters)

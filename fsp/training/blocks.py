@@ -42,17 +42,30 @@ class Blocks:
             yield self.take(np.arange(i, min(i + size, len(self))))
 
     def shuffled(self, size: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield batches of `size` blocks without end, each pass over the blocks in a new order given by the seed."""
+        """Yield batches of `size` blocks without end, each pass over the blocks in a new order given by the seed.
+
+        There must be at least `size` blocks.
+        """
         order = np.random.default_rng(seed)
         while True:
             rows = order.permutation(len(self))
             for i in range(0, len(rows) - size + 1, size):
                 yield self.take(np.sort(rows[i : i + size]))
 
+    @property
+    def digest(self) -> str:
+        """Short digest of the tokens and their arrangement."""
+        return tokens_digest(self.tokens)
+
     def variance(self) -> float:
         """Return the states' variance a token, summed over the coordinates."""
         states = self.states.reshape(-1, self.states.shape[-1])
         return float(states.astype(np.float32).var(axis=0).sum())
+
+
+def tokens_digest(blocks: NDArray[np.int32]) -> str:
+    """Short digest of token ids `n x length` and their arrangement."""
+    return digest([blocks.shape, hashlib.sha256(blocks.tobytes()).hexdigest()])
 
 
 @torch.inference_mode()
@@ -73,7 +86,7 @@ def cached_states(
         batch: blocks a forward pass.
         advance: called with the number of tokens done since the last call.
     """
-    key = digest([teacher.fingerprint, blocks.shape, hashlib.sha256(blocks.tobytes()).hexdigest()])
+    key = digest([teacher.fingerprint, tokens_digest(blocks)])
     path = folder / f"states-{key}.npy"
     if path.exists():
         advance(blocks.size)

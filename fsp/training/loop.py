@@ -6,12 +6,9 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
+from fsp.errors import Diverged
 from fsp.training.losses import squared_error
 from fsp.training.student import Student
-
-
-class Diverged(ArithmeticError):
-    """The training loss became NaN or infinite."""
 
 
 def learning_rate_at(step: int, steps: int, warmup: float) -> float:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from fsp.errors import Diverged
 from fsp.training.blocks import Blocks
 from fsp.training.losses import Unexplained
 
@@ -44,7 +45,7 @@ class Student(nn.Module):
     def fit_readout(self, blocks: Blocks) -> float:
         """Set the readout to the least-squares map from the encoder's token states to T's over the blocks.
 
-        Returns 1 - R² on these blocks themselves.
+        Returns 1 - R² on these blocks themselves. Raises Diverged where the student's states are no numbers.
         """
         width = self.encoder.config.hidden_size + 1
         gram = torch.zeros(width, width, dtype=torch.float64)
@@ -57,6 +58,8 @@ class Student(nn.Module):
             gram += own.T @ own
             moment += own.T @ target
             square += float(target.square().sum())
+        if not gram.isfinite().all():
+            raise Diverged("the student's states are no numbers")
         count, total = float(gram[-1, -1]), moment[-1]
         solution = torch.linalg.solve(gram + _RIDGE * gram.diagonal().mean() * torch.eye(width), moment)
         self.readout.weight.copy_(solution[:-1].T)

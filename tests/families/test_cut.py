@@ -103,6 +103,21 @@ def test_pivots_take_what_is_least_explained():
     assert order[:3] == [0, 3, 2]  # column 1 is a copy of column 0 and comes last
 
 
+def test_heads_are_ranked_by_the_variance_they_write():
+    network = teacher()
+    cutter = Cutter(network, tokens())
+    for k, layer in enumerate(network.encoder.layer):
+        seen = []
+        write = layer.attention.output.dense
+        handle = write.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0].flatten(0, 1)))
+        states(network)
+        handle.remove()
+        variance = [
+            (seen[0][:, 8 * a : 8 * a + 8] @ write.weight[:, 8 * a : 8 * a + 8].T).var(dim=0).sum() for a in range(4)
+        ]
+        assert cutter._head_order[k].tolist() == torch.stack(variance).argsort(descending=True).tolist()
+
+
 def test_ridge_against_its_closed_form_in_float64():
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(200, 5, generator=generator), torch.randn(200, 3, generator=generator)

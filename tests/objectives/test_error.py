@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from fsp.data import Corpus, read_corpus
+from fsp.errors import Diverged
 from fsp.objectives.error import E_MIN, Distillation, DistillationSettings, learning_rate_for
 from fsp.space import Architecture
 from fsp.training.blocks import Material
-from fsp.training.loop import Diverged
 from fsp.training.teacher import load_teacher
 
 SMALL = Architecture(D=1, A=2, H=16, I=16)

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from fsp.errors import Diverged
 from fsp.families import bert
 from fsp.training.blocks import Blocks
-from fsp.training.loop import Diverged, learning_rate_at, train
+from fsp.training.loop import learning_rate_at, train
 from fsp.training.student import Student
 
 TABLES = {"vocabulary": 100, "positions": 16, "token_types": 1}

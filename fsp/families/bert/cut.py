@@ -7,7 +7,6 @@ refitted to write T's. All refits are ridge regressions of what is missing, so a
 """
 
 import copy
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,14 +26,26 @@ _RIDGE = 0.1  # of the mean squared feature; smaller overfits the few ten thousa
 _READERS = ("query", "key", "value")
 
 
-@dataclass
-class _Layer:
-    """What T does in one layer on the calibration tokens: `n x H` sums before each layer norm, and rankings."""
+class _Seen:
+    """What T's forward pass shows of one layer: `n x H` sums before each layer norm, and grams for the ranking."""
 
-    attention_sum: list[Tensor] = field(default_factory=list)
-    output_sum: list[Tensor] = field(default_factory=list)
-    context_gram: Tensor | float = 0.0
-    inner_gram: Tensor | float = 0.0
+    def __init__(self) -> None:
+        self.attention_sums: list[Tensor] = []
+        self.output_sums: list[Tensor] = []
+        self.context_grams: list[Tensor] = []
+        self.inner_grams: list[Tensor] = []
+
+    def at_attention_norm(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.attention_sums.append(inputs[0].flatten(0, 1).half())
+
+    def at_output_norm(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.output_sums.append(inputs[0].flatten(0, 1).half())
+
+    def at_context(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.context_grams.append(_gram(inputs[0].flatten(0, 1)))
+
+    def at_inner(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.inner_grams.append(_gram(inputs[0].flatten(0, 1)))
 
 
 class Cutter:
@@ -61,11 +72,11 @@ class Cutter:
         self._tokens = tokens
         self._full = architecture_of(model.config)
         self._head_size = self._full["H"] // self._full["A"]
-        layers = [_Layer() for _ in range(self._full["D"])]
-        self._embedded = self._observe(layers)
-        self._attention_sum = [torch.cat(layer.attention_sum) for layer in layers]
-        self._output_sum = [torch.cat(layer.output_sum) for layer in layers]
-        self._rank(layers)
+        seen = [_Seen() for _ in range(self._full["D"])]
+        self._embedded = self._observe(seen)
+        self._attention_sum = [torch.cat(layer.attention_sums) for layer in seen]
+        self._output_sum = [torch.cat(layer.output_sums) for layer in seen]
+        self._rank(seen)
 
     @torch.no_grad()
     def cut(self, architecture: Shape, *, heal: bool = True) -> "PreTrainedModel":
@@ -101,61 +112,40 @@ class Cutter:
         return small
 
     @torch.inference_mode()
-    def _observe(self, layers: list[_Layer]) -> Tensor:
-        """Run T over the calibration tokens, note what `_Layer` holds, and return the embedded tokens."""
-        handles = []
-        for seen, layer in zip(layers, self._model.encoder.layer, strict=True):
-
-            def attention(_: nn.Module, inputs: tuple[Tensor, ...], seen: _Layer = seen) -> None:
-                seen.attention_sum.append(inputs[0].flatten(0, 1).half())
-
-            def output(_: nn.Module, inputs: tuple[Tensor, ...], seen: _Layer = seen) -> None:
-                seen.output_sum.append(inputs[0].flatten(0, 1).half())
-
-            def context(_: nn.Module, inputs: tuple[Tensor, ...], seen: _Layer = seen) -> None:
-                if ranking:
-                    seen.context_gram = seen.context_gram + _gram(inputs[0].flatten(0, 1))
-
-            def inner(_: nn.Module, inputs: tuple[Tensor, ...], seen: _Layer = seen) -> None:
-                if ranking:
-                    seen.inner_gram = seen.inner_gram + _gram(inputs[0].flatten(0, 1))
-
-            handles += [
-                layer.attention.output.LayerNorm.register_forward_pre_hook(attention),
-                layer.output.LayerNorm.register_forward_pre_hook(output),
-                layer.attention.output.dense.register_forward_pre_hook(context),
-                layer.output.dense.register_forward_pre_hook(inner),
-            ]
+    def _observe(self, seen: list[_Seen]) -> Tensor:
+        """Run T over the calibration tokens, let each layer's `_Seen` watch, and return the embedded tokens."""
+        watching, ranking = [], []
+        for layer, eye in zip(self._model.encoder.layer, seen, strict=True):
+            watching.append(layer.attention.output.LayerNorm.register_forward_pre_hook(eye.at_attention_norm))
+            watching.append(layer.output.LayerNorm.register_forward_pre_hook(eye.at_output_norm))
+            ranking.append(layer.attention.output.dense.register_forward_pre_hook(eye.at_context))
+            ranking.append(layer.output.dense.register_forward_pre_hook(eye.at_inner))
         embedded = []
-        try:
-            for i in range(0, len(self._tokens), _BATCH):
-                ranking = i * self._tokens.shape[1] < _RANKING_TOKENS
-                batch = self._tokens[i : i + _BATCH]
-                embedded.append(self._model(input_ids=batch, output_hidden_states=True).hidden_states[0])
-        finally:
-            for handle in handles:
-                handle.remove()
+        for i in range(0, len(self._tokens), _BATCH):
+            if i * self._tokens.shape[1] >= _RANKING_TOKENS:
+                _remove(ranking)
+            batch = self._tokens[i : i + _BATCH]
+            embedded.append(self._model(input_ids=batch, output_hidden_states=True).hidden_states[0])
+        _remove([*watching, *ranking])
         return torch.cat(embedded).flatten(0, 1)
 
     @torch.no_grad()
-    def _rank(self, layers: list[_Layer]) -> None:
+    def _rank(self, seen: list[_Seen]) -> None:
         """Order hidden coordinates, heads and intermediate units, most important first."""
-        ranking = slice(_RANKING_TOKENS)
-        hidden: Tensor | float = 0.0
+        ranking, size = slice(_RANKING_TOKENS), self._head_size
+        hidden = torch.zeros(self._full["H"], self._full["H"], dtype=torch.float64)
         self._head_order, self._inner_order = [], []
-        for k, (seen, layer) in enumerate(zip(layers, self._model.encoder.layer, strict=True)):
-            hidden = _gram(self._layer_input(k)[ranking]) + _gram(self._middle(k)[ranking]) + hidden
-            write = layer.attention.output.dense.weight.double().unflatten(1, (-1, self._head_size))
-            grams = (
-                torch.as_tensor(seen.context_gram)
-                .unflatten(0, (-1, self._head_size))
-                .unflatten(2, (-1, self._head_size))
-            )
-            written = torch.stack([(write[:, a] @ grams[a, :, a] * write[:, a]).sum() for a in range(self._full["A"])])
+        for k, (eye, layer) in enumerate(zip(seen, self._model.encoder.layer, strict=True)):
+            hidden += _gram(self._layer_input(k)[ranking]) + _gram(self._middle(k)[ranking])
+            write = layer.attention.output.dense.weight.double().unflatten(1, (-1, size))  # H x A x size
+            context = (
+                torch.stack(eye.context_grams).sum(dim=0).unflatten(0, (-1, size)).unflatten(2, (-1, size))
+            )  # A x size x A x size
+            written = torch.einsum("has,asat,hat->a", write, context, write)
             self._head_order.append(written.argsort(descending=True, stable=True))
             norms = layer.output.dense.weight.double().norm(dim=0)
-            self._inner_order.append(_pivots(seen.inner_gram * torch.outer(norms, norms)))
-        self._hidden_order = _pivots(torch.as_tensor(hidden))
+            self._inner_order.append(_pivots(torch.stack(eye.inner_grams).sum(dim=0) * torch.outer(norms, norms)))
+        self._hidden_order = _pivots(hidden)
 
     def _layer_input(self, k: int) -> Tensor:
         """T's hidden state before layer k, `n x H`."""
@@ -221,6 +211,11 @@ def check_cut(full: Architecture, shape: Architecture) -> None:
             f"{shape} has head size {shape['H'] / shape['A']:g}, the trained network {size}; "
             f"choose H = {size} * A (in a search space, by the rule 'H == {size} * A')"
         )
+
+
+def _remove(handles: list[Any]) -> None:
+    for handle in handles:
+        handle.remove()
 
 
 def _gram(values: Tensor) -> Tensor:
