@@ -85,8 +85,8 @@ def _check(body: Mapping[str, Any]) -> None:
 def _check_choice(body: Mapping[str, Any]) -> None:
     choice = body["choice"]
     if choice["objective"] == "limits":
-        _require(len(choice["limits"]) > 0, "it has no limits")
-        _positive(list(choice["limits"].values()), "limits")
+        for limit in choice["limits"].values():
+            _positive([limit], "limits")
         names = list(choice["limits"])
     else:
         _require(choice["objective"] == "w", f"objective is {choice['objective']!r}")

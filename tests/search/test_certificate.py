@@ -2,6 +2,7 @@ import copy
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,6 +133,15 @@ def test_evidence_against_the_assumption_leaves_no_claim():
     assert "post hoc" in tolerant["result"]["statement"]
 
 
+def test_without_limits_every_candidate_is_feasible():
+    record = record_of(GRID, neutral={"A": 0.0})
+    record["choice"]["limits"] = {}
+    found = search(record, np.ones(18), lambda row, _: float(MONOTONE[row]), CertifiedSettings(sigma=0, seeds=1))
+    sealed = seal(found)
+    assert verify(sealed).holds
+    assert "among 18 feasible candidates" in sealed["result"]["statement"]
+
+
 def test_no_finite_bound_is_no_claim():
     vacuous = certificate_of(MONOTONE, [0], selected=0)
     assert vacuous["result"]["status"] == "vacuous"
@@ -208,6 +218,13 @@ def test_p_above_that_of_t_is_refused():
     record["choice"]["maximum"]["size"] = 3.0
     with pytest.raises(InputError, match="no larger than those of the maximum point"):
         verify(record)
+
+
+def test_the_example_of_the_documentation(capsys):
+    text = (Path(__file__).parents[2] / "docs" / "certificate.md").read_text(encoding="utf-8")
+    example = text.split("```python\n")[1].split("```")[0]
+    exec(example, {})
+    assert capsys.readouterr().out.strip() == example.strip().splitlines()[-1].removeprefix("# ")
 
 
 def test_verify_needs_no_torch(certificate, tmp_path):
