@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fsp.errors import InputError
 from fsp.files import digest
+from fsp.rules import Rule
 from fsp.search.bounds import Floats, Noise, Order, audit_bound, evidence, gap_of, log_error_bounds, transferred
 from fsp.search.certificate_file import check, same
 from fsp.space import SearchSpace
@@ -203,17 +204,32 @@ def verify(certificate: Mapping[str, Any]) -> Verdict:
 
 
 def _enumerates(certificate: Mapping[str, Any]) -> bool:
-    """Tell whether the candidates are exactly those that the space's choices, rules and maximum give."""
+    """Tell whether the candidates are exactly those that the space's choices, rules and maximum give.
+
+    A rule that is no expression (a space made in Python may have functions) cannot be applied here: then the candidates
+    must be among those that the other rules give.
+    """
     space, columns = certificate["space"], certificate["parameters"]
     if list(columns) != list(space["parameters"]):
         return False
     try:
         choices = {name: tuple(values) for name, values in space["parameters"].items()}
-        points = SearchSpace("certificate", choices, tuple(space["rules"]), space["maximum"], "").candidates
+        rules = tuple(rule for rule in space["rules"] if _is_expression(rule, tuple(choices)))
+        expected = SearchSpace("certificate", choices, rules, space["maximum"], "").candidates.tolist()
     except (KeyError, TypeError, ValueError, AttributeError):
         return False
-    given = np.array(list(columns.values())).T
-    return points.shape == given.shape and bool((points == given).all())
+    given = [list(row) for row in zip(*columns.values(), strict=True)]
+    if len(rules) == len(space["rules"]):
+        return given == expected
+    return len(set(map(tuple, given))) == len(given) and set(map(tuple, given)) <= set(map(tuple, expected))
+
+
+def _is_expression(rule: str, names: tuple[str, ...]) -> bool:
+    try:
+        Rule(rule, names)
+    except InputError:
+        return False
+    return True
 
 
 def _audit(record: Mapping[str, Any], order: Order, mean: Floats, width: Floats, floor: float) -> dict[str, Any] | None:

@@ -117,6 +117,10 @@ def test_a_rival_left_out_of_the_space_is_noticed_whatever_the_checksum():
     body["evaluations"] = [{**entry, "row": entry["row"] - 1} for entry in body["evaluations"]]
     body["selected"] -= 1
     assert verify(seal(body)).reasons == ("its candidates are not those of its search space",)
+    body["space"]["rules"] = ["a function of Python"]
+    assert verify(seal(body)).holds  # nobody can tell here whether that function excludes the shape
+    body["parameters"]["D"][0] = 9
+    assert not verify(seal(body)).holds
 
 
 def test_evidence_against_the_assumption_leaves_no_claim():

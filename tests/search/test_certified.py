@@ -249,6 +249,16 @@ def test_extract_by_another_size_and_exponents():
     assert chosen(size="encoder_parameters") is not None
 
 
+def test_parameters_that_the_space_calls_neutral_must_be_equal_unless_tolerated():
+    space = load_space("bert_large")
+    object.__setattr__(space, "neutral", ("A",))
+    strict = CertifiedSettings(sigma=0, seeds=1)
+    tolerant = CertifiedSettings(sigma=0, seeds=1, neutral={"A": 0.01})
+    found = [fsp.extract(space, error=toy_error, method="certified", certified=c) for c in (strict, tolerant)]
+    assert [f.certificate["equal"] for f in found] == [["A"], []]
+    assert len(found[0].table) > len(found[1].table)
+
+
 def test_extract_gives_a_seeded_error_three_seeds():
     def error(architecture, seed):
         noise = np.random.default_rng([seed, *architecture.values()]).normal(0, 0.01)
