@@ -254,7 +254,11 @@ def extract(
             settings = certified or (CertifiedSettings() if _takes_seed(error) else CertifiedSettings(sigma=0, seeds=1))
             record = question.record(space, candidates, settings, gap)
             of_all_seeds = partial(evaluate, share=1 / settings.seeds)
-            certificate = seal(search(record, cost, of_all_seeds, settings, seed=seed))
+            try:
+                certificate = seal(search(record, cost, of_all_seeds, settings, seed=seed))
+            except RunFailed as problem:
+                first = next(e.failure for found in evaluations.values() for e in found if e.failure)
+                raise RunFailed(f"{problem}; the first: {first}") from None
 
     table = evaluation_table(candidates, evaluations, maximum, seed)
     best = certificate["selected"] if certificate else table.index[int(np.nanargmax(question.score(table)))]

@@ -237,6 +237,18 @@ def test_a_refuted_search_is_asked_again_without_evaluating(tmp_path):
     assert len(calls) == before
 
 
+@pytest.mark.parametrize("seeded", [True, False])
+def test_extract_says_why_all_failed(seeded):
+    def without_seed(architecture):
+        raise ZeroDivisionError("no luck")
+
+    def with_seed(architecture, seed):
+        raise ZeroDivisionError("no luck")
+
+    with pytest.raises(RunFailed, match="no luck"):
+        fsp.extract(TOY, error=with_seed if seeded else without_seed, method="certified")
+
+
 def test_extract_by_another_size_and_exponents():
     def chosen(**options):
         certified = fsp.extract(TOY, error=toy_error, method="certified", objective="w", gap=0.0, **options)
