@@ -91,7 +91,7 @@ def run(
 
     Interrupted, the same command goes on where it was.
     """
-    from fsp.journey import Settings
+    from fsp.inputs import Settings
     from fsp.journey import run as journey
     from fsp.search.limits import parse_limits
     from fsp.space import load_space
@@ -130,10 +130,10 @@ def extract(
     as_json: Json = False,
 ) -> None:
     """Search only: evaluate some of the candidates and print the choice and the table."""
-    from fsp.extraction import check_method
+    from fsp.extraction import check_method, plan
     from fsp.extraction import extract as search
     from fsp.files import write_json
-    from fsp.journey import Settings, fitted_to, prepare, teacher_of
+    from fsp.inputs import Settings, fitted_to, load_inputs, surrogate
     from fsp.search.limits import parse_limits
     from fsp.space import load_space
 
@@ -141,25 +141,14 @@ def extract(
     if certificate is not None and method != "certified":
         raise InputError("a certificate comes with --method certified; add it, or leave --certificate out")
     settings = Settings(parse_limits(limit), interval, steps, tokens=65_536, seed=seed, threads=threads)
-    chosen = load_space(space)
-    bars = Bars()
+    chosen, bars = load_space(space), Bars()
+    inputs = load_inputs(chosen, teacher, corpus or (), bars)
+    chosen = fitted_to(chosen, inputs.teacher)
+    asked: dict[str, Any] = {"objective": objective, "limits": settings.limits, "interval": interval, "seed": seed}
+    plan(chosen, **asked)  # refuses what cannot be met before anything long begins
     with tempfile.TemporaryDirectory() as cache:
-        source = teacher_of(chosen, teacher)
-        ready = prepare(
-            source, corpus or (), settings, Path(cache), check=lambda t, _: fitted_to(chosen, t), display=bars
-        )
-        found = search(
-            fitted_to(chosen, ready.teacher),
-            error=ready.error,
-            objective=objective,  # type: ignore[arg-type]
-            method=method,  # type: ignore[arg-type]
-            limits=settings.limits,
-            interval=interval,
-            gap=gap,
-            study=study,
-            seed=seed,
-            display=bars,
-        )
+        error = surrogate(inputs, settings, Path(cache), bars)
+        found = search(chosen, error=error, method=method, gap=gap, study=study, display=bars, **asked)  # type: ignore[arg-type]
     if certificate is not None:
         write_json(certificate, found.certificate)
     table = found.table.sort_values("error" if objective == "limits" else "w_total", ascending=objective == "limits")
@@ -198,7 +187,7 @@ def distill(
     """Cut one shape out of the teacher, distil it, and save it as a Hugging Face model."""
     from fsp.distillation import distill as train
     from fsp.distillation import save_student
-    from fsp.journey import Settings, prepare, teacher_of
+    from fsp.inputs import Settings, load_inputs, surrogate
     from fsp.space import Architecture, load_space
 
     shape = Architecture.parse(" ".join(architecture))
@@ -206,18 +195,19 @@ def distill(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} already exists; choose a new directory")
     bars = Bars()
+    inputs = load_inputs(load_space(space), teacher, corpus or (), bars)
+    inputs.teacher.check(shape)
     with tempfile.TemporaryDirectory() as cache:
-        source = teacher_of(load_space(space), teacher)
-        ready = prepare(source, corpus or (), settings, Path(cache), check=lambda t, _: t.check(shape), display=bars)
-        student, losses = train(shape, ready.error, tokens=tokens, seed=seed, display=bars)
+        error = surrogate(inputs, settings, Path(cache), bars)
+        student, losses = train(shape, error, tokens=tokens, seed=seed, display=bars)
         facts = {
             "architecture": str(shape),
-            "teacher": ready.teacher.name,
-            "distillation_tokens": len(losses) * ready.error.tokens_per_step,
-            "error": student.error(ready.material.test),
+            "teacher": inputs.teacher.name,
+            "distillation_tokens": len(losses) * error.tokens_per_step,
+            "error": student.error(error.material.test),
             "readout_parameters": student.readout_parameters,
         }
-        save_student(student, ready.teacher, out, facts)
+        save_student(student, inputs.teacher, out, facts)
     if as_json:
         print(json.dumps({**facts, "model": str(out)}))
     else:

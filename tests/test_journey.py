@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from fsp.errors import InputError
-from fsp.journey import Settings, run
+from fsp.inputs import Settings
+from fsp.journey import run
 from fsp.space import load_space
 
 SETTINGS = Settings(interval=1, limits={"encoder_parameters": "60%"}, steps=1, tokens=8192, threads=1)
@@ -23,6 +24,10 @@ def timeless(result):
     return kept
 
 
+def listing(folder):
+    return {path.name for path in folder.iterdir()} - {".lock"}
+
+
 @pytest.fixture(scope="module")
 def finished(tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "out"
@@ -32,7 +37,7 @@ def finished(tiny, tmp_path_factory):
 def test_everything_is_there_and_nothing_else(finished):
     out, result = finished
     names = {"run.json", "result.json", "evaluations.csv", "evaluations.journal", "pareto.png", "report.html", "model"}
-    assert {path.name for path in out.iterdir()} == names
+    assert listing(out) == names
     assert json.loads((out / "result.json").read_text()) == result
 
 
@@ -93,7 +98,7 @@ def test_bad_input_writes_nothing(tiny, tmp_path):
         arguments = {"space": tiny.space, "teacher": str(tiny.teacher), "corpus": [tiny.corpus], **changes}
         with pytest.raises(InputError, match=says):
             run(arguments.pop("space"), tmp_path / "out", **arguments)
-        assert not (tmp_path / "out").exists() or says == "no candidate meets"
+        assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("bad", [{"steps": -1}, {"tokens": 0}, {"seeds": 0}, {"threads": 0}, {"seed": -1}])
@@ -121,7 +126,7 @@ def test_killed_again_and_again_it_ends_with_the_same_result(finished, tiny, tmp
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert timeless(json.loads(done.stdout)) == timeless(finished[1])
-    assert {p.name for p in out.iterdir()} == {p.name for p in finished[0].iterdir()}
+    assert listing(out) == listing(finished[0])
 
 
 def test_two_processes_do_not_share_a_folder(tiny, tmp_path):

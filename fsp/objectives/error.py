@@ -59,7 +59,7 @@ class Distillation:
 
     def __init__(self, teacher: Teacher, material: Material, settings: DistillationSettings | None = None):
         self._chosen = settings or DistillationSettings()
-        self._material = material
+        self.material = material
         self._teacher = teacher
         if len(material.train) < self._chosen.batch:
             raise InputError(
@@ -78,8 +78,8 @@ class Distillation:
             "error": "distillation",
             "fsp": fsp.__version__,
             "teacher": self._teacher.fingerprint,
-            "train_blocks": self._material.train.digest,
-            "validation_blocks": self._material.validation.digest,
+            "train_blocks": self.material.train.digest,
+            "validation_blocks": self.material.validation.digest,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "machine": platform.machine(),
@@ -97,7 +97,7 @@ class Distillation:
     @property
     def tokens_per_step(self) -> int:
         """Training tokens of one step."""
-        return self._chosen.batch * self._material.train.tokens.shape[1]
+        return self._chosen.batch * self.material.train.tokens.shape[1]
 
     def train(
         self,
@@ -113,7 +113,7 @@ class Distillation:
             return []
         losses = train(
             student,
-            self._material.train.shuffled(self._chosen.batch, seed),
+            self.material.train.shuffled(self._chosen.batch, seed),
             steps=steps,
             learning_rate=learning_rate_for(self._chosen.learning_rate, start),
             scale=self._variance,
@@ -126,7 +126,7 @@ class Distillation:
         """Return the error of a candidate."""
         student = self.student(architecture)
         self.train(student, steps=self._chosen.steps, seed=seed)
-        error = student.error(self._material.validation)
+        error = student.error(self.material.validation)
         if not error >= 0:
             raise Diverged(f"the error is {error}")
         return max(error, E_MIN)

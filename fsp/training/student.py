@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from fsp.errors import Diverged
+from fsp.families.bert import architecture_of
+from fsp.space import Architecture
 from fsp.training.blocks import Blocks
 from fsp.training.losses import Unexplained
 
@@ -31,6 +33,11 @@ class Student(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.readout = nn.Linear(encoder.config.hidden_size, width)
+
+    @property
+    def architecture(self) -> Architecture:
+        """The encoder's shape."""
+        return architecture_of(self.encoder.config)
 
     @property
     def readout_parameters(self) -> int:

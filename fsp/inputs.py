@@ -1,0 +1,123 @@
+"""What every long command starts from: settings, a trained T, text, and the surrogate error made of them."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fsp.data import Corpus, read_corpus, standard_library
+from fsp.errors import InputError
+from fsp.objectives.error import Distillation, DistillationSettings
+from fsp.progress import Silent
+from fsp.space import SearchSpace
+from fsp.training.blocks import READOUT_TOKENS, Material
+from fsp.training.teacher import Teacher, load_teacher, packaged_teacher
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run does, apart from its space, teacher and corpus.
+
+    limits: see `fsp.extract`. interval: K of the FPTAS, None for about 16 evaluations. steps: s of the surrogate.
+    tokens: the final distillation's budget, for the choice and for every baseline. seeds: how many final
+    distillations of each. length: tokens a training block. held_out_tokens: of validation and test each.
+    seed: of everything random. threads: of torch; None for all processors.
+    """
+
+    limits: Mapping[str, str | float] | None = None
+    interval: int | None = None
+    steps: int = 16
+    tokens: int = 131_072
+    seeds: int = 1
+    seed: int = 0
+    length: int = 64
+    held_out_tokens: int = 8_192
+    threads: int | None = None
+
+    @property
+    def processor_threads(self) -> int:
+        """How many threads torch is given."""
+        return self.threads or os.cpu_count() or 1
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 0), ("tokens", 1), ("seeds", 1), ("seed", 0), ("held_out_tokens", 2048)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise InputError(f"threads must be 1 to 1024, not {self.threads}")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A trained T and text."""
+
+    teacher: Teacher
+    corpus: Corpus
+
+
+def load_inputs(space: SearchSpace, teacher: str | None, corpus: Sequence[str | Path], display: Silent) -> Inputs:
+    """Load T and the text.
+
+    Args:
+        space: names the teacher that is taken by default.
+        teacher: a directory or a hub name; None for the space's.
+        corpus: files and folders; empty for the documentation of Python's standard library.
+        display: where progress goes.
+
+    Raises:
+        InputError: T or the corpus cannot be used, or neither the caller nor the space names a teacher.
+    """
+    if teacher is None and not space.teacher:
+        raise InputError(f"space {space.name} names no trained teacher; give one with --teacher")
+    with display.bar("loading the teacher and the text", 2) as advance:
+        texts = read_corpus(corpus) if corpus else None  # what the user gave is looked at before the slow part
+        if teacher is None:
+            trained = load_teacher(packaged_teacher(space.teacher), name=space.teacher["name"])
+        else:
+            trained = load_teacher(teacher)
+        advance(1)
+        split = Corpus.of(standard_library() if texts is None else texts)
+        advance(1)
+    return Inputs(trained, split)
+
+
+def surrogate(inputs: Inputs, settings: Settings, cache: Path, display: Silent) -> Distillation:
+    """Compute T's states of the text and return the error `distillation` made of them.
+
+    Args:
+        inputs: T and the text.
+        settings: of the run; also sets torch's threads.
+        cache: a folder for T's states.
+        display: where progress goes.
+
+    Raises:
+        InputError: there is too little text.
+    """
+    torch.set_num_threads(settings.processor_threads)
+    total = max(settings.tokens, READOUT_TOKENS) + 2 * settings.held_out_tokens
+    with display.bar("teacher's states of the text", total) as advance:
+        material = Material.prepare(
+            inputs.teacher,
+            inputs.corpus,
+            cache,
+            length=settings.length,
+            train_tokens=settings.tokens,
+            held_out_tokens=settings.held_out_tokens,
+            advance=advance,
+        )
+    with display.bar("ranking the teacher's parts", 1) as advance:
+        error = Distillation(inputs.teacher, material, DistillationSettings(steps=settings.steps))
+        advance(1)
+    return error
+
+
+def fitted_to(space: SearchSpace, teacher: Teacher) -> SearchSpace:
+    """Return the space with T's own embedding tables. Raises InputError where T is not its maximum point."""
+    if teacher.architecture != space.maximum:
+        raise InputError(
+            f"teacher {teacher.name} is {teacher.architecture}, and the maximum point of space {space.name} is "
+            f"{space.maximum}; write a space file with the teacher's shape as its maximum"
+        )
+    return space.with_constants(teacher.constants)
