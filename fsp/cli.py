@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fsp import __version__, cli_replay, cli_space
+from fsp.cli_verify import choose, verify
 from fsp.errors import InputError, RunFailed
 from fsp.progress import Bars
 
@@ -93,9 +94,10 @@ def run(
     """
     from fsp.inputs import Settings
     from fsp.journey import run as journey
+    from fsp.search.limits import parse_limits
     from fsp.space import load_space
 
-    settings = Settings(_limits(limit), interval, steps, tokens, seeds, seed, threads=threads)
+    settings = Settings(parse_limits(limit), interval, steps, tokens, seeds, seed, threads=threads)
     result = journey(load_space(space), out, teacher=teacher, corpus=corpus or (), settings=settings, display=Bars())
     if as_json:
         print(json.dumps(result))
@@ -112,7 +114,14 @@ def extract(
         str, typer.Option(help="limits: least error within the limits; w: largest W-coefficient.")
     ] = "limits",
     limit: Limit = None,
+    method: Annotated[
+        str, typer.Option(help="interval: every K-th candidate; certified: until the gap is proven.")
+    ] = "interval",
     interval: Interval = None,
+    gap: Annotated[float, typer.Option(help="For certified, the gap to prove: 0.05 for 5%.")] = 0.05,
+    certificate: Annotated[
+        Path | None, typer.Option(help="File for the certificate.", show_default="none", dir_okay=False)
+    ] = None,
     steps: Steps = 16,
     study: Annotated[
         Path | None, typer.Option(help="Journal file that keeps finished evaluations.", show_default="none")
@@ -121,13 +130,18 @@ def extract(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Search only: evaluate every K-th candidate and print the choice and the table."""
+    """Search only: evaluate some of the candidates and print the choice and the table."""
+    from fsp.extraction import check_method, plan
     from fsp.extraction import extract as search
-    from fsp.extraction import plan
+    from fsp.files import write_json
     from fsp.inputs import Settings, fitted_to, load_inputs, surrogate
+    from fsp.search.limits import parse_limits
     from fsp.space import load_space
 
-    settings = Settings(_limits(limit), interval, steps, tokens=65_536, seed=seed, threads=threads)
+    check_method(method, interval=interval, gap=gap)
+    if certificate is not None and method != "certified":
+        raise InputError("a certificate comes with --method certified; add it, or leave --certificate out")
+    settings = Settings(parse_limits(limit), interval, steps, tokens=65_536, seed=seed, threads=threads)
     chosen, bars = load_space(space), Bars()
     inputs = load_inputs(chosen, teacher, corpus or (), bars)
     chosen = fitted_to(chosen, inputs.teacher)
@@ -135,7 +149,9 @@ def extract(
     plan(chosen, **asked)  # refuses what cannot be met before anything long begins
     with tempfile.TemporaryDirectory() as cache:
         error = surrogate(inputs, settings, Path(cache), bars)
-        found = search(chosen, error=error, study=study, display=bars, **asked)
+        found = search(chosen, error=error, method=method, gap=gap, study=study, display=bars, **asked)  # type: ignore[arg-type]
+    if certificate is not None:
+        write_json(certificate, found.certificate)
     table = found.table.sort_values("error" if objective == "limits" else "w_total", ascending=objective == "limits")
     if as_json:
         rows = json.loads(table.to_json(orient="records"))
@@ -146,11 +162,14 @@ def extract(
                     "limits": found.limits,
                     "interval": found.interval,
                     "evaluations": rows,
+                    **({"certificate": found.certificate["result"]} if found.certificate else {}),
                 }
             )
         )
     else:
         print(f"chosen: {found.selected}")
+        if found.certificate:
+            print(found.certificate["result"]["statement"])
         print(table.drop(columns=["seed", "failure"]).to_string(index=False, float_format="{:.4g}".format))
 
 
@@ -213,20 +232,6 @@ app.command("space")(cli_space.space)
 app.command("size")(cli_space.size)
 
 
-def _limits(given: list[str] | None) -> dict[str, str | float] | None:
-    if not given:
-        return None
-    limits: dict[str, str | float] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or name in limits:
-            raise InputError(
-                f"cannot read the limit {text!r}; write each once, as operations=25% or operations=500000000"
-            )
-        limits[name] = value
-    return limits
-
-
 def _last_screen(result: dict[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -251,6 +256,10 @@ def _last_screen(result: dict[str, Any], out: Path) -> None:
     ):
         console.print(f"{out / name}  ({what})", markup=False, soft_wrap=True)
     console.print(f"{out / 'result.json'}, evaluations.csv, pareto.png", markup=False, soft_wrap=True)
+
+
+app.command()(verify)
+app.command()(choose)
 
 
 def main() -> None:

@@ -5,8 +5,9 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,17 +17,18 @@ from fsp.errors import InputError, RunFailed
 from fsp.objectives.size import sizes
 from fsp.objectives.speed import operations
 from fsp.progress import Silent
+from fsp.question import Objective, Question, Size
+from fsp.search.certificate import seal
+from fsp.search.certified import search
+from fsp.search.certified_settings import CertifiedSettings
 from fsp.search.coefficient import w_coefficient
 from fsp.search.interval import every_kth, order
-from fsp.search.limits import resolve_limits, within
 from fsp.search.pareto import pareto_front
 from fsp.space import Architecture, SearchSpace
 from fsp.study import Evaluation, Study
 
-Objective = Literal["limits", "w"]
 ErrorFunction = Callable[..., float]  # of an architecture and, if it has a parameter of that name, a seed
 
-DEFAULT_LIMITS = {"encoder_parameters": "25%", "operations": "25%"}
 _DEFAULT_EVALUATIONS = 16  # the default interval is chosen so that about so many candidates are evaluated
 
 
@@ -37,9 +39,10 @@ class Extraction:
     selected: the chosen architecture.
     table: one row an evaluated candidate: its parameters, p, i, error (NaN where it failed), `w_total` and
         `w_encoder`, seconds, and why it failed.
-    objective, limits, interval: how it was chosen.
+    objective, limits, interval: how it was chosen; no interval where the method has none.
     feasible: how many candidates meet the limits.
     maximum: p and i of the maximum point T.
+    certificate: what is proven of the choice (see docs/certificate.md), None where the method proves nothing.
     """
 
     space: SearchSpace
@@ -47,9 +50,10 @@ class Extraction:
     table: pd.DataFrame
     objective: Objective
     limits: dict[str, float]
-    interval: int
+    interval: int | None
     feasible: int
     maximum: dict[str, int]
+    certificate: dict[str, Any] | None = None
 
     def row(self, architecture: Mapping[str, int]) -> pd.Series:
         """Return the table's row of an evaluated architecture. Raises KeyError where there is none."""
@@ -111,21 +115,47 @@ def plan(
         >>> len(plan(load_space("minilm"), interval=20).table)
         6
     """
-    if objective not in ("limits", "w"):
-        raise InputError(f"no objective {objective!r}; there are limits and w")
-    if objective == "w" and limits:
-        raise InputError("limits belong to objective 'limits'; leave them out for 'w'")
     maximum = objectives_at(space, space.maximum)
+    question = Question.of(objective, limits, "parameters", (1.0, 1.0), maximum)
     table = objectives_of(space, space.candidates)
-    absolute = resolve_limits(limits or DEFAULT_LIMITS, maximum) if objective == "limits" else {}
-    if absolute:
-        table = table[within(table, absolute)]
+    table = table.iloc[question.feasible(table)]
     points = table[list(space.names)].to_numpy()
     ranked = order(table["encoder_parameters"], table["operations"], points, seed=seed)
     if interval is None:
         interval = max(1, math.ceil(len(ranked) / _DEFAULT_EVALUATIONS))
     chosen = table.iloc[every_kth(ranked, interval)].reset_index(drop=True)
-    return Plan(chosen, absolute, interval, len(ranked), maximum)
+    return Plan(chosen, question.limits, interval, len(ranked), maximum)
+
+
+def evaluation_table(
+    everything: pd.DataFrame, evaluations: Mapping[int, list[Evaluation]], maximum: Mapping[str, int], seed: int
+) -> pd.DataFrame:
+    """Return one row a candidate that was evaluated: p, i, its geometric mean error over seeds, W, and the rest.
+
+    Args:
+        everything: parameters, p and i of all candidates; its index names the rows of the result.
+        evaluations: of the candidates in some rows, in the order of the result.
+        maximum: p and i of T.
+        seed: the first seed.
+
+    Raises:
+        RunFailed: every candidate failed.
+    """
+    table = everything.loc[list(evaluations)].copy()
+    failures = [next((e.failure for e in found if e.error is None), None) for found in evaluations.values()]
+    table["error"] = [_mean_error(found) for found in evaluations.values()]
+    valid = table["error"].notna()
+    if not valid.any():
+        raise RunFailed(f"all {len(table)} candidates failed; the first: {failures[0]}")
+    for name, size in (("w_total", "parameters"), ("w_encoder", "encoder_parameters")):
+        rows = table[valid]
+        table.loc[valid, name] = w_coefficient(
+            rows[size], rows["operations"], rows["error"], maximum=(maximum[size], maximum["operations"])
+        )
+    table["seed"] = seed
+    table["seconds"] = [sum(e.seconds for e in found) for found in evaluations.values()]
+    table["failure"] = failures
+    return table
 
 
 def extract(
@@ -134,9 +164,13 @@ def extract(
     error: ErrorFunction,
     speed: Literal["operations"] = "operations",
     objective: Objective = "limits",
-    method: Literal["interval"] = "interval",
+    method: Literal["interval", "certified"] = "interval",
     limits: Mapping[str, float | str] | None = None,
+    size: Size = "parameters",
+    exponents: tuple[float, float] = (1.0, 1.0),
     interval: int | None = None,
+    gap: float = 0.05,
+    certified: CertifiedSettings | None = None,
     study: str | Path | None = None,
     seed: int = 0,
     display: Silent | None = None,
@@ -151,17 +185,23 @@ def extract(
             them, and a change of its code goes unnoticed: then use a new study.
         speed: what i(f) is; `operations` of one sequence of 128 tokens.
         objective: `limits` chooses the least error among the candidates within hard limits; `w` the largest
-            W-coefficient (p = all parameters) among all candidates.
-        method: `interval`, the paper's FPTAS: every K-th candidate in the order of (encoder p, i).
+            W-coefficient among all candidates.
+        method: `interval`, the paper's FPTAS: every K-th candidate in the order of (encoder p, i); `certified`
+            evaluates until no other candidate can be better by more than the gap, and gives a certificate.
         limits: for `limits`, the largest value of each named objective, a number or a share of T's such as "25%";
             a quarter of T's encoder parameters and operations by default.
-        interval: K; by default such that about 16 candidates are evaluated.
+        size: for `w`, what p(f) is.
+        exponents: for `w`, those of the factors of p and i.
+        interval: for `interval`, K; by default such that about 16 candidates are evaluated.
+        gap: for `certified`, the gap to prove, e.g. 0.05 for 5%.
+        certified: for `certified`, what is assumed and may be spent; by default no noise where the error takes no
+            seed, and three seeds of each candidate where it does.
         study: a journal file in which evaluations are kept and from which finished ones are taken.
         seed: of the evaluations, and of the order among exact ties.
         display: where progress goes.
 
     Raises:
-        InputError: limits that nothing meets, an interval out of range, an unknown objective or method.
+        InputError: limits that nothing meets, an interval or gap out of range, an unknown objective or method.
         RunFailed: every candidate failed.
 
     Example:
@@ -170,44 +210,77 @@ def extract(
         >>> result = extract(load_space("minilm"), error=toy, interval=1)
         >>> result.selected
         Architecture(D=6, A=8, H=256, I=128)
+        >>> result = extract(load_space("minilm"), error=toy, method="certified")
+        >>> result.selected, len(result.table), result.certificate["result"]["gap"]
+        (Architecture(D=6, A=8, H=256, I=256), 17, 0.0)
     """
     display = display or Silent()
-    if method != "interval":
-        raise InputError(f"no method {method!r}; there is interval")
+    check_method(method, interval=interval, gap=gap)
     if speed != "operations":
         raise InputError(f"no speed {speed!r}; there is operations")
-    planned = plan(space, objective=objective, limits=limits, interval=interval, seed=seed)
-    table, maximum = planned.table, planned.maximum
-
+    maximum = objectives_at(space, space.maximum)
+    question = Question.of(objective, limits, size, exponents, maximum)
+    if method == "interval":
+        planned = plan(space, objective=objective, limits=limits, interval=interval, seed=seed)
+        candidates, interval, feasible = planned.table, planned.interval, planned.feasible
+        work = candidates["operations"].sum()
+        label = f"evaluating {len(candidates)} of {feasible} candidates"
+    else:
+        candidates = objectives_of(space, space.candidates)
+        within_limits = question.feasible(candidates)
+        feasible, work = len(within_limits), candidates["operations"].iloc[within_limits].sum()
+        label = f"evaluating some of {feasible} candidates"
+    shapes = candidates[list(space.names)].to_numpy()
+    cost = candidates["operations"].to_numpy(dtype=float)  # larger candidates take longer
     store = Study(Path(study) if study else None, space, getattr(error, "settings", {"error": _name(error)}))
-    evaluations = []
-    work = table["operations"].to_numpy(dtype=float)  # larger candidates take longer
-    label = f"evaluating {len(table)} of {planned.feasible} candidates"
-    with display.bar(label, float(work.sum())) as advance:
-        shapes = space.architectures(table[list(space.names)].to_numpy())
-        for architecture, amount in zip(shapes, work, strict=True):
+    evaluations: dict[int, list[Evaluation]] = {}
+    certificate = None
+    with display.bar(label, float(work)) as advance:
+
+        def evaluate(row: int, seed: int, share: float = 1.0) -> float | None:
+            architecture = space.architectures(shapes[[row]])[0]
             evaluation = store.get(architecture, seed)
             if evaluation is None:
                 evaluation = _evaluate(error, architecture, seed)
                 store.add(evaluation)
-            evaluations.append(evaluation)
-            advance(amount)
+            evaluations.setdefault(row, []).append(evaluation)
+            advance(share * cost[row])
+            return evaluation.error
 
-    table["error"] = [math.nan if e.error is None else e.error for e in evaluations]
-    valid = table["error"].notna()
-    if not valid.any():
-        raise RunFailed(f"all {len(table)} candidates failed; the first: {evaluations[0].failure}")
-    for name, size in (("w_total", "parameters"), ("w_encoder", "encoder_parameters")):
-        rows = table[valid]
-        table.loc[valid, name] = w_coefficient(
-            rows[size], rows["operations"], rows["error"], maximum=(maximum[size], maximum["operations"])
-        )
-    table["seed"] = seed
-    table["seconds"] = [e.seconds for e in evaluations]
-    table["failure"] = [e.failure for e in evaluations]
-    best = table["error"].argmin() if objective == "limits" else table["w_total"].argmax()
-    selected = _architecture(space, table.iloc[best])
-    return Extraction(space, selected, table, objective, planned.limits, planned.interval, planned.feasible, maximum)
+        if method == "interval":
+            for row in range(len(candidates)):
+                evaluate(row, seed)
+        else:
+            settings = certified or (CertifiedSettings() if _takes_seed(error) else CertifiedSettings(sigma=0, seeds=1))
+            record = question.record(space, candidates, settings, gap)
+            of_all_seeds = partial(evaluate, share=1 / settings.seeds)
+            try:
+                certificate = seal(search(record, cost, of_all_seeds, settings, seed=seed))
+            except RunFailed as problem:
+                first = next(e.failure for found in evaluations.values() for e in found if e.failure)
+                raise RunFailed(f"{problem}; the first: {first}") from None
+
+    table = evaluation_table(candidates, evaluations, maximum, seed)
+    best = certificate["selected"] if certificate else table.index[int(np.nanargmax(question.score(table)))]
+    selected = _architecture(space, table.loc[best])
+    table = table.reset_index(drop=True)
+    return Extraction(space, selected, table, objective, question.limits, interval, feasible, maximum, certificate)
+
+
+def check_method(method: str, *, interval: int | None, gap: float) -> None:
+    """Raise InputError for an unknown method, an interval given to one that has none, or a gap out of range."""
+    if method not in ("interval", "certified"):
+        raise InputError(f"no method {method!r}; there are interval and certified")
+    if method != "interval" and interval is not None:
+        raise InputError(f"an interval belongs to method 'interval'; leave it out for {method!r}")
+    if not 0 <= gap < math.inf:
+        raise InputError(f"gap {gap} is out of range; give a share from 0, e.g. 0.05 for 5%")
+
+
+def _mean_error(evaluations: list[Evaluation]) -> float:
+    """Geometric mean over the seeds, NaN where one of them failed."""
+    errors = [math.nan if evaluation.error is None else evaluation.error for evaluation in evaluations]
+    return errors[0] if len(errors) == 1 else float(np.exp(np.log(errors).mean()))  # one seed: not a digit is lost
 
 
 def _architecture(space: SearchSpace, row: pd.Series) -> Architecture:
@@ -225,8 +298,12 @@ def _evaluate(error: ErrorFunction, architecture: Architecture, seed: int) -> Ev
     return Evaluation(architecture, seed, None if failure else value, time.perf_counter() - start, failure)
 
 
+def _takes_seed(error: Callable) -> bool:
+    return "seed" in inspect.signature(error).parameters
+
+
 def _call(error: Callable, architecture: Architecture, seed: int) -> float:
-    return error(architecture, seed=seed) if "seed" in inspect.signature(error).parameters else error(architecture)
+    return error(architecture, seed=seed) if _takes_seed(error) else error(architecture)
 
 
 def _name(error: Callable) -> str:

@@ -79,6 +79,39 @@ class Study:
         self._known[evaluation.architecture, evaluation.seed] = evaluation
 
 
+@dataclass(frozen=True)
+class Stored:
+    """One study of a file: its name, the space and settings it belongs to, and its evaluations in order."""
+
+    name: str
+    space: dict[str, Any]
+    settings: dict[str, Any]
+    evaluations: tuple[Evaluation, ...]
+
+
+def stored_studies(path: Path) -> list[Stored]:
+    """Return every study of fsp in a journal file.
+
+    Raises:
+        InputError: there is no such file, or it is no journal.
+    """
+    if not path.is_file():
+        raise InputError(f"no study at {path}; name the journal file of a search, e.g. DIR/evaluations.journal")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = _storage(path)
+    found = [optuna.load_study(storage=storage, study_name=name) for name in optuna.get_all_study_names(storage)]
+    return [
+        Stored(
+            study.study_name,
+            study.user_attrs["space"],
+            study.user_attrs["settings"],
+            tuple(map(_evaluation, study.get_trials(deepcopy=False))),
+        )
+        for study in found
+        if study.user_attrs.keys() >= {"space", "settings"}
+    ]
+
+
 def _evaluation(trial: optuna.trial.FrozenTrial) -> Evaluation:
     shape = {name: value for name, value in trial.params.items() if name != _SEED}
     return Evaluation(

@@ -1,12 +1,35 @@
 """Hard limits on the objectives: reading them, and what to say when nothing meets them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from fsp.errors import InputError
+
+
+def parse_limits(given: Sequence[str] | None) -> dict[str, str | float] | None:
+    """Return limits written as `NAME=VALUE`, or None where none are given.
+
+    Raises:
+        InputError: one is not written so, or is given twice.
+
+    Example:
+        >>> parse_limits(["operations=25%"])
+        {'operations': '25%'}
+    """
+    if not given:
+        return None
+    limits: dict[str, str | float] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or name in limits:
+            raise InputError(
+                f"cannot read the limit {text!r}; write each once, as operations=25% or operations=500000000"
+            )
+        limits[name] = value
+    return limits
 
 
 def resolve_limits(limits: Mapping[str, float | str], maximum: Mapping[str, float]) -> dict[str, float]:

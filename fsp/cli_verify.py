@@ -1,0 +1,111 @@
+"""The commands that ask about finished work: `fsp verify` and `fsp choose`. Neither trains anything."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_SHOWN = 5  # runners-up
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def verify(
+    certificate: Annotated[Path, typer.Argument(help="The certificate.json of a choice.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Recompute a certificate's claim from its numbers; exit 0 if it holds, 1 if not, 2 if it cannot be read."""
+    from fsp.search.certificate import verify as check
+    from fsp.search.certificate_file import read_certificate
+
+    content = read_certificate(certificate)
+    verdict = check(content)
+    if as_json:
+        print(json.dumps({"holds": verdict.holds, "reasons": verdict.reasons, **verdict.result}))
+    else:
+        _print_verdict(content, verdict.holds, verdict.reasons, verdict.result)
+    if not verdict.holds:
+        raise typer.Exit(1)
+
+
+def choose(
+    study: Annotated[Path, typer.Argument(help="Journal file of a search.", show_default=False)],
+    space: Annotated[str, typer.Option(help="Name of a shipped search space, or a .toml file.", show_default=False)],
+    objective: Annotated[
+        str, typer.Option(help="limits: least error within the limits; w: largest W-coefficient.")
+    ] = "limits",
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            metavar="NAME=VALUE",
+            help="Hard limit on parameters, encoder_parameters or operations; may be repeated.",
+            show_default="encoder_parameters=25% operations=25%",
+        ),
+    ] = None,
+    size: Annotated[str, typer.Option(help="For w, p: parameters or encoder_parameters.")] = "parameters",
+    name: Annotated[
+        str | None, typer.Option(help="Which study, if the file holds several of the space.", show_default="the only")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask a finished study again with other limits, without training."""
+    from fsp.choice import choose as ask
+    from fsp.search.limits import parse_limits
+    from fsp.space import load_space
+
+    chosen_space = load_space(space)
+    answer = ask(
+        study,
+        chosen_space,
+        objective=objective,  # type: ignore[arg-type]
+        limits=parse_limits(limit),
+        size=size,  # type: ignore[arg-type]
+        name=name,
+    )
+    columns = [*chosen_space.names, "parameters", "encoder_parameters", "operations", "error", "score", "wins"]
+    rows = answer.table[columns].head(1 + _SHOWN)
+    if as_json:
+        runners_up = json.loads(rows.iloc[1:].to_json(orient="records"))
+        share = json.loads(rows.iloc[:1].to_json(orient="records"))[0]["wins"]
+        print(
+            json.dumps(
+                {
+                    "selected": dict(answer.selected),
+                    "objective": objective,
+                    "limits": answer.limits,
+                    "study": answer.study,
+                    "evaluated": len(answer.table),
+                    "win_share": share,
+                    "runners_up": runners_up,
+                }
+            )
+        )
+        return
+    print(f"chosen: {answer.selected}, of {len(answer.table)} evaluated candidates")
+    if rows["wins"].isna().all():
+        print("how sure that is cannot be told from one seed of each candidate")
+        rows = rows.drop(columns="wins")
+    print(rows.to_string(index=False, float_format="{:.4g}".format))
+
+
+def _print_verdict(content: dict[str, Any], holds: bool, reasons: tuple[str, ...], result: Any) -> None:
+    print("the claim holds" if holds else "the claim does not hold")
+    for reason in reasons:
+        print(f"  {reason}")
+    print(result["statement"])
+    if holds and not result["reached"]:
+        print(f"the gap asked for, {content['target']:.2%}, was not reached")
+    tested = result["evidence"]
+    print(f"assumption M: {tested['pairs']} comparable pairs tested, {tested['violated']} against it")
+    if tested["violated"]:
+        print(f"  the least tau that no pair contradicts is {tested['least_tau']:.4f}")
+    if audit := result["audit"]:
+        print(
+            f"audit: {audit['audited']} candidates drawn at random, {audit['failures']} below their bound; "
+            f"at most {audit['share_at_most']:.1%} of the rest are"
+        )
+    if result["final_gap"] is not None:
+        transfer = content["assumptions"]["transfer"]
+        print(f"after full training the gap is at most {result['final_gap']:.2%} ({transfer['source']})")

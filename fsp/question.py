@@ -1,0 +1,109 @@
+"""What is asked of evaluated candidates: an objective with its limits, or W with its p and exponents."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fsp.errors import InputError
+from fsp.search.certified_settings import CertifiedSettings
+from fsp.search.coefficient import w_coefficient
+from fsp.search.limits import resolve_limits, within
+from fsp.space import SearchSpace
+
+Objective = Literal["limits", "w"]
+Size = Literal["parameters", "encoder_parameters"]
+
+DEFAULT_LIMITS = {"encoder_parameters": "25%", "operations": "25%"}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question that a table of p, i and error answers.
+
+    objective: `limits` or `w`. limits: absolute, empty for `w`. size, exponents: of W. maximum: p and i of T.
+    """
+
+    objective: Objective
+    limits: dict[str, float]
+    size: Size
+    exponents: tuple[float, float]
+    maximum: dict[str, int]
+
+    @classmethod
+    def of(
+        cls,
+        objective: Objective,
+        limits: Mapping[str, float | str] | None,
+        size: Size,
+        exponents: tuple[float, float],
+        maximum: dict[str, int],
+    ) -> "Question":
+        """Return the question, limits made absolute (a quarter of T where none are given).
+
+        Raises:
+            InputError: an unknown objective or size, limits for W, a limit or exponent out of range.
+        """
+        if objective not in ("limits", "w"):
+            raise InputError(f"no objective {objective!r}; there are limits and w")
+        if objective == "w" and limits:
+            raise InputError("limits belong to objective 'limits'; leave them out for 'w'")
+        if size not in ("parameters", "encoder_parameters"):
+            raise InputError(f"no size {size!r} for W; there are parameters and encoder_parameters")
+        if len(exponents) != 2 or not all(0 <= exponent < np.inf for exponent in exponents):
+            raise InputError(f"exponents {exponents} are out of range; give two numbers from 0, e.g. 1 and 1")
+        absolute = resolve_limits(limits or DEFAULT_LIMITS, maximum) if objective == "limits" else {}
+        return cls(objective, absolute, size, exponents, maximum)
+
+    def feasible(self, table: pd.DataFrame) -> NDArray[np.intp]:
+        """Return the positions of the rows within the limits. Raises InputError where there is none."""
+        return np.flatnonzero(within(table, self.limits)) if self.limits else np.arange(len(table))
+
+    def score(self, table: pd.DataFrame) -> NDArray[np.float64]:
+        """Return W or, under limits, 1/error of each row; NaN where it has no error, `(n,)`."""
+        error = table["error"].to_numpy(dtype=np.float64)
+        scores = np.full(len(table), np.nan)
+        known = ~np.isnan(error)
+        if self.objective == "limits":
+            scores[known] = 1 / error[known]
+        else:
+            maximum = (self.maximum[self.size], self.maximum["operations"])
+            rows = table[known]
+            scores[known] = w_coefficient(
+                rows[self.size], rows["operations"], rows["error"], maximum=maximum, exponents=self.exponents
+            )
+        return scores
+
+    def record(
+        self, space: SearchSpace, table: pd.DataFrame, settings: CertifiedSettings, gap: float
+    ) -> dict[str, Any]:
+        """Return the record of a certificate before any evaluation.
+
+        Args:
+            space: the search space; its neutral parameters must be equal in comparable shapes unless the settings
+                give them a tolerance.
+            table: p and i of all candidates, in the order of `space.candidates`.
+            settings: what is assumed.
+            gap: the gap to prove.
+        """
+        if self.objective == "limits":
+            names = tuple(self.limits)
+            choice: dict[str, Any] = {"objective": "limits", "limits": self.limits}
+        else:
+            names = (self.size, "operations")
+            top = {"size": self.maximum[self.size], "speed": [self.maximum["operations"]] * 2}
+            choice = {"objective": "w", "size": self.size, "speed": ["operations"] * 2}
+            choice |= {"maximum": top, "exponents": list(self.exponents)}
+        return {
+            "space": space.describe(),
+            "parameters": {name: column.tolist() for name, column in space.columns(space.candidates).items()},
+            "equal": [name for name in getattr(space, "neutral", ()) if name not in settings.neutral],
+            "objectives": {name: table[name].tolist() for name in names},
+            "choice": choice,
+            "assumptions": settings.assumptions(),
+            "alpha": settings.alpha,
+            "target": gap,
+        }

@@ -1,0 +1,193 @@
+import json
+
+import pytest
+
+import fsp
+from fsp.choice import choose
+from fsp.cli import main
+from fsp.errors import InputError
+from fsp.files import write_json
+from fsp.search.certified_settings import CertifiedSettings
+from fsp.space import load_space
+
+SPACE = load_space("bert_large")
+
+
+def error(architecture):
+    return (architecture["D"] * architecture["H"] * architecture["I"]) ** -0.2
+
+
+def seeded(architecture, seed):
+    return error(architecture) * (1 + 0.01 * (seed % 2))
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """A certified search of the paper's space: its certificate's file, its journal, and the extraction."""
+    folder = tmp_path_factory.mktemp("found")
+    options = CertifiedSettings(sigma=0, seeds=1, neutral={"A": 0.0}, audit=20)
+    extraction = fsp.extract(
+        SPACE, error=error, method="certified", objective="w", certified=options, study=folder / "study.journal"
+    )
+    write_json(folder / "certificate.json", extraction.certificate)
+    return folder, extraction
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command line in this process; return its exit code, stdout and stderr."""
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["fsp", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        return end.value.code, captured.out, captured.err
+
+    return call
+
+
+def test_verify_says_what_holds(found, run):
+    code, out, err = run("verify", found[0] / "certificate.json")
+    assert (code, err) == (0, "")
+    assert out.startswith("the claim holds\n")
+    assert "20 candidates drawn at random, 0 below their bound; at most 13.9% of the rest are" in out
+
+
+def test_verify_json(found, run):
+    code, out, err = run("verify", found[0] / "certificate.json", "--json")
+    answer = json.loads(out)
+    assert (code, err, answer["holds"], answer["reasons"]) == (0, "", True, [])
+    assert answer["gap"] == found[1].certificate["result"]["gap"] <= 0.05
+    assert answer["selected"] == dict(found[1].selected)
+
+
+def test_verify_refuses_a_changed_certificate(found, run, tmp_path):
+    content = json.loads((found[0] / "certificate.json").read_text())
+    content["evaluations"][0]["errors"][0] *= 1.1
+    changed = tmp_path / "certificate.json"
+    changed.write_text(json.dumps(content))
+    code, out, _ = run("verify", changed)
+    assert code == 1
+    assert "checksum" in out
+    assert "does not follow" in out
+    assert not json.loads(run("verify", changed, "--json")[1])["holds"]
+
+
+def test_verify_says_when_m_is_violated(run, tmp_path):
+    def odd(architecture):
+        return error(architecture) * (1.5 if architecture["D"] == 12 else 1.0)
+
+    found = fsp.extract(SPACE, error=odd, method="certified", objective="w")
+    write_json(tmp_path / "certificate.json", found.certificate)
+    code, out, _ = run("verify", tmp_path / "certificate.json")
+    assert code == 1
+    assert "refute assumption M" in out
+    assert "the least tau that no pair contradicts" in out
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"kind": "fsp.certificate", "schema": 2}', "\xff"])
+def test_verify_refuses_other_files(content, run, tmp_path):
+    path = tmp_path / "file.json"
+    path.write_text(content, encoding="latin-1")
+    code, out, err = run("verify", path)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+
+
+def test_verify_refuses_a_missing_file_and_a_folder(run, tmp_path):
+    assert run("verify", tmp_path / "nothing.json")[0] == 2
+    assert run("verify", tmp_path)[0] == 2
+
+
+def test_choose_answers_as_the_search_did(found, run):
+    code, out, _ = run("choose", found[0] / "study.journal", "--space", "bert_large", "--objective", "w", "--json")
+    answer = json.loads(out)
+    assert code == 0
+    assert answer["selected"] == dict(found[1].selected)
+    assert answer["evaluated"] == len(found[1].table)
+    assert answer["win_share"] is None
+    scores = [row["score"] for row in answer["runners_up"]]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_choose_with_other_limits(found, run):
+    code, out, _ = run("choose", found[0] / "study.journal", "--space", "bert_large", "--limit", "operations=10%")
+    assert code == 0
+    assert out.startswith("chosen: D=")
+    answer = choose(found[0] / "study.journal", SPACE, limits={"operations": "10%"})
+    within = found[1].table[found[1].table["operations"] <= answer.limits["operations"]]
+    assert answer.table["error"].iloc[0] == within["error"].min()
+    assert len(answer.table) == len(within)
+
+
+def test_choose_gives_the_share_of_resamples_won(tmp_path):
+    journal = tmp_path / "study.journal"
+    fsp.extract(SPACE, error=seeded, method="certified", limits={"operations": "10%"}, study=journal)
+    answer = choose(journal, SPACE, limits={"operations": "10%"})
+    assert answer.table["wins"].sum() == pytest.approx(1)
+    assert answer.table["wins"].iloc[0] == answer.table["wins"].max()
+
+
+def test_choose_asks_which_study(tmp_path, run):
+    journal = tmp_path / "study.journal"
+    for function in (error, seeded):
+        fsp.extract(SPACE, error=function, interval=100, limits={"operations": "90%"}, study=journal)
+    with pytest.raises(InputError, match="several studies") as refused:
+        choose(journal, SPACE)
+    name = str(refused.value).split(": ")[1].split(" ")[0]
+    assert choose(journal, SPACE, name=name, limits={"operations": "90%"}).study == name
+    assert run("choose", journal, "--space", "bert_large")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--space", "minilm"], "no evaluations of space minilm"),
+        (["--space", "bert_large", "--limit", "operations=1"], "nearest feasible"),
+        (["--space", "bert_large", "--limit", "operations"], "cannot read the limit"),
+        (["--space", "bert_large", "--objective", "best"], "no objective"),
+        (["--space", "bert_large", "--name", "x"], "called x"),
+        ([], "--space"),
+    ],
+)
+def test_choose_refuses(found, run, arguments, message):
+    code, out, err = run("choose", found[0] / "study.journal", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+def test_choose_refuses_a_missing_study_and_creates_nothing(run, tmp_path):
+    code, _, err = run("choose", tmp_path / "none.journal", "--space", "bert_large")
+    assert code == 2
+    assert "no study at" in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method", "certified", "--gap", "-1"], "gap -1.0 is out of range"),
+        (["--method", "certified", "--interval", "2"], "interval belongs"),
+        (["--certificate", "x.json"], "--method certified"),
+        (["--method", "magic"], "no method"),
+    ],
+)
+def test_extract_refuses_before_it_loads_anything(run, options, message):
+    code, out, err = run("extract", "minilm", *options)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_extract_writes_a_certificate_that_verifies(run, tiny, tmp_path):
+    path = tmp_path / "certificate.json"
+    code, out, err = run(
+        "extract", tiny.space_file, *tiny.arguments(), "--steps", "0", "--method", "certified",
+        "--limit", "operations=50%", "--certificate", path, "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    stated = json.loads(out)["certificate"]
+    assert json.loads(path.read_text())["result"] == stated
+    code, out, _ = run("verify", path)
+    assert code == (0 if stated["status"] == "proven" else 1)
