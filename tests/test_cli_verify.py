@@ -126,7 +126,8 @@ def test_choose_gives_the_share_of_resamples_won(tmp_path):
     fsp.extract(SPACE, error=seeded, method="certified", limits={"operations": "10%"}, study=journal)
     answer = choose(journal, SPACE, limits={"operations": "10%"})
     assert answer.table["wins"].sum() == pytest.approx(1)
-    assert answer.table["wins"].iloc[0] == answer.table["wins"].max()
+    tied = answer.table["score"] == answer.table["score"].iloc[0]  # shapes that differ in heads alone
+    assert answer.table["wins"][tied].mean() > answer.table["wins"][~tied].max()
 
 
 def test_choose_asks_which_study(tmp_path, run):
