@@ -11,25 +11,20 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from fsp.errors import InputError, RunFailed
-from fsp.objectives.size import sizes
-from fsp.objectives.speed import operations
+from fsp.planning import check_method, objectives_at, objectives_of, plan
 from fsp.progress import Silent
 from fsp.question import Objective, Question, Size
 from fsp.search.certificate import seal
 from fsp.search.certified import search
 from fsp.search.certified_settings import CertifiedSettings
 from fsp.search.coefficient import w_coefficient
-from fsp.search.interval import every_kth, order
 from fsp.search.pareto import pareto_front
 from fsp.space import Architecture, SearchSpace
 from fsp.study import Evaluation, Study
 
 ErrorFunction = Callable[..., float]  # of an architecture and, if it has a parameter of that name, a seed
-
-_DEFAULT_EVALUATIONS = 16  # the default interval is chosen so that about so many candidates are evaluated
 
 
 @dataclass(frozen=True)
@@ -69,62 +64,6 @@ class Extraction:
     def pareto(self, objectives: tuple[str, ...] = ("encoder_parameters", "operations", "error")) -> pd.DataFrame:
         """Return the rows of the table that no other row beats in all objectives."""
         return pareto_front(self.table, objectives)
-
-
-def objectives_of(space: SearchSpace, points: NDArray[np.int64]) -> pd.DataFrame:
-    """Return p and i of an `n x d` array of architectures as a table, parameters first."""
-    return pd.DataFrame({**space.columns(points), **sizes(space, points), "operations": operations(space, points)})
-
-
-def objectives_at(space: SearchSpace, architecture: Mapping[str, int]) -> dict[str, int]:
-    """Return p and i of one architecture, which need not be a candidate."""
-    row = objectives_of(space, space.point(architecture)).iloc[0]
-    return {str(name): int(value) for name, value in row.items() if name not in space.names}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What an extraction will evaluate, known before any training.
-
-    table: p and i of the candidates to evaluate, in order. limits: absolute. feasible: how many candidates there
-    are to choose the evaluated ones from. maximum: p and i of the maximum point T.
-    """
-
-    table: pd.DataFrame
-    limits: dict[str, float]
-    interval: int
-    feasible: int
-    maximum: dict[str, int]
-
-
-def plan(
-    space: SearchSpace,
-    *,
-    objective: Objective = "limits",
-    limits: Mapping[str, float | str] | None = None,
-    interval: int | None = None,
-    seed: int = 0,
-) -> Plan:
-    """Return which candidates the FPTAS evaluates; the arguments are those of `extract`.
-
-    Raises:
-        InputError: limits that nothing meets, an interval out of range, or an unknown objective.
-
-    Example:
-        >>> from fsp.space import load_space
-        >>> len(plan(load_space("minilm"), interval=20).table)
-        6
-    """
-    maximum = objectives_at(space, space.maximum)
-    question = Question.of(objective, limits, "parameters", (1.0, 1.0), maximum)
-    table = objectives_of(space, space.candidates)
-    table = table.iloc[question.feasible(table)]
-    points = table[list(space.names)].to_numpy()
-    ranked = order(table["encoder_parameters"], table["operations"], points, seed=seed)
-    if interval is None:
-        interval = max(1, math.ceil(len(ranked) / _DEFAULT_EVALUATIONS))
-    chosen = table.iloc[every_kth(ranked, interval)].reset_index(drop=True)
-    return Plan(chosen, question.limits, interval, len(ranked), maximum)
 
 
 def evaluation_table(
@@ -265,16 +204,6 @@ def extract(
     selected = _architecture(space, table.loc[best])
     table = table.reset_index(drop=True)
     return Extraction(space, selected, table, objective, question.limits, interval, feasible, maximum, certificate)
-
-
-def check_method(method: str, *, interval: int | None, gap: float) -> None:
-    """Raise InputError for an unknown method, an interval given to one that has none, or a gap out of range."""
-    if method not in ("interval", "certified"):
-        raise InputError(f"no method {method!r}; there are interval and certified")
-    if method != "interval" and interval is not None:
-        raise InputError(f"an interval belongs to method 'interval'; leave it out for {method!r}")
-    if not 0 <= gap < math.inf:
-        raise InputError(f"gap {gap} is out of range; give a share from 0, e.g. 0.05 for 5%")
 
 
 def _mean_error(evaluations: list[Evaluation]) -> float:

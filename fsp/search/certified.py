@@ -19,7 +19,7 @@ _PILOT = 12  # candidates whose seeds give sigma, where it is estimated
 _FIRST = 16  # maximal shapes evaluated before anything is known
 _WEIGHED = 2_000  # open rivals that are weighed in a step
 _AT_ONCE = 250  # of them at once, to bound memory
-_FRESH_ROUNDS = 3  # choices that may be evaluated again on fresh seeds
+FRESH_ROUNDS = 3  # choices that may be evaluated again on fresh seeds
 
 
 def search(
@@ -79,7 +79,7 @@ class _Run:
         self._below = problem.order.matrix()
         feasible = int(problem.feasible.sum())
         self._budget = min(settings.evaluations or feasible, feasible)
-        self._comparisons = min(self._budget + settings.audit, feasible) + _FRESH_ROUNDS
+        self._comparisons = min(self._budget + settings.audit, feasible) + FRESH_ROUNDS
         self._noise = None if settings.sigma is None else Noise(settings.sigma)
         n = len(cost)
         self._entries: list[dict[str, Any]] = []
@@ -142,7 +142,7 @@ class _Run:
         """Evaluate the best candidate on fresh seeds; return whether that was still to be done."""
         best = self._best()
         known = any(entry["row"] == best for entry in self._fresh)
-        if self._noise is None or not self._noise.sigma or known or len(self._fresh) == _FRESH_ROUNDS:
+        if self._noise is None or not self._noise.sigma or known or len(self._fresh) == FRESH_ROUNDS:
             return False
         seeds = range(self._seed + self._settings.seeds, self._seed + 2 * self._settings.seeds)
         errors = [error for seed in seeds if (error := self._evaluate(best, seed)) is not None]
