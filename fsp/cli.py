@@ -10,7 +10,7 @@ import typer
 
 from fsp import __version__, cli_replay, cli_space
 from fsp.cli_extract import extract
-from fsp.cli_options import CorpusOption, Interval, Json, Limit, Seed, Space, Steps, Teacher, Threads, Tokens
+from fsp.cli_options import CorpusOption, Finalists, Interval, Json, Limit, Seed, Space, Steps, Teacher, Threads, Tokens
 from fsp.cli_verify import choose, verify
 from fsp.errors import InputError, RunFailed
 from fsp.progress import Bars
@@ -55,6 +55,7 @@ def run(
     limit: Limit = None,
     interval: Interval = None,
     steps: Steps = 16,
+    finalists: Finalists = 3,
     tokens: Tokens = 131_072,
     seeds: Annotated[int, typer.Option(help="Final distillations of each model; 3 or more give intervals.")] = 1,
     seed: Seed = 0,
@@ -70,7 +71,7 @@ def run(
     from fsp.search.limits import parse_limits
     from fsp.space import load_space
 
-    settings = Settings(parse_limits(limit), interval, steps, tokens, seeds, seed, threads=threads)
+    settings = Settings(parse_limits(limit), interval, steps, tokens, seeds, seed, threads=threads, finalists=finalists)
     result = journey(load_space(space), out, teacher=teacher, corpus=corpus or (), settings=settings, display=Bars())
     if as_json:
         print(json.dumps(result))

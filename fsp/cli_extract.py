@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsp.cli_options import CorpusOption, Interval, Json, Limit, Seed, Space, Steps, Teacher, Threads
+from fsp.cli_options import CorpusOption, Finalists, Interval, Json, Limit, Seed, Space, Steps, Teacher, Threads
 from fsp.errors import InputError
 from fsp.progress import Bars
 
@@ -34,6 +34,7 @@ def extract(
         Path | None, typer.Option(help="File for the certificate.", show_default="none", dir_okay=False)
     ] = None,
     steps: Steps = 16,
+    finalists: Finalists = 1,
     study: Annotated[
         Path | None, typer.Option(help="Journal file that keeps finished evaluations.", show_default="none")
     ] = None,
@@ -52,10 +53,12 @@ def extract(
     from fsp.search.limits import parse_limits
     from fsp.space import load_space
 
-    check_method(method, interval=interval, gap=gap)
+    check_method(method, interval=interval, gap=gap, finalists=finalists)
     if certificate is not None and method != "certified":
         raise InputError("a certificate comes with --method certified; add it, or leave --certificate out")
-    settings = Settings(parse_limits(limit), interval, steps, tokens=65_536, seed=seed, threads=threads)
+    settings = Settings(
+        parse_limits(limit), interval, steps, tokens=65_536, seed=seed, threads=threads, finalists=finalists
+    )
     asked: dict[str, Any] = {"objective": objective, "limits": settings.limits, "interval": interval}
     asked |= {"method": method, "seed": seed}
     chosen, bars = load_space(space), Bars()
@@ -67,7 +70,7 @@ def extract(
     plan(chosen, **asked)  # refuses what cannot be met before anything long begins
     with tempfile.TemporaryDirectory() as cache:
         error = surrogate(inputs, settings, Path(cache), bars)
-        found = search(chosen, error=error, gap=gap, study=study, display=bars, **asked)
+        found = search(chosen, error=error, gap=gap, finalists=finalists, study=study, display=bars, **asked)
     if certificate is not None:
         write_json(certificate, found.certificate)
     table = found.table.sort_values("error" if objective == "limits" else "w_total", ascending=objective == "limits")
@@ -96,6 +99,7 @@ def _print_plan(space: "SearchSpace", planned: "Plan", settings: "Settings", as_
 
     from fsp.cost import EFFICIENCY, achieved_gflops, training_cost
     from fsp.objectives.error import DistillationSettings
+    from fsp.rerank import LONGER
 
     torch.set_num_threads(settings.processor_threads)
     cost = training_cost(
@@ -105,6 +109,7 @@ def _print_plan(space: "SearchSpace", planned: "Plan", settings: "Settings", as_
         batch=DistillationSettings().batch,
         length=settings.length,
         gflops=achieved_gflops(),
+        finalists=settings.finalists,
     )
     if as_json:
         shapes = space.architectures(planned.table[list(space.names)].to_numpy())
@@ -116,7 +121,10 @@ def _print_plan(space: "SearchSpace", planned: "Plan", settings: "Settings", as_
     print(f"candidates: {stops}{planned.candidates} of {planned.feasible} feasible")
     if not planned.interval:
         print("  the search stops earlier, as soon as the gap is proven")
-    print(f"evaluations: {stops}{cost.evaluations}, each of {settings.steps} training steps")
+    if settings.finalists > 1:
+        stops = "at most "  # how many are near-equals of the best is not known beforehand
+    longer = f", {LONGER * max(1, settings.steps)} of a finalist" if settings.finalists > 1 else ""
+    print(f"evaluations: {stops}{cost.evaluations}, each of {settings.steps} training steps{longer}")
     print(f"training: {stops}{cost.flops:.2e} FLOPs, {stops}about {_duration(cost.seconds)} on this machine")
     print(f"  ({cost.gflops:.0f} GFLOP/s in a float32 matrix product, {EFFICIENCY:.0%} of that in training)")
 

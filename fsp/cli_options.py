@@ -32,3 +32,6 @@ Tokens = Annotated[int, typer.Option(help="Token budget of the final distillatio
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Threads = Annotated[int | None, typer.Option(help="Processor threads; results depend on it.", show_default="all")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Finalists = Annotated[
+    int, typer.Option(help="Train at most so many near-equals of the best longer, then choose among them; 1: none.")
+]

@@ -7,6 +7,7 @@ import numpy as np
 
 from fsp.objectives.speed import operations
 from fsp.planning import Plan
+from fsp.rerank import LONGER
 from fsp.space import SearchSpace
 
 _PASSES = 3  # a step is a forward pass and a backward pass of twice its FLOPs
@@ -25,7 +26,9 @@ class Cost:
     gflops: float
 
 
-def training_cost(space: SearchSpace, planned: Plan, *, steps: int, batch: int, length: int, gflops: float) -> Cost:
+def training_cost(
+    space: SearchSpace, planned: Plan, *, steps: int, batch: int, length: int, gflops: float, finalists: int = 1
+) -> Cost:
     """Return what the s training steps of all planned evaluations cost.
 
     FLOPs = 3 x forward FLOPs a token x tokens of the s steps, summed over the evaluations. The forward FLOPs are
@@ -40,6 +43,7 @@ def training_cost(space: SearchSpace, planned: Plan, *, steps: int, batch: int, 
         batch: sequences a step.
         length: tokens a sequence.
         gflops: of this machine, see `achieved_gflops`.
+        finalists: as in `fsp.extract`; the costliest candidates count, at `LONGER` times the steps.
 
     Example:
         >>> from fsp.planning import plan
@@ -52,8 +56,9 @@ def training_cost(space: SearchSpace, planned: Plan, *, steps: int, batch: int, 
     points = planned.table[list(space.names)].to_numpy()
     passes = np.sort(operations(space, points, batch=batch, length=length))[::-1]
     trained = planned.seeds * sum(int(passes[:count].sum()) for count in (planned.candidates, planned.again))
-    flops = _PASSES * steps * trained
-    evaluations = planned.seeds * (planned.candidates + planned.again)
+    finals = passes[:finalists] if finalists > 1 else passes[:0]
+    flops = _PASSES * (steps * trained + LONGER * max(1, steps) * int(finals.sum()))
+    evaluations = planned.seeds * (planned.candidates + planned.again) + len(finals)
     return Cost(evaluations, flops, flops / (EFFICIENCY * gflops * 1e9), gflops)
 
 

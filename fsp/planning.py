@@ -100,11 +100,17 @@ def plan(
     return Plan(chosen, question.limits, interval, feasible, maximum, len(chosen))
 
 
-def check_method(method: str, *, interval: int | None, gap: float = 0.0) -> None:
-    """Raise InputError for an unknown method, an interval given to one that has none, or a gap out of range."""
+def check_method(method: str, *, interval: int | None, gap: float = 0.0, finalists: int = 1) -> None:
+    """Raise InputError for an unknown method, what does not belong to it, or a gap or finalists out of range."""
     if method not in METHODS:
         raise InputError(f"no method {method!r}; there are {' and '.join(METHODS)}")
     if method != "interval" and interval is not None:
         raise InputError(f"an interval belongs to method 'interval'; leave it out for {method!r}")
     if not 0 <= gap < math.inf:
         raise InputError(f"gap {gap} is out of range; give a share from 0, e.g. 0.05 for 5%")
+    if finalists < 1:
+        raise InputError(f"finalists {finalists} is out of range; give 1 for no second look, or more")
+    if method == "certified" and finalists > 1:
+        raise InputError(
+            "a certified choice is not re-ranked, as it is proven for the search's error; leave finalists at 1"
+        )

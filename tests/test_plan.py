@@ -125,3 +125,14 @@ def test_the_machine_is_timed_quickly():
 def test_a_certified_plan_has_no_interval():
     with pytest.raises(InputError, match="interval belongs"):
         plan(SPACE, method="certified", interval=2)
+
+
+def test_finalists_are_planned_for_at_their_longest(run):
+    code, out, _ = run("bert_large", "--plan", "--interval", 30, "--objective", "w", "--finalists", 2, "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert facts["evaluations"] == 12
+    largest = sorted(facts["candidates"], key=lambda shape: flops([shape], 16))[-2:]
+    assert facts["flops"] == flops(facts["candidates"], 16) + flops(largest, 64)
+    _, out, _ = run("bert_large", "--plan", "--interval", 30, "--objective", "w", "--finalists", 2)
+    assert "evaluations: at most 12, each of 16 training steps, 64 of a finalist" in out
