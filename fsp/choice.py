@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from fsp.errors import InputError, RunFailed
-from fsp.extraction import evaluation_table, objectives_at, objectives_of
+from fsp.evaluating import evaluation_table
+from fsp.planning import objectives_at, objectives_of
 from fsp.question import Objective, Question, Size
 from fsp.search.finalists import win_shares
 from fsp.space import Architecture, SearchSpace
@@ -86,6 +87,8 @@ def _study_of(path: Path, space: SearchSpace, name: str | None) -> Stored:
     stored = [s for s in stored_studies(path) if s.evaluations and all(s.space.get(k) == wanted[k] for k in keys)]
     if name is not None:
         stored = [s for s in stored if s.name == name]
+    elif any("longer" not in s.settings for s in stored):
+        stored = [s for s in stored if "longer" not in s.settings]  # a search's finalists are no search of their own
     if not stored:
         called = "" if name is None else f" called {name}"
         raise InputError(f"{path} holds no evaluations of space {space.name}{called}; name its space and study")

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from fsp import __version__, cli_replay, cli_space
+from fsp.cli_extract import extract
+from fsp.cli_options import CorpusOption, Finalists, Interval, Json, Limit, Seed, Space, Steps, Teacher, Threads, Tokens
 from fsp.cli_verify import choose, verify
 from fsp.errors import InputError, RunFailed
 from fsp.progress import Bars
@@ -27,35 +29,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(cli_replay.app, name="replay")
-
-Space = Annotated[str, typer.Argument(help="Name of a search space, or a .toml or .py file.", show_default=False)]
-Teacher = Annotated[
-    str | None,
-    typer.Option(help="Trained maximum point: a Hugging Face directory or hub name.", show_default="the space's"),
-]
-CorpusOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--corpus", help="File or folder of UTF-8 text; may be repeated.", show_default="Python's documentation"
-    ),
-]
-Limit = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--limit",
-        metavar="NAME=VALUE",
-        help="Hard limit on parameters, encoder_parameters or operations, a number or a share of T's; may be repeated.",
-        show_default="encoder_parameters=25% operations=25%",
-    ),
-]
-Interval = Annotated[
-    int | None, typer.Option(help="Evaluate every K-th candidate.", show_default="such that about 16 are evaluated")
-]
-Steps = Annotated[int, typer.Option(help="Training steps of each evaluated candidate.")]
-Tokens = Annotated[int, typer.Option(help="Token budget of the final distillation.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Threads = Annotated[int | None, typer.Option(help="Processor threads; results depend on it.", show_default="all")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
 def _version(wanted: bool) -> None:
@@ -82,6 +55,7 @@ def run(
     limit: Limit = None,
     interval: Interval = None,
     steps: Steps = 16,
+    finalists: Finalists = 3,
     tokens: Tokens = 131_072,
     seeds: Annotated[int, typer.Option(help="Final distillations of each model; 3 or more give intervals.")] = 1,
     seed: Seed = 0,
@@ -97,80 +71,12 @@ def run(
     from fsp.search.limits import parse_limits
     from fsp.space import load_space
 
-    settings = Settings(parse_limits(limit), interval, steps, tokens, seeds, seed, threads=threads)
+    settings = Settings(parse_limits(limit), interval, steps, tokens, seeds, seed, threads=threads, finalists=finalists)
     result = journey(load_space(space), out, teacher=teacher, corpus=corpus or (), settings=settings, display=Bars())
     if as_json:
         print(json.dumps(result))
     else:
         _last_screen(result, out)
-
-
-@app.command()
-def extract(
-    space: Space,
-    teacher: Teacher = None,
-    corpus: CorpusOption = None,
-    objective: Annotated[
-        str, typer.Option(help="limits: least error within the limits; w: largest W-coefficient.")
-    ] = "limits",
-    limit: Limit = None,
-    method: Annotated[
-        str, typer.Option(help="interval: every K-th candidate; certified: until the gap is proven.")
-    ] = "interval",
-    interval: Interval = None,
-    gap: Annotated[float, typer.Option(help="For certified, the gap to prove: 0.05 for 5%.")] = 0.05,
-    certificate: Annotated[
-        Path | None, typer.Option(help="File for the certificate.", show_default="none", dir_okay=False)
-    ] = None,
-    steps: Steps = 16,
-    study: Annotated[
-        Path | None, typer.Option(help="Journal file that keeps finished evaluations.", show_default="none")
-    ] = None,
-    seed: Seed = 0,
-    threads: Threads = None,
-    as_json: Json = False,
-) -> None:
-    """Search only: evaluate some of the candidates and print the choice and the table."""
-    from fsp.extraction import check_method, plan
-    from fsp.extraction import extract as search
-    from fsp.files import write_json
-    from fsp.inputs import Settings, fitted_to, load_inputs, surrogate
-    from fsp.search.limits import parse_limits
-    from fsp.space import load_space
-
-    check_method(method, interval=interval, gap=gap)
-    if certificate is not None and method != "certified":
-        raise InputError("a certificate comes with --method certified; add it, or leave --certificate out")
-    settings = Settings(parse_limits(limit), interval, steps, tokens=65_536, seed=seed, threads=threads)
-    chosen, bars = load_space(space), Bars()
-    inputs = load_inputs(chosen, teacher, corpus or (), bars)
-    chosen = fitted_to(chosen, inputs.teacher)
-    asked: dict[str, Any] = {"objective": objective, "limits": settings.limits, "interval": interval, "seed": seed}
-    plan(chosen, **asked)  # refuses what cannot be met before anything long begins
-    with tempfile.TemporaryDirectory() as cache:
-        error = surrogate(inputs, settings, Path(cache), bars)
-        found = search(chosen, error=error, method=method, gap=gap, study=study, display=bars, **asked)  # type: ignore[arg-type]
-    if certificate is not None:
-        write_json(certificate, found.certificate)
-    table = found.table.sort_values("error" if objective == "limits" else "w_total", ascending=objective == "limits")
-    if as_json:
-        rows = json.loads(table.to_json(orient="records"))
-        print(
-            json.dumps(
-                {
-                    "selected": dict(found.selected),
-                    "limits": found.limits,
-                    "interval": found.interval,
-                    "evaluations": rows,
-                    **({"certificate": found.certificate["result"]} if found.certificate else {}),
-                }
-            )
-        )
-    else:
-        print(f"chosen: {found.selected}")
-        if found.certificate:
-            print(found.certificate["result"]["statement"])
-        print(table.drop(columns=["seed", "failure"]).to_string(index=False, float_format="{:.4g}".format))
 
 
 @app.command()
@@ -258,6 +164,7 @@ def _last_screen(result: dict[str, Any], out: Path) -> None:
     console.print(f"{out / 'result.json'}, evaluations.csv, pareto.png", markup=False, soft_wrap=True)
 
 
+app.command()(extract)
 app.command()(verify)
 app.command()(choose)
 

@@ -28,7 +28,9 @@ def search(
     error: Annotated[str, typer.Option(help="Column of e, smaller is better.")],
     method: Annotated[
         str,
-        typer.Option(help="interval, fitted, random, tpe, nsga2, gp, params, params-ascending or exhaustive."),
+        typer.Option(
+            help="interval, certified, fitted, random, tpe, nsga2, gp, params, params-ascending or exhaustive."
+        ),
     ],
     evaluations: Annotated[
         int, typer.Option(help="Evaluations of one search; exhaustive evaluates everything regardless.")

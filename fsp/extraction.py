@@ -1,9 +1,6 @@
 """Optimal subarchitecture extraction: evaluate part of a search space and choose."""
 
-import inspect
-import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,25 +8,19 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from fsp.errors import InputError, RunFailed
-from fsp.objectives.size import sizes
-from fsp.objectives.speed import operations
+from fsp.evaluating import ErrorFunction, Evaluator, evaluation_table, takes_seed
+from fsp.planning import check_method, objectives_at, objectives_of, plan
 from fsp.progress import Silent
 from fsp.question import Objective, Question, Size
+from fsp.rerank import longer_of, rerank
 from fsp.search.certificate import seal
 from fsp.search.certified import search
 from fsp.search.certified_settings import CertifiedSettings
-from fsp.search.coefficient import w_coefficient
-from fsp.search.interval import every_kth, order
 from fsp.search.pareto import pareto_front
 from fsp.space import Architecture, SearchSpace
-from fsp.study import Evaluation, Study
-
-ErrorFunction = Callable[..., float]  # of an architecture and, if it has a parameter of that name, a seed
-
-_DEFAULT_EVALUATIONS = 16  # the default interval is chosen so that about so many candidates are evaluated
+from fsp.study import Evaluation
 
 
 @dataclass(frozen=True)
@@ -43,6 +34,8 @@ class Extraction:
     feasible: how many candidates meet the limits.
     maximum: p and i of the maximum point T.
     certificate: what is proven of the choice (see docs/certificate.md), None where the method proves nothing.
+    finalists: the candidates evaluated again by the longer error, the search's best first; the table then has a
+        column `finalist_error` (NaN for all others, and where that failed).
     """
 
     space: SearchSpace
@@ -54,6 +47,7 @@ class Extraction:
     feasible: int
     maximum: dict[str, int]
     certificate: dict[str, Any] | None = None
+    finalists: tuple[Architecture, ...] = ()
 
     def row(self, architecture: Mapping[str, int]) -> pd.Series:
         """Return the table's row of an evaluated architecture. Raises KeyError where there is none."""
@@ -71,93 +65,6 @@ class Extraction:
         return pareto_front(self.table, objectives)
 
 
-def objectives_of(space: SearchSpace, points: NDArray[np.int64]) -> pd.DataFrame:
-    """Return p and i of an `n x d` array of architectures as a table, parameters first."""
-    return pd.DataFrame({**space.columns(points), **sizes(space, points), "operations": operations(space, points)})
-
-
-def objectives_at(space: SearchSpace, architecture: Mapping[str, int]) -> dict[str, int]:
-    """Return p and i of one architecture, which need not be a candidate."""
-    row = objectives_of(space, space.point(architecture)).iloc[0]
-    return {str(name): int(value) for name, value in row.items() if name not in space.names}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What an extraction will evaluate, known before any training.
-
-    table: p and i of the candidates to evaluate, in order. limits: absolute. feasible: how many candidates there
-    are to choose the evaluated ones from. maximum: p and i of the maximum point T.
-    """
-
-    table: pd.DataFrame
-    limits: dict[str, float]
-    interval: int
-    feasible: int
-    maximum: dict[str, int]
-
-
-def plan(
-    space: SearchSpace,
-    *,
-    objective: Objective = "limits",
-    limits: Mapping[str, float | str] | None = None,
-    interval: int | None = None,
-    seed: int = 0,
-) -> Plan:
-    """Return which candidates the FPTAS evaluates; the arguments are those of `extract`.
-
-    Raises:
-        InputError: limits that nothing meets, an interval out of range, or an unknown objective.
-
-    Example:
-        >>> from fsp.space import load_space
-        >>> len(plan(load_space("minilm"), interval=20).table)
-        6
-    """
-    maximum = objectives_at(space, space.maximum)
-    question = Question.of(objective, limits, "parameters", (1.0, 1.0), maximum)
-    table = objectives_of(space, space.candidates)
-    table = table.iloc[question.feasible(table)]
-    points = table[list(space.names)].to_numpy()
-    ranked = order(table["encoder_parameters"], table["operations"], points, seed=seed)
-    if interval is None:
-        interval = max(1, math.ceil(len(ranked) / _DEFAULT_EVALUATIONS))
-    chosen = table.iloc[every_kth(ranked, interval)].reset_index(drop=True)
-    return Plan(chosen, question.limits, interval, len(ranked), maximum)
-
-
-def evaluation_table(
-    everything: pd.DataFrame, evaluations: Mapping[int, list[Evaluation]], maximum: Mapping[str, int], seed: int
-) -> pd.DataFrame:
-    """Return one row a candidate that was evaluated: p, i, its geometric mean error over seeds, W, and the rest.
-
-    Args:
-        everything: parameters, p and i of all candidates; its index names the rows of the result.
-        evaluations: of the candidates in some rows, in the order of the result.
-        maximum: p and i of T.
-        seed: the first seed.
-
-    Raises:
-        RunFailed: every candidate failed.
-    """
-    table = everything.loc[list(evaluations)].copy()
-    failures = [next((e.failure for e in found if e.error is None), None) for found in evaluations.values()]
-    table["error"] = [_mean_error(found) for found in evaluations.values()]
-    valid = table["error"].notna()
-    if not valid.any():
-        raise RunFailed(f"all {len(table)} candidates failed; the first: {failures[0]}")
-    for name, size in (("w_total", "parameters"), ("w_encoder", "encoder_parameters")):
-        rows = table[valid]
-        table.loc[valid, name] = w_coefficient(
-            rows[size], rows["operations"], rows["error"], maximum=(maximum[size], maximum["operations"])
-        )
-    table["seed"] = seed
-    table["seconds"] = [sum(e.seconds for e in found) for found in evaluations.values()]
-    table["failure"] = failures
-    return table
-
-
 def extract(
     space: SearchSpace,
     *,
@@ -171,6 +78,7 @@ def extract(
     interval: int | None = None,
     gap: float = 0.05,
     certified: CertifiedSettings | None = None,
+    finalists: int = 1,
     study: str | Path | None = None,
     seed: int = 0,
     display: Silent | None = None,
@@ -196,12 +104,16 @@ def extract(
         gap: for `certified`, the gap to prove, e.g. 0.05 for 5%.
         certified: for `certified`, what is assumed and may be spent; by default no noise where the error takes no
             seed, and three seeds of each candidate where it does.
+        finalists: at most so many candidates that cannot be told from the best (see `fsp.search.finalists.undecided`)
+            are evaluated again by `error.longer(4)`, an error of four times the training, and the best of them is
+            chosen; 1 for none.
         study: a journal file in which evaluations are kept and from which finished ones are taken.
         seed: of the evaluations, and of the order among exact ties.
         display: where progress goes.
 
     Raises:
-        InputError: limits that nothing meets, an interval or gap out of range, an unknown objective or method.
+        InputError: limits that nothing meets, an interval, gap or finalists out of range, an unknown objective or
+            method, finalists of an error that has no `longer`, or of a certified choice.
         RunFailed: every candidate failed.
 
     Example:
@@ -215,7 +127,8 @@ def extract(
         (Architecture(D=6, A=8, H=256, I=256), 17, 0.0)
     """
     display = display or Silent()
-    check_method(method, interval=interval, gap=gap)
+    check_method(method, interval=interval, gap=gap, finalists=finalists)
+    longer = longer_of(error) if finalists > 1 else None
     if speed != "operations":
         raise InputError(f"no speed {speed!r}; there is operations")
     maximum = objectives_at(space, space.maximum)
@@ -232,17 +145,13 @@ def extract(
         label = f"evaluating some of {feasible} candidates"
     shapes = candidates[list(space.names)].to_numpy()
     cost = candidates["operations"].to_numpy(dtype=float)  # larger candidates take longer
-    store = Study(Path(study) if study else None, space, getattr(error, "settings", {"error": _name(error)}))
+    evaluator = Evaluator(error, space, study)
     evaluations: dict[int, list[Evaluation]] = {}
     certificate = None
     with display.bar(label, float(work)) as advance:
 
         def evaluate(row: int, seed: int, share: float = 1.0) -> float | None:
-            architecture = space.architectures(shapes[[row]])[0]
-            evaluation = store.get(architecture, seed)
-            if evaluation is None:
-                evaluation = _evaluate(error, architecture, seed)
-                store.add(evaluation)
+            evaluation = evaluator(space.architectures(shapes[[row]])[0], seed)
             evaluations.setdefault(row, []).append(evaluation)
             advance(share * cost[row])
             return evaluation.error
@@ -251,7 +160,7 @@ def extract(
             for row in range(len(candidates)):
                 evaluate(row, seed)
         else:
-            settings = certified or (CertifiedSettings() if _takes_seed(error) else CertifiedSettings(sigma=0, seeds=1))
+            settings = certified or (CertifiedSettings() if takes_seed(error) else CertifiedSettings(sigma=0, seeds=1))
             record = question.record(space, candidates, settings, gap)
             of_all_seeds = partial(evaluate, share=1 / settings.seeds)
             try:
@@ -261,50 +170,19 @@ def extract(
                 raise RunFailed(f"{problem}; the first: {first}") from None
 
     table = evaluation_table(candidates, evaluations, maximum, seed)
-    best = certificate["selected"] if certificate else table.index[int(np.nanargmax(question.score(table)))]
+    score = question.score(table)
+    finals: tuple[Architecture, ...] = ()
+    if longer is not None:
+        table["finalist_error"], finals = rerank(table, score, evaluator, longer, finalists, seed=seed, display=display)
+        if table["finalist_error"].notna().any():
+            score = question.score(table.assign(error=table["finalist_error"]))
+    best = certificate["selected"] if certificate else table.index[int(np.nanargmax(score))]
     selected = _architecture(space, table.loc[best])
     table = table.reset_index(drop=True)
-    return Extraction(space, selected, table, objective, question.limits, interval, feasible, maximum, certificate)
-
-
-def check_method(method: str, *, interval: int | None, gap: float) -> None:
-    """Raise InputError for an unknown method, an interval given to one that has none, or a gap out of range."""
-    if method not in ("interval", "certified"):
-        raise InputError(f"no method {method!r}; there are interval and certified")
-    if method != "interval" and interval is not None:
-        raise InputError(f"an interval belongs to method 'interval'; leave it out for {method!r}")
-    if not 0 <= gap < math.inf:
-        raise InputError(f"gap {gap} is out of range; give a share from 0, e.g. 0.05 for 5%")
-
-
-def _mean_error(evaluations: list[Evaluation]) -> float:
-    """Geometric mean over the seeds, NaN where one of them failed."""
-    errors = [math.nan if evaluation.error is None else evaluation.error for evaluation in evaluations]
-    return errors[0] if len(errors) == 1 else float(np.exp(np.log(errors).mean()))  # one seed: not a digit is lost
+    return Extraction(
+        space, selected, table, objective, question.limits, interval, feasible, maximum, certificate, finals
+    )
 
 
 def _architecture(space: SearchSpace, row: pd.Series) -> Architecture:
     return Architecture({name: int(row[name]) for name in space.names})
-
-
-def _evaluate(error: ErrorFunction, architecture: Architecture, seed: int) -> Evaluation:
-    """Evaluate one candidate; one that gives no finite positive number is recorded as failed."""
-    start = time.perf_counter()
-    try:
-        value = float(_call(error, architecture, seed))
-        failure = None if math.isfinite(value) and value > 0 else f"the error is {value}, not a positive number"
-    except ArithmeticError as problem:
-        value, failure = math.nan, f"{type(problem).__name__}: {problem}"
-    return Evaluation(architecture, seed, None if failure else value, time.perf_counter() - start, failure)
-
-
-def _takes_seed(error: Callable) -> bool:
-    return "seed" in inspect.signature(error).parameters
-
-
-def _call(error: Callable, architecture: Architecture, seed: int) -> float:
-    return error(architecture, seed=seed) if _takes_seed(error) else error(architecture)
-
-
-def _name(error: Callable) -> str:
-    return f"{error.__module__}.{getattr(error, '__qualname__', type(error).__qualname__)}"

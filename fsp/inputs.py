@@ -23,7 +23,7 @@ class Settings:
     limits: see `fsp.extract`. interval: K of the FPTAS, None for about 16 evaluations. steps: s of the surrogate.
     tokens: the final distillation's budget, for the choice and for every baseline. seeds: how many final
     distillations of each. length: tokens a training block. held_out_tokens: of validation and test each.
-    seed: of everything random. threads: of torch; None for all processors.
+    seed: of everything random. threads: of torch; None for all processors. finalists: see `fsp.extract`.
     """
 
     limits: Mapping[str, str | float] | None = None
@@ -35,6 +35,7 @@ class Settings:
     length: int = 64
     held_out_tokens: int = 8_192
     threads: int | None = None
+    finalists: int = 3
 
     @property
     def processor_threads(self) -> int:
@@ -42,7 +43,8 @@ class Settings:
         return self.threads or os.cpu_count() or 1
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 0), ("tokens", 1), ("seeds", 1), ("seed", 0), ("held_out_tokens", 2048)):
+        leasts = {"steps": 0, "tokens": 1, "seeds": 1, "seed": 0, "held_out_tokens": 2048, "finalists": 1}
+        for name, least in leasts.items():
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
         if self.threads is not None and not 1 <= self.threads <= 1024:

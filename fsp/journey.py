@@ -1,5 +1,6 @@
 """The whole journey of one architecture: load, search, distil, measure, report; resumable at every step."""
 
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 import fsp
 from fsp.distillation import distill, load_student, save_student
@@ -21,7 +23,7 @@ from fsp.objectives.error import Distillation
 from fsp.progress import Silent
 from fsp.report import write_pages
 from fsp.search.baselines import layer_drop, most_even
-from fsp.space import SearchSpace
+from fsp.space import Architecture, SearchSpace
 from fsp.timing import environment
 from fsp.training.student import Student
 from fsp.training.teacher import Teacher
@@ -71,6 +73,7 @@ def run(
             error=error,
             limits=settings.limits,
             interval=settings.interval,
+            finalists=settings.finalists,
             study=out / "evaluations.journal",
             seed=settings.seed,
             display=display,
@@ -164,10 +167,20 @@ def _search_facts(extraction: Extraction) -> dict[str, Any]:
             "evaluated": len(extraction.table),
             "failed": int(extraction.table["error"].isna().sum()),
             "limits": extraction.limits,
+            "finalists": [_finalist(extraction.row(shape), shape) for shape in extraction.finalists],
         },
         "selected": dict(extraction.selected),
         "search_error": float(extraction.row(extraction.selected)["error"]),
         "w_choice": {name: _w_choice(extraction, f"w_{name}") for name in ("total", "encoder")},
+    }
+
+
+def _finalist(row: pd.Series, shape: Architecture) -> dict[str, Any]:
+    longer = float(row["finalist_error"])
+    return {
+        "architecture": dict(shape),
+        "error": float(row["error"]),
+        "longer_error": None if math.isnan(longer) else longer,
     }
 
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from fsp.errors import InputError
 from fsp.progress import Silent
 from fsp.search.candidates import Candidates
-from fsp.search.coefficient import w_coefficient
 from fsp.search.methods import METHODS, UNLIMITED
 from fsp.table import Table
 
@@ -126,15 +125,13 @@ def replay_search(
     if seeds < 1:
         raise InputError(f"seeds {seeds} is out of range; search at least once")
     rows = _within(table, max_size, max_speed)
-    gain = None
-    if objective == "w":
-        maximum = float(table.size.max()), float(table.speed.max())
-        gain = w_coefficient(table.size[rows], table.speed[rows], np.ones(len(rows)), maximum=maximum)
-        if not gain.any():
-            raise InputError(
-                "W is 0 in every row within the limits, as p or i is the table's largest: nothing to search"
-            )
-    candidates = Candidates(table.parameters[rows], table.size[rows], table.speed[rows], gain, table.neutral)
+    maximum = (float(table.size.max()), float(table.speed.max())) if objective == "w" else None
+    candidates = Candidates(
+        table.parameters[rows], table.size[rows], table.speed[rows], maximum, table.neutral, table.names
+    )
+    gain = candidates.gain
+    if gain is not None and not gain.any():
+        raise InputError("W is 0 in every row within the limits, as p or i is the table's largest: nothing to search")
     errors = table.error[rows]
     scores = -errors if gain is None else gain / errors
     budget = len(rows) if method in UNLIMITED else min(evaluations, len(rows))

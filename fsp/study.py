@@ -65,6 +65,10 @@ class Study:
         """Return a finished evaluation, failed ones included."""
         return self._known.get((architecture, seed))
 
+    def errors_of(self, architecture: Architecture) -> list[float]:
+        """Return the errors of an architecture under all its seeds, failed evaluations left out."""
+        return [e.error for (shape, _), e in self._known.items() if shape == architecture and e.error is not None]
+
     def add(self, evaluation: Evaluation) -> None:
         """Keep a finished evaluation."""
         self._study.add_trial(

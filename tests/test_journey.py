@@ -44,7 +44,11 @@ def test_everything_is_there_and_nothing_else(finished):
 def test_the_result_follows_from_the_evaluations(finished):
     out, result = finished
     table = pd.read_csv(out / "evaluations.csv")
-    best = table.loc[table["error"].idxmin()]
+    finalists = result["search"]["finalists"]
+    near = table[table["error"] <= table["error"].min() / 0.97]
+    assert len(finalists) == (min(3, len(near)) if len(near) > 1 else 0)
+    assert table["finalist_error"].count() == len(finalists)
+    best = table.loc[table["finalist_error" if finalists else "error"].idxmin()]
     assert {name: int(best[name]) for name in "DAHI"} == result["selected"]
     assert (table["encoder_parameters"] <= result["search"]["limits"]["encoder_parameters"]).all()
     models = {model["name"]: model for model in result["models"]}

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from fsp.errors import InputError
 from fsp.replay import replay_search
 from fsp.search import methods
+from fsp.search.certificate import verify
 from fsp.table import Table
 
 CHEAP = [name for name in methods.METHODS if name != "gp"]
@@ -70,7 +72,7 @@ def test_exhaustive_evaluates_everything_and_interval_what_its_stride_allows():
 
 
 def test_with_the_budget_of_all_rows_every_method_finds_the_best():
-    for method in set(CHEAP) - {"interval"}:
+    for method in set(CHEAP) - {"interval", "certified"}:
         assert replay_search(table(), method=method, evaluations=30).regret[0, -1] == 0
 
 
@@ -84,6 +86,54 @@ def test_a_method_that_ends_with_a_certificate_has_it_described(monkeypatch):
     assert facts["certificate"] == {"gap": 0.1, "seed": 0}
     assert facts["evaluations"] == 1
     assert replay_search(table(), method="proven", evaluations=1).certificate == {"gap": 0.1, "seed": 0}
+
+
+def law(neutral, count=80, seed=3):
+    """A monotone table: e is a power of the two sizes, and of the third column too where it is said to be one."""
+    generator = np.random.default_rng(seed)
+    points = np.column_stack([generator.uniform(1, 9, size=(count, 2)), generator.choice([0.5, 1.5], size=count)])
+    size = points[:, :2].prod(axis=1)
+    error = size**-0.4 * (1 if neutral else points[:, 2] ** -0.1)
+    lines = np.arange(count) + 2
+    names, kinds = ("d", "h", "a"), np.array([False, False, neutral])
+    return Table(names, points, kinds, size, 2 * size + points[:, 0], error, lines, count, 0, 0)
+
+
+@pytest.mark.parametrize("neutral", [False, True])
+@pytest.mark.parametrize("objective", ["w", "error"])
+@pytest.mark.parametrize("cap", [None, 30.0])
+def test_certified_proves_its_regret_on_a_monotone_table(neutral, objective, cap):
+    data = law(neutral)
+    facts = replay_search(data, objective=objective, max_size=cap, method="certified", evaluations=80).describe()
+    certificate = json.loads(json.dumps(facts["certificate"]))
+    assert verify(certificate).holds
+    assert certificate["result"]["reached"]
+    assert certificate["result"]["selected"] == facts["best"]["parameters"]
+    assert certificate["equal"] == (["a"] if neutral else [])
+    assert set(certificate["parameters"]) == {"d", "h", "a"}
+    assert len(certificate["parameters"]["d"]) == facts["feasible"]
+    assert facts["regret_max"] <= certificate["result"]["gap"] <= 0.05
+    assert facts["evaluations"] == len(certificate["evaluations"]) < facts["feasible"]
+
+
+def test_certified_keeps_to_its_budget_and_then_proves_less():
+    facts = replay_search(law(neutral=False), method="certified", evaluations=3).describe()
+    assert facts["evaluations"] == 3
+    assert not facts["certificate"]["result"]["reached"]
+
+
+def test_certified_cut_short_at_the_table_s_largest_row_claims_nothing():
+    data = law(neutral=False)
+    data = dataclasses.replace(data, parameters=data.size[:, None], names=("d",), neutral=np.array([False]))
+    facts = replay_search(data, method="certified", evaluations=1).describe()
+    assert facts["best"]["size"] == data.size.max()  # its W is 0
+    assert facts["certificate"]["result"]["status"] == "vacuous"
+
+
+def test_certified_claims_nothing_on_a_table_that_refutes_m():
+    facts = replay_search(table(), method="certified", evaluations=30).describe()
+    assert facts["certificate"]["result"]["status"] == "refuted"
+    assert not verify(facts["certificate"]).holds
 
 
 def test_the_table_is_not_changed():
@@ -100,7 +150,7 @@ def test_the_table_is_not_changed():
     ("arguments", "message"),
     [
         ({"objective": "size"}, "no objective 'size'; there are w and error"),
-        ({"method": "magic"}, "no method 'magic'; there are interval, fitted"),
+        ({"method": "magic"}, "no method 'magic'; there are interval, certified"),
         ({"evaluations": 0}, "evaluations 0 is out of range; choose 1 to 30, the table's rows"),
         ({"evaluations": 31}, "evaluations 31 is out of range"),
         ({"seeds": 0}, "seeds 0 is out of range"),

@@ -1,8 +1,9 @@
 """The error e(f): how much of T a candidate fails to reproduce after being cut out of it and trained briefly."""
 
+import copy
 import platform
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -85,6 +86,12 @@ class Distillation:
             "machine": platform.machine(),
             **asdict(self._chosen),
         }
+
+    def longer(self, factor: int) -> "Distillation":
+        """Return the same error with that many times the steps, or that many where it has none."""
+        longer = copy.copy(self)  # shares T's ranking and states
+        longer._chosen = replace(self._chosen, steps=factor * max(1, self._chosen.steps))
+        return longer
 
     def student(self, architecture: Architecture) -> Student:
         """Return the healed cut of that shape, before its readout is fitted and any step is done."""

@@ -11,7 +11,17 @@ from fsp.files import read_json, write_text
 from fsp.report import figures
 from fsp.report.summary import COLUMNS, NAMES, headline, model_rows
 
-_COLUMNS = ("parameters", "encoder_parameters", "operations", "error", "w_total", "w_encoder", "seconds", "failure")
+_COLUMNS = (
+    "parameters",
+    "encoder_parameters",
+    "operations",
+    "error",
+    "finalist_error",
+    "w_total",
+    "w_encoder",
+    "seconds",
+    "failure",
+)
 
 
 def load_result(folder: Path) -> dict[str, Any]:

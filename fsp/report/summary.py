@@ -57,8 +57,10 @@ def headline(result: dict[str, Any]) -> list[str]:
     limits = " and ".join(
         f"{limit / full[name]:.0%} of T's {name.replace('_', ' ')}" for name, limit in search["limits"].items()
     )
+    finalists = search.get("finalists")  # runs of earlier versions have none
+    best = f"the least error of {len(finalists)} finalists trained longer, from" if finalists else "the least error of"
     lines = [
-        f"Chosen: {shape_text(result['selected'])}, the least error of the {search['evaluated']} candidates evaluated, "
+        f"Chosen: {shape_text(result['selected'])}, {best} the {search['evaluated']} candidates evaluated, "
         f"of {search['feasible']} within {limits}.",
         f"Its encoder has {choice['encoder_parameters'] / full['encoder_parameters']:.0%} of T's parameters "
         f"({choice['parameters'] / full['parameters']:.0%} with embeddings), needs "

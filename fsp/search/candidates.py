@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from fsp.search.coefficient import w_coefficient
 
 # A method yields the row to evaluate next and is sent that row's error (NaN where the evaluation failed). It returns
 # when it has nothing more to evaluate: a certificate, if it has one.
@@ -20,8 +23,9 @@ class Candidates:
         parameters: architectural parameters, `n x d`, real-valued.
         size: p of each row, `(n,)`.
         speed: i of each row, `(n,)`.
-        gain: for the W-coefficient (1 - p/p_T)(1 - i/i_T) of each row, `(n,)`; None to search the least error.
+        maximum: for the W-coefficient p_T and i_T; None to search the least error.
         neutral: which parameters are no sizes, `(d,)`: larger is not expected to be better.
+        names: of the parameters, `d` texts; only a certificate uses them, and calls them x0, x1, ... without.
 
     Example:
         >>> rows = Candidates(np.array([[1.0], [2.0]]), np.array([5, 9]), np.array([5, 9]), None, np.array([False]))
@@ -32,11 +36,19 @@ class Candidates:
     parameters: NDArray[np.float64]
     size: NDArray[np.float64]
     speed: NDArray[np.float64]
-    gain: NDArray[np.float64] | None
+    maximum: tuple[float, float] | None
     neutral: NDArray[np.bool_]
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.parameters)
+
+    @cached_property
+    def gain(self) -> NDArray[np.float64] | None:
+        """W without its error, (1 - p/p_T)(1 - i/i_T) of each row, `(n,)`; None to search the least error."""
+        if self.maximum is None:
+            return None
+        return w_coefficient(self.size, self.speed, np.ones(len(self)), maximum=self.maximum)
 
     def score(self, row: int, error: float) -> float:
         """Return what is maximised, W or the negative error, of a row with that error."""

@@ -1,7 +1,7 @@
 """The adaptive search: evaluate where it lowers the certified gap most, stop once the gap is proven."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,13 +13,15 @@ from fsp.search.certified_settings import CertifiedSettings
 from fsp.search.trend import log_linear
 
 Evaluate = Callable[[int, int], float | None]  # of a row and a seed; None where the candidate failed
+_T = TypeVar("_T")
+Trials = Generator[tuple[int, int], float | None, _T]  # yields what to evaluate and is sent what `Evaluate` returns
 
 _MOST = 20_000  # candidates; the order takes their number squared in bytes
 _PILOT = 12  # candidates whose seeds give sigma, where it is estimated
 _FIRST = 16  # maximal shapes evaluated before anything is known
 _WEIGHED = 2_000  # open rivals that are weighed in a step
 _AT_ONCE = 250  # of them at once, to bound memory
-_FRESH_ROUNDS = 3  # choices that may be evaluated again on fresh seeds
+FRESH_ROUNDS = 3  # choices that may be evaluated again on fresh seeds
 
 
 def search(
@@ -53,19 +55,32 @@ def search(
         >>> found["selected"], found["evaluations"]
         (1, [{'row': 1, 'errors': [0.5], 'role': 'search'}])
     """
+    asking = trials(record, cost, settings, seed=seed)
+    try:
+        asked = next(asking)
+        while True:
+            asked = asking.send(evaluate(*asked))
+    except StopIteration as end:
+        return end.value
+
+
+def trials(
+    record: Mapping[str, Any], cost: ArrayLike, settings: CertifiedSettings, *, seed: int = 0
+) -> Trials[dict[str, Any]]:
+    """Ask for one evaluation at a time, a row and a seed; be `search` for a caller that brings the errors itself."""
     target = record["target"]
     if not 0 <= target < np.inf:
         raise InputError(f"gap {target} is out of range; give a share from 0, e.g. 0.05 for 5%")
     problem = problem_of(record)
     if len(problem.feasible) > _MOST:
         raise InputError(f"{len(problem.feasible)} candidates are too many to certify; restrict them to {_MOST}")
-    run = _Run(problem, np.asarray(cost, dtype=np.float64), evaluate, settings, seed)
-    run.start()
+    run = _Run(problem, np.asarray(cost, dtype=np.float64), settings, seed)
+    yield from run.start()
     while True:
-        run.explore(target)
+        yield from run.explore(target)
         if not run.audited:
-            run.audit()
-        elif not run.reevaluate() or run.gap()[0] <= target:
+            yield from run.audit()
+        elif not (yield from run.reevaluate()) or run.gap()[0] <= target:
             break
     return {**record, **run.record()}
 
@@ -73,13 +88,12 @@ def search(
 class _Run:
     """The state of one search: what was evaluated, and the bounds that follow."""
 
-    def __init__(self, problem: Problem, cost: Floats, evaluate: Evaluate, settings: CertifiedSettings, seed: int):
+    def __init__(self, problem: Problem, cost: Floats, settings: CertifiedSettings, seed: int):
         self._problem, self._cost, self._settings, self._seed = problem, cost, settings, seed
-        self._evaluate = evaluate
         self._below = problem.order.matrix()
         feasible = int(problem.feasible.sum())
         self._budget = min(settings.evaluations or feasible, feasible)
-        self._comparisons = min(self._budget + settings.audit, feasible) + _FRESH_ROUNDS
+        self._comparisons = min(self._budget + settings.audit, feasible) + FRESH_ROUNDS
         self._noise = None if settings.sigma is None else Noise(settings.sigma)
         n = len(cost)
         self._entries: list[dict[str, Any]] = []
@@ -92,7 +106,7 @@ class _Run:
         self._log_score = problem.log_score_hi.copy()
         self.audited = settings.audit == 0
 
-    def start(self) -> None:
+    def start(self) -> Trials[None]:
         """Evaluate a set of candidates that no error has a say in, and estimate the noise from it."""
         below, cost = self._below, self._cost
         usable = np.flatnonzero(self._problem.feasible)
@@ -109,7 +123,7 @@ class _Run:
             spread = spread[np.linspace(0, len(spread) - 1, min(_PILOT, len(spread))).astype(int)]
             first = list(dict.fromkeys([*first[: _PILOT // 2], *spread.tolist()]))[:_PILOT]
         for row in first[: min(_FIRST, self._budget)]:
-            self._add(row, "pilot" if self._noise is None else "search")
+            yield from self._add(row, "pilot" if self._noise is None else "search")
         if not self._entries and self._noise is None:
             raise RunFailed(f"all {len(self._failed)} candidates that were to give the noise failed")
         self._pilot = max(1, len(self._entries))
@@ -118,34 +132,37 @@ class _Run:
         for entry in self._entries:
             self._bound(entry["row"])
 
-    def explore(self, target: float) -> None:
+    def explore(self, target: float) -> Trials[None]:
         """Evaluate until the gap is at most the target, or nothing that is left would lower it."""
         while (row := self._next(target)) is not None:
-            self._add(row, "search")
+            yield from self._add(row, "search")
             if row not in self._failed:
                 self._bound(row)
         if not self._entries:
             raise RunFailed(f"all {len(self._failed)} candidates failed")
 
-    def audit(self) -> None:
+    def audit(self) -> Trials[None]:
         """Evaluate unevaluated candidates drawn at random."""
         left = np.flatnonzero(self._problem.feasible & ~self._done())
         drawn = np.random.default_rng(self._seed).permutation(left)[: self._settings.audit]
         for row in drawn.tolist():
-            self._add(row, "audit")
+            yield from self._add(row, "audit")
         for entry in self._entries:
             if entry["role"] == "audit":
                 self._bound(entry["row"])
         self.audited = True
 
-    def reevaluate(self) -> bool:
+    def reevaluate(self) -> Trials[bool]:
         """Evaluate the best candidate on fresh seeds; return whether that was still to be done."""
         best = self._best()
         known = any(entry["row"] == best for entry in self._fresh)
-        if self._noise is None or not self._noise.sigma or known or len(self._fresh) == _FRESH_ROUNDS:
+        if self._noise is None or not self._noise.sigma or known or len(self._fresh) == FRESH_ROUNDS:
             return False
         seeds = range(self._seed + self._settings.seeds, self._seed + 2 * self._settings.seeds)
-        errors = [error for seed in seeds if (error := self._evaluate(best, seed)) is not None]
+        errors = []
+        for seed in seeds:
+            if (error := (yield best, seed)) is not None:
+                errors.append(error)
         if len(errors) < len(seeds):
             self._fail(best)
         else:
@@ -176,11 +193,11 @@ class _Run:
         done[self._failed] = True
         return done
 
-    def _add(self, row: int, role: str) -> None:
+    def _add(self, row: int, role: str) -> Trials[None]:
         seeds = range(self._seed, self._seed + self._settings.seeds)
         errors = []
         for seed in seeds:
-            error = self._evaluate(row, seed)
+            error = yield row, seed
             if error is None:
                 self._fail(row)
                 return
@@ -211,7 +228,8 @@ class _Run:
         return values
 
     def _best(self) -> int:
-        return int(self._values().argmax())
+        evaluated = np.flatnonzero(~np.isnan(self._mean))  # any of them may have W = 0
+        return int(evaluated[self._values()[evaluated].argmax()])
 
     def _value(self, row: int) -> float:
         fresh = next((entry["errors"] for entry in reversed(self._fresh) if entry["row"] == row), None)

@@ -1,13 +1,15 @@
-"""How sure a choice is among the evaluated candidates: the share of resamples in which each of them wins."""
+"""How sure a choice is among the evaluated candidates: which could be the best, and how often each would win."""
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fsp.search.bounds import Floats, Noise
 
 _RESAMPLES = 10_000
+TOLERANCE = 0.03  # scores within this of the best are not told apart where the noise is unknown
+_LEVEL = 0.95  # of the test that tells two candidates apart where it is known
 _AT_ONCE = 1_000_000  # numbers drawn at once, to bound memory
 
 
@@ -43,3 +45,27 @@ def win_shares(log_score: ArrayLike, errors: Sequence[Sequence[float]], *, seed:
         drawn = centre + spread * rng.standard_normal((min(batch, _RESAMPLES - start), len(centre)))
         wins += np.bincount(drawn.argmax(axis=1), minlength=len(centre))
     return wins / _RESAMPLES
+
+
+def undecided(score: ArrayLike, errors: Sequence[Sequence[float]], most: int) -> list[int]:
+    """Return the candidates that cannot be told from the best, best first, itself included.
+
+    Where some candidate has two seeds, those whose log score lies within Φ⁻¹(0.95) √2 σ of the best (σ of log e pooled
+    over the seeds: the one-sided test of a difference of two evaluations); otherwise those within `TOLERANCE`.
+
+    Args:
+        score: of each candidate under one seed, larger is better, NaN where it failed, `(n,)`.
+        errors: its errors, one a seed.
+        most: how many to return at most.
+
+    Example:
+        >>> undecided([1.0, 0.98, 0.9, float("nan"), 0.99], [[1.0]] * 5, most=3)
+        [0, 4, 1]
+    """
+    score = np.asarray(score, dtype=np.float64)
+    ranked: NDArray[np.intp] = np.argsort(-score, kind="stable")  # NaN comes last
+    least = score[ranked[0]] * (1 - TOLERANCE)
+    if any(len(values) > 1 for values in errors):
+        noise = Noise.pooled(errors)
+        least = score[ranked[0]] * np.exp(-noise.quantile(_LEVEL) * np.sqrt(2) * noise.sigma)
+    return [int(row) for row in ranked[:most] if score[row] >= least]

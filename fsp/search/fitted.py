@@ -73,7 +73,7 @@ def fitted(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
 
     Example:
         >>> size = np.arange(1.0, 101.0)
-        >>> rows = Candidates(size[:, None], size, size, (1 - size / 100) ** 2, np.array([False]))
+        >>> rows = Candidates(size[:, None], size, size, (100.0, 100.0), np.array([False]))
         >>> search, best = fitted(rows, 12, seed=0), -math.inf
         >>> row = next(search)
         >>> for _ in range(11):

@@ -1,14 +1,20 @@
 """The search methods by name. Each proposes rows of a finite set one at a time; to add one, add it to METHODS."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fsp.search.candidates import Candidates, Method, Proposals
+from fsp.search.certificate import seal
+from fsp.search.certified import trials
+from fsp.search.certified_settings import CertifiedSettings
 from fsp.search.fitted import fitted
 from fsp.search.interval import every_kth, order
 from fsp.search.samplers import gp, nsga2, tpe
+
+_GAP = 0.05  # what `certified` proves before it stops
 
 
 def _in_sequence(rows: NDArray[np.int64]) -> Proposals:
@@ -21,6 +27,60 @@ def interval(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
     """Propose every K-th row along (p, i, parameters), with the least K that keeps to the budget."""
     ordered = order(candidates.size, candidates.speed, candidates.parameters, seed=seed)
     return _in_sequence(every_kth(ordered, math.ceil(len(ordered) / evaluations)))
+
+
+def certified(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
+    """Propose until a gap of 5% is proven, and return the certificate; errors are taken to be free of noise.
+
+    Assumption M has no tolerance. Neutral parameters must be equal in comparable rows, as those of a search space.
+
+    Raises:
+        InputError: more rows than can be certified.
+        RunFailed: every evaluation failed.
+
+    Example:
+        >>> size = np.arange(1.0, 101.0)
+        >>> search = certified(Candidates(size[:, None], size, size, None, np.array([False])), 10, seed=0)
+        >>> next(search)
+        99
+        >>> try:
+        ...     search.send(0.1)
+        ... except StopIteration as end:
+        ...     print(end.value["result"]["statement"])
+        x0=100: its error is at most 0.00% above the least among 100 feasible candidates, under M(0).
+    """
+    settings = CertifiedSettings(sigma=0.0, seeds=1, evaluations=evaluations)
+    asking = trials(_record(candidates, settings), candidates.speed, settings, seed=seed)
+    try:
+        row, _ = next(asking)
+        while True:
+            error = yield row
+            row, _ = asking.send(None if math.isnan(error) else error)
+    except StopIteration as end:
+        return seal(end.value)
+
+
+def _record(candidates: Candidates, settings: CertifiedSettings) -> dict[str, Any]:
+    """Return the record of a certificate before any evaluation (docs/certificate.md)."""
+    names = candidates.names or tuple(f"x{j}" for j in range(candidates.parameters.shape[1]))
+    objectives = {"size": candidates.size, "speed": candidates.speed}
+    if candidates.maximum is None:
+        limits = {name: float(values.max()) for name, values in objectives.items()}
+        choice: dict[str, Any] = {"objective": "limits", "limits": limits}
+    else:
+        size, speed = candidates.maximum
+        choice = {"objective": "w", "size": "size", "speed": ["speed", "speed"], "exponents": [1.0, 1.0]}
+        choice["maximum"] = {"size": size, "speed": [speed, speed]}
+    return {
+        "space": None,
+        "parameters": {name: column.tolist() for name, column in zip(names, candidates.parameters.T, strict=True)},
+        "equal": [name for name, neutral in zip(names, candidates.neutral, strict=True) if neutral],
+        "objectives": {name: values.tolist() for name, values in objectives.items()},
+        "choice": choice,
+        "assumptions": settings.assumptions(),
+        "alpha": settings.alpha,
+        "target": _GAP,
+    }
 
 
 def random(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
@@ -40,6 +100,7 @@ def params_ascending(candidates: Candidates, evaluations: int, seed: int) -> Pro
 
 METHODS: dict[str, Method] = {
     "interval": interval,
+    "certified": certified,
     "fitted": fitted,
     "random": random,
     "tpe": tpe,

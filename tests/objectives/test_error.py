@@ -81,3 +81,11 @@ def test_good_cuts_take_small_steps():
 def test_divergence_is_an_error_of_its_own(parts):
     with pytest.raises(Diverged):
         Distillation(*parts, DistillationSettings(steps=8, learning_rate=1e12))(SMALL)
+
+
+def test_longer_is_the_same_error_with_more_steps(parts):
+    short = Distillation(*parts, DistillationSettings(steps=2))
+    assert short.longer(4)(SMALL) == Distillation(*parts, DistillationSettings(steps=8))(SMALL)
+    assert short.longer(4).settings == {**short.settings, "steps": 8}
+    assert short.settings["steps"] == 2
+    assert Distillation(*parts, DistillationSettings(steps=0)).longer(4).settings["steps"] == 4

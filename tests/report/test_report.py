@@ -7,6 +7,7 @@ import pytest
 from fsp.errors import InputError
 from fsp.report import write_report
 from fsp.report.figures import pareto
+from fsp.report.summary import headline
 
 TABLE = """D,A,H,I,parameters,embedding_parameters,encoder_parameters,operations,error,w_total,w_encoder,seed,seconds,failure
 1,2,16,16,500,100,400,1000,0.9,0.8,0.7,0,1.0,
@@ -87,6 +88,17 @@ def test_the_page_says_what_was_chosen_and_escapes_what_it_shows(folder):
     assert page.count('class="chosen"') == 2
     assert 'src="http' not in page
     assert (folder / "pareto.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_says_when_finalists_were_trained_longer(folder):
+    result = json.loads((folder / "result.json").read_text())
+    assert headline(result)[0].startswith("Chosen: D=2 A=2 H=16 I=32, the least error of the 3 candidates evaluated")
+    result["search"]["finalists"] = [{"architecture": result["selected"], "error": 0.5, "longer_error": 0.4}] * 2
+    assert "the least error of 2 finalists trained longer, from the 3 candidates evaluated" in headline(result)[0]
+    (folder / "evaluations.csv").write_text(TABLE.replace("failure\n", "failure,finalist_error\n").replace(",1.0,\n", ",1.0,,\n")
+                                            .replace(",1.5,\n", ",1.5,,0.41234\n").replace("more\n", "more,\n"))  # fmt: skip
+    write_report(folder)
+    assert "<td>0.4123</td>" in (folder / "report.html").read_text()
 
 
 def test_the_page_is_the_same_every_time(folder):

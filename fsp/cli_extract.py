@@ -1,0 +1,137 @@
+"""`fsp extract`: the search alone, or with --plan what it would cost."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fsp.cli_options import CorpusOption, Finalists, Interval, Json, Limit, Seed, Space, Steps, Teacher, Threads
+from fsp.errors import InputError
+from fsp.progress import Bars
+
+if TYPE_CHECKING:
+    from fsp.inputs import Settings
+    from fsp.planning import Plan
+    from fsp.space import SearchSpace
+
+
+def extract(
+    space: Space,
+    teacher: Teacher = None,
+    corpus: CorpusOption = None,
+    objective: Annotated[
+        str, typer.Option(help="limits: least error within the limits; w: largest W-coefficient.")
+    ] = "limits",
+    limit: Limit = None,
+    method: Annotated[
+        str, typer.Option(help="interval: every K-th candidate; certified: until the gap is proven.")
+    ] = "interval",
+    interval: Interval = None,
+    gap: Annotated[float, typer.Option(help="For certified, the gap to prove: 0.05 for 5%.")] = 0.05,
+    certificate: Annotated[
+        Path | None, typer.Option(help="File for the certificate.", show_default="none", dir_okay=False)
+    ] = None,
+    steps: Steps = 16,
+    finalists: Finalists = 1,
+    study: Annotated[
+        Path | None, typer.Option(help="Journal file that keeps finished evaluations.", show_default="none")
+    ] = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    planned: Annotated[
+        bool, typer.Option("--plan", help="Print what would be evaluated and what it costs, and train nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Search only: evaluate some of the candidates and print the choice and the table."""
+    from fsp.extraction import check_method, plan
+    from fsp.extraction import extract as search
+    from fsp.files import write_json
+    from fsp.inputs import Settings, fitted_to, load_inputs, surrogate
+    from fsp.search.limits import parse_limits
+    from fsp.space import load_space
+
+    check_method(method, interval=interval, gap=gap, finalists=finalists)
+    if certificate is not None and method != "certified":
+        raise InputError("a certificate comes with --method certified; add it, or leave --certificate out")
+    settings = Settings(
+        parse_limits(limit), interval, steps, tokens=65_536, seed=seed, threads=threads, finalists=finalists
+    )
+    asked: dict[str, Any] = {"objective": objective, "limits": settings.limits, "interval": interval}
+    asked |= {"method": method, "seed": seed}
+    chosen, bars = load_space(space), Bars()
+    if planned:
+        _print_plan(chosen, plan(chosen, **asked), settings, as_json)
+        return
+    inputs = load_inputs(chosen, teacher, corpus or (), bars)
+    chosen = fitted_to(chosen, inputs.teacher)
+    plan(chosen, **asked)  # refuses what cannot be met before anything long begins
+    with tempfile.TemporaryDirectory() as cache:
+        error = surrogate(inputs, settings, Path(cache), bars)
+        found = search(chosen, error=error, gap=gap, finalists=finalists, study=study, display=bars, **asked)
+    if certificate is not None:
+        write_json(certificate, found.certificate)
+    table = found.table.sort_values("error" if objective == "limits" else "w_total", ascending=objective == "limits")
+    if as_json:
+        rows = json.loads(table.to_json(orient="records"))
+        print(
+            json.dumps(
+                {
+                    "selected": dict(found.selected),
+                    "limits": found.limits,
+                    "interval": found.interval,
+                    "evaluations": rows,
+                    **({"certificate": found.certificate["result"]} if found.certificate else {}),
+                }
+            )
+        )
+    else:
+        print(f"chosen: {found.selected}")
+        if found.certificate:
+            print(found.certificate["result"]["statement"])
+        print(table.drop(columns=["seed", "failure"]).to_string(index=False, float_format="{:.4g}".format))
+
+
+def _print_plan(space: "SearchSpace", planned: "Plan", settings: "Settings", as_json: bool) -> None:
+    import torch
+
+    from fsp.cost import EFFICIENCY, achieved_gflops, training_cost
+    from fsp.objectives.error import DistillationSettings
+    from fsp.rerank import LONGER
+
+    torch.set_num_threads(settings.processor_threads)
+    cost = training_cost(
+        space,
+        planned,
+        steps=settings.steps,
+        batch=DistillationSettings().batch,
+        length=settings.length,
+        gflops=achieved_gflops(),
+        finalists=settings.finalists,
+    )
+    if as_json:
+        shapes = space.architectures(planned.table[list(space.names)].to_numpy())
+        facts = {"candidates": [dict(shape) for shape in shapes], "evaluations": cost.evaluations, "flops": cost.flops}
+        print(json.dumps({**facts, "seconds": cost.seconds, "gflops": cost.gflops}))
+        return
+    print(planned.table.to_string(index=False))
+    stops = "" if planned.interval else "at most "
+    print(f"candidates: {stops}{planned.candidates} of {planned.feasible} feasible")
+    if not planned.interval:
+        print("  the search stops earlier, as soon as the gap is proven")
+    if settings.finalists > 1:
+        stops = "at most "  # how many are near-equals of the best is not known beforehand
+    longer = f", {LONGER * max(1, settings.steps)} of a finalist" if settings.finalists > 1 else ""
+    print(f"evaluations: {stops}{cost.evaluations}, each of {settings.steps} training steps{longer}")
+    print(f"training: {stops}{cost.flops:.2e} FLOPs, {stops}about {_duration(cost.seconds)} on this machine")
+    print(f"  ({cost.gflops:.0f} GFLOP/s in a float32 matrix product, {EFFICIENCY:.0%} of that in training)")
+
+
+def _duration(seconds: float) -> str:
+    """Return a time in the largest unit of which there is at least one and a half, e.g. 25 min or 1.5 h."""
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"

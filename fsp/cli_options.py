@@ -1,0 +1,37 @@
+"""Options that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+Space = Annotated[str, typer.Argument(help="Name of a search space, or a .toml or .py file.", show_default=False)]
+Teacher = Annotated[
+    str | None,
+    typer.Option(help="Trained maximum point: a Hugging Face directory or hub name.", show_default="the space's"),
+]
+CorpusOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--corpus", help="File or folder of UTF-8 text; may be repeated.", show_default="Python's documentation"
+    ),
+]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="NAME=VALUE",
+        help="Hard limit on parameters, encoder_parameters or operations, a number or a share of T's; may be repeated.",
+        show_default="encoder_parameters=25% operations=25%",
+    ),
+]
+Interval = Annotated[
+    int | None, typer.Option(help="Evaluate every K-th candidate.", show_default="such that about 16 are evaluated")
+]
+Steps = Annotated[int, typer.Option(help="Training steps of each evaluated candidate.")]
+Tokens = Annotated[int, typer.Option(help="Token budget of the final distillation.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Threads = Annotated[int | None, typer.Option(help="Processor threads; results depend on it.", show_default="all")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Finalists = Annotated[
+    int, typer.Option(help="Train at most so many near-equals of the best longer, then choose among them; 1: none.")
+]
