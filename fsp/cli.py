@@ -154,7 +154,9 @@ def _last_screen(result: dict[str, Any], out: Path) -> None:
     for row in model_rows(result):
         table.add_row(*(row[key] for key in COLUMNS), style="bold" if row["model"] == NAMES["choice"] else None)
     console.print()
-    console.print(table, width=max(console.width, 100), no_wrap=True, crop=False)
+    Console(width=max(console.width, 110), highlight=False).print(
+        table
+    )  # never folded: a wide line beats a torn number
     console.print()
     for name, what in (
         ("model", "AutoModel, AutoTokenizer and sentence-transformers load it"),
