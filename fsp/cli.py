@@ -154,9 +154,8 @@ def _last_screen(result: dict[str, Any], out: Path) -> None:
     for row in model_rows(result):
         table.add_row(*(row[key] for key in COLUMNS), style="bold" if row["model"] == NAMES["choice"] else None)
     console.print()
-    Console(width=max(console.width, 110), highlight=False).print(
-        table
-    )  # never folded: a wide line beats a torn number
+    wide = Console(width=max(console.width, 110), highlight=False)  # an overlong line beats a torn number
+    wide.print(table)
     console.print()
     for name, what in (
         ("model", "AutoModel, AutoTokenizer and sentence-transformers load it"),
