@@ -5,9 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from fsp.cli_options import Json, Space
 from fsp.errors import InputError
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
 def space(
@@ -40,7 +39,7 @@ def space(
 
 
 def size(
-    space: Annotated[str, typer.Argument(help="Name of a search space, or a .toml or .py file.", show_default=False)],
+    space: Space,
     architecture: Annotated[list[str], typer.Argument(help="A shape, as D=4 A=8 H=1024 I=768.", show_default=False)],
     as_json: Json = False,
 ) -> None:

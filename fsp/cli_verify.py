@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-_SHOWN = 5  # runners-up
+from fsp.cli_options import Json, Limit
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+_SHOWN = 5  # runners-up
 
 
 def verify(
@@ -35,15 +35,7 @@ def choose(
     objective: Annotated[
         str, typer.Option(help="limits: least error within the limits; w: largest W-coefficient.")
     ] = "limits",
-    limit: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--limit",
-            metavar="NAME=VALUE",
-            help="Hard limit on parameters, encoder_parameters or operations; may be repeated.",
-            show_default="encoder_parameters=25% operations=25%",
-        ),
-    ] = None,
+    limit: Limit = None,
     size: Annotated[str, typer.Option(help="For w, p: parameters or encoder_parameters.")] = "parameters",
     name: Annotated[
         str | None, typer.Option(help="Which study, if the file holds several of the space.", show_default="the only")

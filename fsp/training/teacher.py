@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fsp.cutting import check_fits
 from fsp.errors import InputError
 from fsp.families import bert
-from fsp.families.bert.cutter import check_cut
 from fsp.files import sha256
 from fsp.space import Architecture
 
@@ -40,7 +40,7 @@ class Teacher:
 
     def check(self, architecture: Architecture) -> None:
         """Raise InputError where a shape cannot be cut out of T: larger than T, or of another head size."""
-        check_cut(self.architecture, architecture)
+        check_fits(self.architecture, architecture)
 
 
 def packaged_teacher(source: Mapping[str, str]) -> Path:

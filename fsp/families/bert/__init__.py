@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.errors import InputError
+from fsp.families._transformer import check_heads, integers
 from fsp.space import Architecture
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def parameters(shape: Shape, constants: Mapping[str, int]) -> dict[str, NDArray[
         >>> int(bort["encoder_parameters"]), int(bort["embedding_parameters"]), int(bort["parameters"])
         (23108608, 51998720, 75107328)
     """
-    depth, hidden, inner = _integers(shape, "DHI")
+    depth, hidden, inner = integers(shape, "DHI")
     rows = sum(constants[name] for name in CONSTANTS)
     layer_norm = 2 * hidden
     attention = 4 * (hidden * hidden + hidden)
@@ -91,7 +92,7 @@ def operations(shape: Shape, constants: Mapping[str, int], *, batch: int = 1, le
         batch: sequences.
         length: tokens a sequence.
     """
-    depth, heads, hidden, inner = _integers(shape, "DAHI")
+    depth, heads, hidden, inner = integers(shape, "DAHI")
     layer_norm = length * (7 * hidden + 2)
     projections = 2 * length * 4 * hidden * hidden
     scores = length * length * (2 * hidden - heads) + heads * length * length  # Q K^T, then the scaling
@@ -102,10 +103,6 @@ def operations(shape: Shape, constants: Mapping[str, int], *, batch: int = 1, le
     layer = projections + scores + softmax + context + feed_forward + residual + 2 * layer_norm
     embedding = 2 * length * hidden + layer_norm
     return batch * (embedding + depth * layer)
-
-
-def _integers(shape: Shape, names: str) -> list[NDArray[np.int64]]:
-    return [np.asarray(shape[name], dtype=np.int64) for name in names]
 
 
 def inputs(constants: Mapping[str, int], *, batch: int, length: int) -> "dict[str, torch.Tensor]":
@@ -138,8 +135,7 @@ def config_for(architecture: Shape, constants: Mapping[str, int]) -> "Pretrained
     """Return a BERT configuration of that shape. Raises InputError where A does not divide H."""
     from transformers import BertConfig
 
-    if architecture["H"] % architecture["A"]:
-        raise InputError(f"A={architecture['A']} does not divide H={architecture['H']}; choose A so that H % A == 0")
+    check_heads(architecture)
     sizes = {key: architecture[name] for name, key in CONFIG_NAMES.items()}
     tables = {key: constants[name] for name, key in _CONSTANT_NAMES.items()}
     return BertConfig(**sizes, **tables)

@@ -13,7 +13,7 @@ import torch
 from scipy.linalg.lapack import dpstrf
 from torch import Tensor, nn
 
-from fsp.errors import InputError
+from fsp.cutting import check_fits, spread
 from fsp.families.bert import CONFIG_NAMES, Shape, architecture_of
 from fsp.space import Architecture
 
@@ -92,14 +92,14 @@ class Cutter:
             InputError: the shape is larger than T or has another head size.
         """
         shape = Architecture(architecture)
-        check_cut(self._full, shape)
+        check_fits(self._full, shape)
         config = copy.deepcopy(self._model.config)
         for name, key in CONFIG_NAMES.items():
             setattr(config, key, shape[name])
         small = type(self._model)(config, add_pooling_layer=self._model.pooler is not None).eval()
 
         keep = self._hidden_order[: shape["H"]].sort().values
-        source = [round((k + 1) * self._full["D"] / shape["D"]) - 1 for k in range(shape["D"])]
+        source = spread(self._full["D"], shape["D"])
         heads = [self._head_order[k][: shape["A"]].sort().values for k in source]
         values = [(h[:, None] * self._head_size + torch.arange(self._head_size)).flatten() for h in heads]
         inner = [self._inner_order[k][: shape["I"]].sort().values for k in source]
@@ -197,20 +197,6 @@ class Cutter:
         activation = layer.intermediate(middle)
         _refit_writer(layer.output.dense, activation, self._output_sum[k][:, keep].float() - middle)
         return layer.output.LayerNorm(layer.output.dense(activation) + middle).view(hidden.shape)
-
-
-def check_cut(full: Architecture, shape: Architecture) -> None:
-    """Raise InputError where a shape cannot be cut out of a trained T of the full shape."""
-    if set(shape) != set(full):
-        raise InputError(f"{shape} is no shape of this family; give {', '.join(full)}")
-    if any(shape[name] > full[name] for name in shape):
-        raise InputError(f"{shape} does not fit in the trained network {full}; only smaller shapes can be cut")
-    size = full["H"] // full["A"]
-    if shape["H"] != size * shape["A"]:
-        raise InputError(
-            f"{shape} has head size {shape['H'] / shape['A']:g}, the trained network {size}; "
-            f"choose H = {size} * A (in a search space, by the rule 'H == {size} * A')"
-        )
 
 
 def _remove(handles: list[Any]) -> None:
