@@ -6,15 +6,21 @@ from typing import Annotated
 
 import typer
 
+from fsp import cli_replay_speed
 from fsp.progress import Bars
 
-app = typer.Typer(help="Try search methods on a table of measurements.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Try search methods and predictors on a table of measurements.", no_args_is_help=True, rich_markup_mode=None
+)
 _CURVE_SHOWN = 8  # points of the curve on the screen; JSON holds them all
 
 
 @app.callback()
 def _group() -> None:
-    """Try search methods on a table of measurements."""
+    """Try search methods and predictors on a table of measurements."""
+
+
+app.command()(cli_replay_speed.speed)
 
 
 @app.command()
