@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fsp.distillation import distill
     from fsp.errors import InputError, RunFailed
+    from fsp.exporting import export
     from fsp.extraction import Extraction, extract
     from fsp.objectives.error import Distillation
     from fsp.search.coefficient import w_coefficient
@@ -25,6 +26,7 @@ __all__ = [
     "RunFailed",
     "SearchSpace",
     "distill",
+    "export",
     "extract",
     "load_space",
     "w_coefficient",
@@ -38,6 +40,7 @@ _MODULES = {
     "RunFailed": "fsp.errors",
     "SearchSpace": "fsp.space",
     "distill": "fsp.distillation",
+    "export": "fsp.exporting",
     "extract": "fsp.extraction",
     "load_space": "fsp.space",
     "w_coefficient": "fsp.search.coefficient",

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fsp import __version__, cli_replay, cli_space
+from fsp import __version__, cli_latency, cli_replay, cli_space
+from fsp.cli_export import export
 from fsp.cli_extract import extract
 from fsp.cli_options import CorpusOption, Finalists, Interval, Json, Limit, Seed, Space, Steps, Teacher, Threads, Tokens
 from fsp.cli_verify import choose, verify
@@ -28,6 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(cli_latency.app, name="latency")
 app.add_typer(cli_replay.app, name="replay")
 
 
@@ -166,6 +168,7 @@ def _last_screen(result: dict[str, Any], out: Path) -> None:
 
 
 app.command()(extract)
+app.command()(export)
 app.command()(verify)
 app.command()(choose)
 
