@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from fsp.errors import InputError
 
 DEGREES = (1, 2, 3)
+Term = tuple[int, ...]
 _FOLDS = 5
 _MAX_TERMS = 3_000  # a wide table gets products of fewer parameters, so that a fit stays a matter of seconds
 LEAST_ROWS = 2 * _FOLDS
@@ -26,7 +28,7 @@ class Products:
     weights: `(k,)`, in the unit of what was fitted. scale: of each column, `(d,)`.
     """
 
-    terms: tuple[tuple[int, ...], ...]
+    terms: tuple[Term, ...]
     weights: NDArray[np.float64]
     scale: NDArray[np.float64]
 
@@ -68,15 +70,43 @@ def fit_products(
     """
     if len(values) < LEAST_ROWS:
         raise InputError(f"{len(values)} rows are too few to fit a predictor; give at least {LEAST_ROWS}")
+    columns = parameters.shape[1]
+    if degree is None:
+        allowed = [d for d in DEGREES if math.comb(columns + d, d) <= _MAX_TERMS] or DEGREES[:1]
+        degree = min(allowed, key=lambda d: _cross_validated(parameters, values, d))
+    return fit_terms(parameters, values, products_up_to(degree, range(columns)))
+
+
+def products_up_to(degree: int, columns: Iterable[int]) -> list[Term]:
+    """Return all products of at most so many of the columns, a column as often as one likes, the constant first.
+
+    Example:
+        >>> products_up_to(2, [0, 1])
+        [(), (0,), (1,), (0, 0), (0, 1), (1, 1)]
+    """
+    columns = list(columns)
+    return [term for k in range(degree + 1) for term in itertools.combinations_with_replacement(columns, k)]
+
+
+def fit_terms(parameters: NDArray[np.float64], values: NDArray[np.float64], terms: Sequence[Term]) -> Products:
+    """Return the sum of given products with the least squared relative error; arguments as for `fit_products`.
+
+    Raises:
+        InputError: a value that is not positive, or a negative parameter.
+    """
+    from scipy.optimize import nnls
+
     if not (values > 0).all():
         raise InputError(f"a latency is {values.min():g}; latencies must be positive")
     if (parameters < 0).any():
         raise InputError(f"a parameter is {parameters.min():g}; parameters must not be negative")
-    if degree is None:
-        columns = parameters.shape[1]
-        allowed = [d for d in DEGREES if math.comb(columns + d, d) <= _MAX_TERMS] or DEGREES[:1]
-        degree = min(allowed, key=lambda d: _cross_validated(parameters, values, d))
-    return _fit(parameters, values, degree)
+    scale = parameters.mean(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)
+    unit = float(values.mean())
+    relative = _products(parameters / scale, terms) * (unit / values)[:, None]
+    weights, _ = nnls(relative, np.ones(len(values)), maxiter=20 * len(terms))
+    used = np.flatnonzero(weights)
+    return Products(tuple(terms[int(k)] for k in used), unit * weights[used], scale)
 
 
 def relative_errors(predicted: NDArray[np.float64], measured: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -84,33 +114,17 @@ def relative_errors(predicted: NDArray[np.float64], measured: NDArray[np.float64
     return np.abs(predicted - measured) / measured
 
 
-def _fit(parameters: NDArray[np.float64], values: NDArray[np.float64], degree: int) -> Products:
-    from scipy.optimize import nnls
-
-    scale = parameters.mean(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
-    columns = range(parameters.shape[1])
-    terms = [term for k in range(degree + 1) for term in itertools.combinations_with_replacement(columns, k)]
-    unit = float(values.mean())
-    relative = _products(parameters / scale, terms) * (unit / values)[:, None]
-    weights, _ = nnls(relative, np.ones(len(values)), maxiter=20 * len(terms))
-    used = np.flatnonzero(weights)
-    return Products(tuple(terms[k] for k in used), unit * weights[used], scale)
-
-
 def _cross_validated(parameters: NDArray[np.float64], values: NDArray[np.float64], degree: int) -> float:
     """Return the mean relative error of fits on rows they have not seen."""
     fold = np.random.default_rng(0).permutation(len(values)) % _FOLDS  # tables often come in a grid's order
-    errors = [
-        relative_errors(
-            _fit(parameters[fold != k], values[fold != k], degree)(parameters[fold == k]), values[fold == k]
-        )
-        for k in range(_FOLDS)
-    ]
+    terms = products_up_to(degree, range(parameters.shape[1]))
+    errors = []
+    for k in range(_FOLDS):
+        held = fold == k
+        law = fit_terms(parameters[~held], values[~held], terms)
+        errors.append(relative_errors(law(parameters[held]), values[held]))
     return float(np.concatenate(errors).mean())
 
 
-def _products(
-    scaled: NDArray[np.float64], terms: "list[tuple[int, ...]] | tuple[tuple[int, ...], ...]"
-) -> NDArray[np.float64]:
+def _products(scaled: NDArray[np.float64], terms: Sequence[Term]) -> NDArray[np.float64]:
     return np.stack([scaled[:, list(term)].prod(axis=1) for term in terms], axis=1)

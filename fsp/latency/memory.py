@@ -60,8 +60,10 @@ def _measure(settings: dict[str, Any]) -> dict[str, float]:
             session.run(None, feed)
     else:
         import torch
-        import transformers  # noqa: F401  (a library, not part of the network)
+        import transformers.models.bert.modeling_bert  # libraries, not part of the network
+        import transformers.models.roberta.modeling_roberta  # noqa: F401
 
+        import fsp.serving  # noqa: F401
         from fsp.latency.runtimes import call_in
         from fsp.latency.targets import parse_targets
 
