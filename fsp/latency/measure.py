@@ -159,7 +159,7 @@ def measure(
                         )
                     calls[target.name, runtime] = call_in(runtime, loaded, inputs, path)
                     advance(1)
-        warmup = 3
+        warmup = 1  # each timed call follows an untimed one anyway
         with display.bar("measuring latency", rounds + warmup) as advance:
             samples = time_rounds(
                 {" in ".join(key): call for key, call in calls.items()}, rounds=rounds, warmup=warmup, advance=advance
