@@ -1,6 +1,7 @@
 """Labelled texts: reading them from files, checking them, and setting part of dev aside."""
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -132,7 +133,8 @@ def _read(path: Path) -> Any:
         if kind == "parquet":
             return pd.read_parquet(path)
         if kind == "JSONL":
-            return pd.read_json(path, lines=True, dtype=False, convert_dates=False, encoding="utf-8")
+            lines = path.read_text(encoding="utf-8").splitlines()
+            return pd.DataFrame([dict(json.loads(line)) for line in lines if line.strip()], dtype=object)
         separator = "," if kind == "CSV" else "\t"
         return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
     except ImportError:
