@@ -3,7 +3,6 @@
 import hashlib
 import math
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,10 @@ class Classifier:
             the first token, new in every fit. Both are saved as what they are in transformers.
         length: tokens after which a text or pair is cut off.
 
+    Attributes:
+        fingerprint: short digest of the checkpoint's weights.
+        embedding_table: its input embeddings, `V x H`.
+
     Raises:
         InputError: there is no such model, it has no sequence classification, weights of its body are missing, or
             the Bort head does not fit it.
@@ -52,25 +55,12 @@ class Classifier:
             raise InputError(f"{source}: its tokenizer has more tokens than its model; they do not belong together")
         positions = getattr(model.config, "max_position_embeddings", None) or length
         self.length = min(length, positions - 2 if "roberta" in model.config.model_type else positions)
+        self.fingerprint = _fingerprint(model, missing)
+        self.embedding_table: NDArray[np.float32] = model.get_input_embeddings().weight.detach().numpy()
         if head == "bort":
-            _bort_head(model)
-        self._checkpoint = model
+            _bort_head(model)  # refuses models that it does not fit
         self._encoded: dict[tuple[str, ...], list[int]] = {}
         self._types: dict[tuple[str, ...], list[int]] = {}
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Short digest of the checkpoint's weights, without those of a new head."""
-        whole = hashlib.sha256()
-        for name, weight in sorted(self._checkpoint.base_model.state_dict().items()):
-            whole.update(name.encode() + weight.contiguous().numpy().tobytes())
-        return whole.hexdigest()[:16]
-
-    @property
-    def embedding_table(self) -> NDArray[np.float32]:
-        """The input embeddings of the checkpoint, `V x H`."""
-        weight: NDArray[np.float32] = self._checkpoint.get_input_embeddings().weight.detach().numpy()
-        return weight
 
     def fit(self, theta: Hyperparameters, rows: Sequence[Example], *, steps: int, seed: int) -> Any:
         """Return a model trained on rows for a number of steps; the same for the same arguments.
@@ -90,6 +80,7 @@ class Classifier:
         order = _batches(len(rows), theta.batch, np.random.default_rng(seed))
         with torch.random.fork_rng(devices=[]):
             model, _ = self._load(seed)
+            torch.manual_seed(seed)
             if self.head == "bort":
                 _bort_head(model)
             model.train()
@@ -100,7 +91,6 @@ class Classifier:
                 {"params": vectors, "weight_decay": 0.0},
             ]
             optimiser = torch.optim.AdamW(groups, lr=theta.learning_rate, fused=True)
-            torch.manual_seed(seed)
             for step in range(steps):
                 for group in optimiser.param_groups:
                     group["lr"] = theta.learning_rate * learning_rate_at(step, steps, theta.warmup)
@@ -186,6 +176,15 @@ class Classifier:
     def _is_longer(self, fields: tuple[str, ...]) -> bool:
         whole = self.tokenizer(*fields, padding=False, truncation=False, verbose=False)
         return len(whole["input_ids"]) > self.length
+
+
+def _fingerprint(model: Any, missing: Sequence[str]) -> str:
+    """Short digest of a model's weights without those that its checkpoint lacks."""
+    whole = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        if name not in missing:
+            whole.update(name.encode() + weight.contiguous().numpy().tobytes())
+    return whole.hexdigest()[:16]
 
 
 def _batches(rows: int, size: int, random: np.random.Generator) -> Any:

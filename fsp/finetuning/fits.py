@@ -1,5 +1,6 @@
 """Fits that outlive the process: an Optuna study holds them, several processes share them."""
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -18,19 +19,19 @@ from fsp.finetuning.algorithm import Fit, Request
 from fsp.finetuning.classifier import Classifier
 from fsp.finetuning.examples import Data, Example
 from fsp.finetuning.saving import whole_folder
+from fsp.finetuning.theta import LARGEST
 from fsp.progress import Advance
 from fsp.study import _storage
 
-_LARGEST = 2**31 - 1
 _DISTRIBUTIONS: dict[str, BaseDistribution] = {
-    "learning_rate": FloatDistribution(0, 1e9),
-    "weight_decay": FloatDistribution(0, 1e9),
+    "learning_rate": FloatDistribution(0, sys.float_info.max),
+    "weight_decay": FloatDistribution(0, sys.float_info.max),
     "warmup": FloatDistribution(0, 1),
-    "batch": IntDistribution(1, _LARGEST),
-    "seed": IntDistribution(0, _LARGEST),
-    "attempt": IntDistribution(0, _LARGEST),
-    "steps": IntDistribution(1, _LARGEST),
-    "added": IntDistribution(0, _LARGEST),
+    "batch": IntDistribution(1, LARGEST),
+    "seed": IntDistribution(0, LARGEST),
+    "attempt": IntDistribution(0, LARGEST),
+    "steps": IntDistribution(1, LARGEST),
+    "added": IntDistribution(0, LARGEST),
 }
 _PATIENCE = 0.5  # seconds between looks at the study while other processes make all fits that are left
 
@@ -169,7 +170,7 @@ class StoredTrainer:
         return Fit(accuracy, mistakes, time.perf_counter() - start, key)
 
     def _fitted(self, request: Request[Example]) -> Any:
-        seed = int(digest([self.seed, request.theta.seed, request.attempt]), 16) % _LARGEST
+        seed = int(digest([self.seed, request.theta.seed, request.attempt]), 16) % LARGEST
         rows = [*self.data.train, *request.added]
         return self.classifier.fit(request.theta, rows, steps=self._steps(request), seed=seed)
 

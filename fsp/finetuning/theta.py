@@ -10,6 +10,8 @@ from typing import Any
 from fsp.errors import InputError
 from fsp.files import read_json
 
+LARGEST = 2**31 - 1  # of a seed or a batch: what every store can hold
+
 
 @dataclass(frozen=True, order=True)
 class Hyperparameters:
@@ -33,8 +35,8 @@ class Hyperparameters:
             object.__setattr__(self, name, float(value))
         for name, least in (("batch", 1), ("seed", 0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InputError(f"{name} must be an integer of at least {least}, not {value!r}")
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= LARGEST:
+                raise InputError(f"{name} must be an integer from {least} to {LARGEST}, not {value!r}")
         if self.learning_rate <= 0 or self.weight_decay < 0 or not 0 <= self.warmup <= 1:
             raise InputError(f"need learning_rate > 0, weight_decay >= 0 and warmup from 0 to 1; got {self}")
 

@@ -75,7 +75,7 @@ class Task:
 def task(tmp_path_factory) -> Task:
     folder = tmp_path_factory.mktemp("task")
     rows = {
-        name: sentences(count, seed) for seed, (name, count) in enumerate({"train": 40, "dev": 36, "test": 30}.items())
+        name: sentences(count, seed) for seed, (name, count) in enumerate({"train": 96, "dev": 48, "test": 40}.items())
     }
     for name, part in rows.items():
         write(folder / f"{name}.csv", part)

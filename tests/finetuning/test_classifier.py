@@ -29,8 +29,8 @@ def same(one, other):
 
 def test_a_fit_learns_the_task(classifier, task):
     model = classifier.fit(FAST, task.data.train, steps=40, seed=0)
-    guesses = classifier.predict(model, task.data.test)
-    assert np.mean(guesses == [one.label for one in task.data.test]) > 0.9
+    guesses = classifier.predict(model, task.data.final)
+    assert np.mean(guesses == [one.label for one in task.data.final]) > 0.85
 
 
 def test_a_fit_depends_on_its_arguments_alone(classifier, tiny, task):
@@ -51,7 +51,8 @@ def test_every_fit_starts_from_the_checkpoint_with_a_head_of_its_seed(classifier
     body = AutoModel.from_pretrained(tiny.teacher).state_dict()
     tiny_rate = replace(FAST, learning_rate=1e-30, weight_decay=0.0)
     one, other = (classifier.fit(tiny_rate, task.data.train, steps=1, seed=seed) for seed in (0, 1))
-    assert all(torch.equal(one.bert.state_dict()[name], value) for name, value in body.items())
+    changed = [name for name, value in body.items() if (one.bert.state_dict()[name] - value).abs().max() > 1e-20]
+    assert changed == []
     assert not torch.equal(one.classifier.weight, other.classifier.weight)
     assert one.config.id2label == {0: "bad", 1: "good"}
 
@@ -73,7 +74,7 @@ def test_soft_targets_are_trained_on(classifier, task):
 
 def test_predictions_do_not_depend_on_the_other_rows(classifier, task):
     model = classifier.fit(FAST, task.data.train, steps=20, seed=0)
-    rows = task.data.test
+    rows = task.data.final
     alone = [int(classifier.predict(model, [one])[0]) for one in rows]
     assert classifier.predict(model, rows).tolist() == alone
     assert classifier.predict(model, []).shape == (0,)
@@ -100,6 +101,7 @@ def test_divergence_is_no_result(classifier, task):
 
 def test_the_bort_head_is_new_has_dropout_and_is_saved_as_the_familys_own(tiny, task, tmp_path):
     bort = Classifier(tiny.teacher, LABELS, head="bort")
+    assert bort.fingerprint == Classifier(tiny.teacher, LABELS).fingerprint
     still = replace(FAST, learning_rate=1e-30, weight_decay=0.0)
     one, other = (bort.fit(still, task.data.train, steps=1, seed=seed) for seed in (0, 1))
     assert not torch.equal(one.bert.pooler.dense.weight, other.bert.pooler.dense.weight)
@@ -118,7 +120,7 @@ def test_the_bort_head_is_new_has_dropout_and_is_saved_as_the_familys_own(tiny, 
     fitted = bort.fit(FAST, task.data.train, steps=30, seed=0)
     fitted.save_pretrained(tmp_path)
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path, dtype=torch.float32).eval()
-    assert (bort.predict(loaded, task.data.test) == bort.predict(fitted, task.data.test)).all()
+    assert (bort.predict(loaded, task.data.final) == bort.predict(fitted, task.data.final)).all()
 
 
 def test_the_bort_head_is_robertas_and_is_refused_where_it_does_not_fit(minilm_folder, tmp_path):
