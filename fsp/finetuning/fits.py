@@ -18,6 +18,7 @@ from fsp.files import digest
 from fsp.finetuning.algorithm import Fit, Request
 from fsp.finetuning.classifier import Classifier
 from fsp.finetuning.examples import Data, Example
+from fsp.finetuning.pretrained import quiet
 from fsp.finetuning.saving import whole_folder
 from fsp.finetuning.theta import LARGEST
 from fsp.progress import Advance
@@ -165,7 +166,7 @@ class StoredTrainer:
         mistakes = tuple(i for i, one in enumerate(self.data.dev) if guesses[i] != one.label)
         accuracy = 1 - len(mistakes) / len(self.data.dev)
         if accuracy > self.fits.best():
-            with whole_folder(self.folder / key) as temporary:
+            with whole_folder(self.folder / key) as temporary, quiet():
                 model.save_pretrained(temporary)
         return Fit(accuracy, mistakes, time.perf_counter() - start, key)
 

@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from fsp.errors import InputError
 from fsp.files import TEMPORARY
+from fsp.finetuning.pretrained import quiet
 from fsp.folder import claim
 
 _LOCK = ".lock"
@@ -67,7 +68,7 @@ def save_classifier(model: Any, tokenizer: Any, folder: Path, facts: Mapping[str
         folder: the directory.
         facts: the result of the fine-tuning (see docs/agora.md), also written to `fsp.json`.
     """
-    with whole_folder(folder) as temporary:
+    with whole_folder(folder) as temporary, quiet():
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         (temporary / "fsp.json").write_text(json.dumps(dict(facts), indent=2) + "\n", encoding="utf-8")
