@@ -109,24 +109,24 @@ class Bench:
         student = self._student(task)
         start = student.fit_readout(self.calibration)
         held_out = self.material.validation[:CURVE_BLOCKS]
-        curve = [[*task.key, 0, round(student.error(held_out), 5)]]
+        curve = [[*task.key, 0, round(self.error.measure(student, held_out), 5)]]
 
         def watch(step: int, loss: float) -> None:
             if step in CURVE:
-                curve.append([*task.key, step, round(student.error(held_out), 5)])
+                curve.append([*task.key, step, round(self.error.measure(student, held_out), 5)])
 
         cut = task.kind == "cut"
         train(
             student,
             self.material.train.shuffled(SETTINGS["batch"], 1000 + task.seed),  # not the order of any search
+            matching=self.error.matching,
             steps=SETTINGS["steps"],
             learning_rate=8e-3 * min(1.0, start) ** 2 if cut else SETTINGS["learning_rate_from_random"],
-            scale=self.calibration.variance(),
             warmup=SETTINGS["warmup"],
             after_step=watch,
         )
         student.fit_readout(self.calibration)
-        error = student.error(self.material.test)
+        error = self.error.measure(student, self.material.test)
         own = student_embeddings(student, self.teacher, self.sentences)
         agreement = similarity_agreement(self.reference, own)
 
