@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +19,9 @@ def at_fidelities(error: ErrorFunction, fidelities: Sequence[int]) -> list[Error
     Raises:
         InputError: fewer than two fidelities, not rising, below 0, or of an error that has no `with_steps`.
     """
-    if (
-        len(fidelities) < 2
-        or fidelities[0] < 0
-        or any(b <= a for a, b in zip(fidelities, fidelities[1:], strict=False))
-    ):
-        raise InputError(
-            f"fidelities {','.join(map(str, fidelities))} are no rising numbers of steps; give two or more, e.g. 0,16,64"
-        )
+    if len(fidelities) < 2 or fidelities[0] < 0 or any(b <= a for a, b in pairwise(fidelities)):
+        given = ",".join(map(str, fidelities))
+        raise InputError(f"fidelities {given} are no rising numbers of steps; give two or more, e.g. 0,16,64")
     with_steps = getattr(error, "with_steps", None)
     if not callable(with_steps):
         raise InputError("fidelities need an error with a method with_steps(steps); add one, or leave them out")
