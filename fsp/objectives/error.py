@@ -30,7 +30,7 @@ class DistillationSettings:
     steps: optimiser steps s; 0 measures the healed cut as it is.
     batch: blocks a step. learning_rate: see `learning_rate_for`.
     flops: if given, every candidate is trained for so many FLOPs instead of so many steps, so that candidates are
-    compared at equal FLOPs and not at equal tokens; see `Distillation.steps_of`.
+    compared at equal FLOPs and not at equal tokens; see `Distillation.flops_per_step`.
     """
 
     steps: int = 16
@@ -104,29 +104,37 @@ class Distillation:
         other._chosen = replace(self._chosen, steps=steps, flops=None)
         return other
 
+    def with_flops(self, flops: float) -> "Distillation":
+        """Return the same error after training every candidate for so many FLOPs."""
+        other = copy.copy(self)
+        other._chosen = replace(self._chosen, flops=flops)
+        return other
+
     def longer(self, factor: int) -> "Distillation":
         """Return the same error with that many times the training, or that many steps where it has none."""
         if self._chosen.flops is None:
             return self.with_steps(factor * max(1, self._chosen.steps))
-        other = copy.copy(self)
-        other._chosen = replace(self._chosen, flops=factor * self._chosen.flops)
-        return other
+        return self.with_flops(factor * self._chosen.flops)
 
     def student(self, architecture: Architecture) -> Student:
         """Return the healed cut of that shape, before its readout is fitted and any step is done."""
         return Student(self.cutter.cut(architecture), self._teacher.architecture["H"])
 
-    def steps_of(self, architecture: Architecture) -> int:
-        """Return how many steps a candidate is trained: s, or as many as its FLOPs allow, at least one.
+    def flops_per_step(self, architecture: Architecture) -> int:
+        """Return the FLOPs of a training step: three times those of a forward pass of the encoder and the readout.
 
-        A step's FLOPs are three times those of a forward pass of the encoder (`operations`) and of the readout, two
-        for each of its weights and tokens; the head, embeddings and optimiser are not counted.
+        The encoder's are its `operations`, the readout's two for each weight and token. T's head, the embeddings and
+        the optimiser are not counted.
         """
-        if self._chosen.flops is None:
-            return self._chosen.steps
         forward = int(bert.operations(architecture, {}, batch=self._chosen.batch, length=self._length))
         readout = 2 * self.tokens_per_step * architecture["H"] * self._teacher.architecture["H"]
-        return max(1, round(self._chosen.flops / (_PASSES * (forward + readout))))
+        return _PASSES * (forward + readout)
+
+    def steps_of(self, architecture: Architecture) -> int:
+        """Return how many steps a candidate is trained: s, or as many as its FLOPs allow, at least one."""
+        if self._chosen.flops is None:
+            return self._chosen.steps
+        return max(1, round(self._chosen.flops / self.flops_per_step(architecture)))
 
     def steps_for(self, tokens: int) -> int:
         """Return how many whole steps a budget of training tokens allows, at least one."""
