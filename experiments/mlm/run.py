@@ -6,14 +6,13 @@ Writes errors.csv beside this file, one row a shape, and prints the verdict over
 """
 
 import csv
-import time
 from pathlib import Path
 
 import torch
 
 from fsp.data import Corpus, standard_library
 from fsp.families import bert
-from fsp.objectives.mlm import Hyperparameters, MaskedLanguageModelling, MaskedLanguageModellingSettings, Text
+from fsp.objectives.mlm import Hyperparameters, MaskedLanguageModelling, MaskedLanguageModellingSettings, MaskedText
 from fsp.space import Architecture, load_space
 from fsp.training.teacher import packaged_teacher
 
@@ -32,7 +31,7 @@ def main() -> None:
     torch.set_num_threads(1)
     space = load_space("minilm")
     tokenizer = AutoTokenizer.from_pretrained(packaged_teacher(space.teacher))
-    text = Text.prepare(tokenizer, Corpus.of(standard_library()))
+    text = MaskedText.prepare(tokenizer, Corpus.of(standard_library()))
     settings = MaskedLanguageModellingSettings(STEPS, tuple(Hyperparameters(rate, BATCH) for rate in RATES))
     error = MaskedLanguageModelling(text, space.constants, settings)
     print(f"{len(text.train)} training blocks, {error.plateau}", flush=True)
@@ -41,19 +40,16 @@ def main() -> None:
     with path.open("a", newline="") as file:
         writer = csv.writer(file)
         if not done:
-            writer.writerow(
-                ["shape", "encoder_parameters", *(f"loss_at_{rate:g}" for rate in RATES), "error", "seconds"]
-            )
+            losses_at = (f"loss_at_{rate:g}" for rate in RATES)
+            writer.writerow(["shape", "encoder_parameters", *losses_at, "error"])
         for name in SHAPES:
             if name in done:
                 continue
             shape = Architecture(dict(zip("DAHI", map(int, name.split(",")), strict=True)))
-            start = time.perf_counter()
             losses = error.losses(shape)
             done[name] = min(loss for loss in losses if loss == loss)
             size = int(bert.parameters(shape, space.constants)["encoder_parameters"])
-            seconds = time.perf_counter() - start
-            row = [name, size, *(f"{loss:.4f}" for loss in losses), f"{done[name]:.4f}", f"{seconds:.0f}"]
+            row = [name, size, *(f"{loss:.4f}" for loss in losses), f"{done[name]:.4f}"]
             writer.writerow(row)
             file.flush()
             print(*row, flush=True)

@@ -65,7 +65,7 @@ class MaskedLanguageModellingSettings:
 
 
 @dataclass(frozen=True)
-class Text:
+class MaskedText:
     """Blocks of token ids, `n x length`, to train on and to measure on, and how they are masked."""
 
     train: NDArray[np.int32]
@@ -75,7 +75,7 @@ class Text:
     @classmethod
     def prepare(
         cls, tokenizer: "PreTrainedTokenizerBase", corpus: Corpus, *, length: int = 64, held_out_tokens: int = 16_384
-    ) -> "Text":
+    ) -> "MaskedText":
         """Pack the train part of a corpus, and at most `held_out_tokens` of its validation part, chosen evenly.
 
         Raises:
@@ -140,7 +140,7 @@ class MaskedLanguageModelling:
 
     Example:
         >>> blocks = np.arange(2, 42, dtype=np.int32).reshape(4, 10)
-        >>> text = Text(blocks, blocks, Masking(mask_token=1, special=(0, 1), vocabulary=42))
+        >>> text = MaskedText(blocks, blocks, Masking(mask_token=1, special=(0, 1), vocabulary=42))
         >>> settings = MaskedLanguageModellingSettings(steps=2, hyperparameters=(Hyperparameters(1e-3, batch=2),))
         >>> error = MaskedLanguageModelling(text, dict(vocabulary=42, positions=16, token_types=1), settings)
         >>> round(error(Architecture(D=1, A=2, H=8, I=8)), 1)
@@ -148,7 +148,7 @@ class MaskedLanguageModelling:
     """
 
     def __init__(
-        self, text: Text, constants: Mapping[str, int], settings: MaskedLanguageModellingSettings | None = None
+        self, text: MaskedText, constants: Mapping[str, int], settings: MaskedLanguageModellingSettings | None = None
     ):
         self._chosen = settings or MaskedLanguageModellingSettings()
         self.text = text

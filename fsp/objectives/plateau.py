@@ -86,8 +86,8 @@ class Plateau:
     Example:
         >>> plateau = Plateau(unigram=6.35, copying=5.85, standard_error=0.05, positions=2400)
         >>> plateau.verdict([6.34, 6.41, 6.36]).describe()
-        "3 of 3 candidates still sit at the unigram loss (6.35 nats): their ranking is noise; train longer or use \
-error='distillation'"
+        "3 of 3 candidates still sit at or above the unigram loss (6.35 nats): their ranking is noise; train longer or \
+use error='distillation'"
     """
 
     unigram: float
@@ -173,7 +173,7 @@ class Verdict:
         advice = "train longer or use error='distillation'"
         where = f"the unigram loss ({plateau.unigram:.2f} nats)"
         if not self.left:
-            return f"{n} of {n} candidates still sit at {where}: their ranking is noise; {advice}"
+            return f"{n} of {n} candidates still sit at or above {where}: their ranking is noise; {advice}"
         if not self.context:
             return (
                 f"{self.left} of {n} candidates have left {where}, none has passed what copying gives without context "
@@ -186,4 +186,5 @@ class Verdict:
             )
         if not self.ranks:
             return f"all {n} candidates have left {where}, but lie within {self.clear:.2f} nats: {advice}"
-        return f"all {n} candidates have left {where} and lie {self.spread:.2f} nats apart: their ranking can mean something"
+        apart = f"lie {self.spread:.2f} nats apart"
+        return f"all {n} candidates have left {where} and {apart}: their ranking can mean something"

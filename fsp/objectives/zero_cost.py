@@ -4,8 +4,8 @@ All are to be read one way: the expected error falls as the score rises. Only th
 
 Two are closed forms. The two others build the untrained candidate (family `bert`) and look at its gradients once; they
 were defined for convolutional image classifiers, and their docstrings say what had to be adapted. For transformers
-such proxies often rank worse than the plain number of parameters (Chen et al. 2025, arXiv 2503.18646), which alone ranks
-language models well (Javaheripi et al. 2022, arXiv 2203.02094): the closed forms are the baselines to beat.
+such proxies often rank worse than the plain number of parameters (Chen et al. 2025, arXiv 2503.18646), which alone
+ranks language models well (Javaheripi et al. 2022, arXiv 2203.02094): the closed forms are the baselines to beat.
 """
 
 from collections.abc import Callable, Mapping
@@ -121,7 +121,8 @@ def jacobian_covariance(
     """Return how little the untrained network's responses to different sequences are alike, `jacob_cov`.
 
     With the eigenvalues v of the correlation matrix of the sequences' gradients, it is `-Σ (log(v + k) + 1 / (v + k))`,
-    k = 1e-5 (Mellor et al. 2020, arXiv 2006.04647v1; `jacob_cov` of Abdelfattah et al. 2021, arXiv 2101.08134); -n for n sequences whose gradients are uncorrelated is the largest value.
+    k = 1e-5 (Mellor et al. 2020, arXiv 2006.04647v1; `jacob_cov` of Abdelfattah et al. 2021, arXiv 2101.08134). The
+    largest value is -n, for n sequences whose gradients are uncorrelated.
 
     Adapted to a transformer encoder:
     gradients are taken with respect to the embedded words, since tokens have none (as Serianni & Kalita

@@ -8,7 +8,7 @@ import torch
 from fsp.data import Corpus
 from fsp.errors import Diverged, InputError
 from fsp.evaluating import Evaluator
-from fsp.objectives.mlm import Hyperparameters, MaskedLanguageModelling, MaskedLanguageModellingSettings, Text
+from fsp.objectives.mlm import Hyperparameters, MaskedLanguageModelling, MaskedLanguageModellingSettings, MaskedText
 from fsp.objectives.plateau import Plateau, unigram, without_context
 from fsp.space import Architecture, load_space
 from fsp.training.masking import Masking
@@ -20,7 +20,7 @@ OTHER = Architecture(D=2, A=2, H=16, I=16)
 
 
 def text(train, validation):
-    return Text(train.astype(np.int32), validation.astype(np.int32), MASKING)
+    return MaskedText(train.astype(np.int32), validation.astype(np.int32), MASKING)
 
 
 def random_text():
@@ -111,7 +111,7 @@ def test_the_loss_without_context_is_bayes_rule():
 def test_the_plateau_of_held_out_positions():
     data = random_text()
     plateau = error_of(data, 1, 1e-3).plateau
-    seen, chosen = data.held_out
+    _, chosen = data.held_out
     losses = -unigram(data.train, MASKING)[data.validation[chosen]]
     assert plateau.unigram == pytest.approx(losses.mean())
     assert plateau.positions == len(losses) == 100 * 2
@@ -121,7 +121,7 @@ def test_the_plateau_of_held_out_positions():
 def test_verdicts_in_words():
     plateau = Plateau(unigram=6.35, copying=5.85, standard_error=0.05, positions=2400)
     says = {
-        (6.34, 6.9): "2 of 2 candidates still sit at the unigram loss (6.35 nats): their ranking is noise",
+        (6.34, 6.9): "2 of 2 candidates still sit at or above the unigram loss (6.35 nats): their ranking is noise",
         (5.9, 6.9): "1 of 2 candidates have left the unigram loss (6.35 nats), none has passed what copying gives",
         (5.5, 6.3, 6.2): "1 of 3 candidates have left the unigram loss (6.35 nats) and use context; among the other 2",
         (5.5, 5.45): "all 2 candidates have left the unigram loss (6.35 nats), but lie within 0.15 nats",
@@ -219,13 +219,13 @@ def test_text_of_a_corpus(minilm_folder):
 
     tokenizer = AutoTokenizer.from_pretrained(minilm_folder)
     corpus = Corpus.of(topics.values())
-    data = Text.prepare(tokenizer, corpus, length=32, held_out_tokens=4096)
+    data = MaskedText.prepare(tokenizer, corpus, length=32, held_out_tokens=4096)
     assert data.validation.shape == (128, 32)
     assert data.masking.vocabulary == 30522
     with pytest.raises(InputError, match="too small"):
-        Text.prepare(tokenizer, replace(corpus, validation=corpus.validation[:1]))
+        MaskedText.prepare(tokenizer, replace(corpus, validation=corpus.validation[:1]))
     with pytest.raises(InputError, match="too short"):
-        Text.prepare(tokenizer, corpus, length=4)
+        MaskedText.prepare(tokenizer, corpus, length=4)
     with pytest.raises(InputError, match="vocabulary of at least 30522"):
         MaskedLanguageModelling(data, TABLES)
 
