@@ -84,6 +84,8 @@ def run(
             "schema": SCHEMA,
             "fsp": fsp.__version__,
             "config": _configuration(space, inputs, settings),
+            "matching": error.matching.name,
+            "controls": error.controls(),
             **_search_facts(extraction),
             "models": models,
             "held_out": {"test_blocks": len(error.material.test), "sentences": min(sentences, _SENTENCES)},
