@@ -86,6 +86,13 @@ def replay_error(table: Table, *, train: int, seeds: int = 1, display: Silent | 
         )
     if seeds < 1:
         raise InputError(f"seeds {seeds} is out of range; fit at least once")
+    positive = table.parameters > 0
+    if not positive.all():
+        row, column = np.argwhere(~positive)[0]
+        raise InputError(
+            f"line {table.lines[row]}: {table.names[column]} is {table.parameters[row, column]:g}; the fitted error needs "
+            "positive parameters"
+        )
     bands = size_bands(table.size)
     scores = []
     with (display or Silent()).bar(f"fitted, {seeds} seeds", seeds) as advance:

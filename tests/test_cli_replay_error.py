@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import kendalltau, spearmanr
 
+from fsp.cli import main
 from fsp.objectives.fitted import FittedError
 from fsp.replay_error import replay_error
 from fsp.table import read_table
@@ -19,7 +20,7 @@ def csv(tmp_path):
     path = tmp_path / "table.csv"
     generator = np.random.default_rng(0)
     rows = [
-        (d, h, d * h**2, round(2 * d**-0.2 * h**-0.3 * np.exp(0.03 * generator.normal()), 6))
+        (d, h, d * h**2, round(2 * d**-0.5 * h**-0.2 * np.exp(0.03 * generator.normal()), 6))
         for d in range(1, 11)
         for h in (1.5, 2.5, 4, 8, 16)
     ]
@@ -27,12 +28,18 @@ def csv(tmp_path):
     return path
 
 
-def fsp(*arguments):
-    command = [sys.executable, "-c", "from fsp.cli import main; main()", "replay", "error", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def fsp(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["fsp", "replay", "error", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return subprocess.CompletedProcess(sys.argv, end.value.code, *capsys.readouterr())
+
+    return run
 
 
-def test_json(csv):
+def test_json(csv, fsp):
     done = fsp(csv, *ARGUMENTS, "--train", 20, "--seeds", 3, "--json")
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
@@ -68,7 +75,7 @@ def test_scores_by_hand(csv):
     assert scores["spearman_in_bands"] == pytest.approx(np.mean(inside))
 
 
-def test_text(csv):
+def test_text(csv, fsp):
     done = fsp(csv, *ARGUMENTS, "--train", 20, "--seeds", 2)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -77,7 +84,7 @@ def test_text(csv):
     assert lines[-1].startswith("inside the 90% intervals: ")
 
 
-def test_a_constant_error_is_undefined_not_an_error(csv):
+def test_a_constant_error_is_undefined_not_an_error(csv, fsp):
     rows = [line.rsplit(",", 1)[0] + ",.5" for line in csv.read_text(encoding="utf-8").splitlines()[1:]]
     csv.write_text("d,h,p,e\n" + "\n".join(rows), encoding="utf-8")
     facts = json.loads(fsp(csv, *ARGUMENTS, "--train", 20, "--seeds", 2, "--json").stdout)
@@ -86,7 +93,7 @@ def test_a_constant_error_is_undefined_not_an_error(csv):
     assert "Spearman: undefined" in fsp(csv, *ARGUMENTS, "--train", 20, "--seeds", 2).stdout
 
 
-def test_missing_values_and_duplicates_are_reported(csv):
+def test_missing_values_and_duplicates_are_reported(csv, fsp):
     with csv.open("a", encoding="utf-8") as file:
         file.write("6,6,,.5\n1,1.5,2.25,1.7\n")
     done = fsp(csv, *ARGUMENTS, "--train", 20, "--seeds", 1, "--json")
@@ -108,7 +115,7 @@ def test_missing_values_and_duplicates_are_reported(csv):
         (["--seeds", "0"], "seeds 0 is out of range"),
     ],
 )
-def test_bad_usage_exits_2_with_one_line(csv, change, message):
+def test_bad_usage_exits_2_with_one_line(csv, fsp, change, message):
     refused(fsp(csv, *ARGUMENTS, "--train", "20", "--seeds", "2", *change, "--json"), message)
 
 
@@ -122,16 +129,16 @@ def test_bad_usage_exits_2_with_one_line(csv, change, message):
         ("many,2,44,.5", "d is 'many', not a finite number"),
     ],
 )
-def test_bad_cells_exit_2_with_one_line(csv, row, message):
+def test_bad_cells_exit_2_with_one_line(csv, fsp, row, message):
     with csv.open("a", encoding="utf-8") as file:
         file.write(row + "\n")
     refused(fsp(csv, *ARGUMENTS, "--train", 20, "--json"), message)
 
 
-def test_a_parameter_that_is_not_positive_and_a_short_table(csv):
+def test_a_parameter_that_is_not_positive_and_a_short_table(csv, fsp):
     lines = csv.read_text(encoding="utf-8").splitlines()
     csv.write_text("\n".join([*lines[:1], *(f"0{line[1:]}" for line in lines[1:6]), *lines[6:]]), encoding="utf-8")
-    refused(fsp(csv, *ARGUMENTS, "--train", 20, "--json"), "d is 0 in a row; it must be positive")
+    refused(fsp(csv, *ARGUMENTS, "--train", 20, "--json"), "line 2: d is 0; the fitted error needs positive parameters")
     csv.write_text("\n".join(lines[:12]), encoding="utf-8")
     refused(fsp(csv, *ARGUMENTS, "--train", 9), "the table has 11 architectures, too few")
     refused(fsp(csv.parent / "none.csv", *ARGUMENTS, "--train", 9), "No such file")
