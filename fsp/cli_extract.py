@@ -35,6 +35,14 @@ def extract(
     ] = None,
     steps: Steps = 16,
     finalists: Finalists = 1,
+    fidelities: Annotated[
+        str | None,
+        typer.Option(
+            help="Rising numbers of steps, as 0,16,64: all candidates get the first, the best third the next, ... "
+            "(instead of --steps).",
+            show_default="none",
+        ),
+    ] = None,
     study: Annotated[
         Path | None, typer.Option(help="Journal file that keeps finished evaluations.", show_default="none")
     ] = None,
@@ -53,7 +61,8 @@ def extract(
     from fsp.search.limits import parse_limits
     from fsp.space import load_space
 
-    check_method(method, interval=interval, gap=gap, finalists=finalists)
+    rungs = _numbers(fidelities)
+    check_method(method, interval=interval, gap=gap, finalists=finalists, fidelities=rungs)
     if certificate is not None and method != "certified":
         raise InputError("a certificate comes with --method certified; add it, or leave --certificate out")
     settings = Settings(
@@ -63,6 +72,8 @@ def extract(
     asked |= {"method": method, "seed": seed}
     chosen, bars = load_space(space), Bars()
     if planned:
+        if rungs:
+            raise InputError("--plan does not know what fidelities cost; leave one of them out")
         _print_plan(chosen, plan(chosen, **asked), settings, as_json)
         return
     inputs = load_inputs(chosen, teacher, corpus or (), bars)
@@ -70,7 +81,16 @@ def extract(
     plan(chosen, **asked)  # refuses what cannot be met before anything long begins
     with tempfile.TemporaryDirectory() as cache:
         error = surrogate(inputs, settings, Path(cache), bars)
-        found = search(chosen, error=error, gap=gap, finalists=finalists, study=study, display=bars, **asked)
+        found = search(
+            chosen,
+            error=error,
+            gap=gap,
+            finalists=finalists,
+            fidelities=rungs,
+            study=study,
+            display=bars,
+            **asked,
+        )
     if certificate is not None:
         write_json(certificate, found.certificate)
     table = found.table.sort_values("error" if objective == "limits" else "w_total", ascending=objective == "limits")
@@ -92,6 +112,14 @@ def extract(
         if found.certificate:
             print(found.certificate["result"]["statement"])
         print(table.drop(columns=["seed", "failure"]).to_string(index=False, float_format="{:.4g}".format))
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    """Whole numbers separated by commas."""
+    try:
+        return None if text is None else [int(number) for number in text.split(",")]
+    except ValueError:
+        raise InputError(f"fidelities {text!r} are no numbers of steps; give them as 0,16,64") from None
 
 
 def _print_plan(space: "SearchSpace", planned: "Plan", settings: "Settings", as_json: bool) -> None:

@@ -138,7 +138,7 @@ def _measure(
             errors[name], agreements[name] = [], []
             for student in copies:
                 theirs = student_embeddings(student, teacher, sentences)
-                errors[name].append(student.error(error.material.test))
+                errors[name].append(error.measure(student, error.material.test))
                 agreements[name].append(similarity_agreement(reference, theirs))
                 advance(1)
     timed = latencies(teacher, {name: copies[0] for name, copies in students.items()}, display=display)
