@@ -110,7 +110,10 @@ def rank(
     caps = np.quantile(p, np.arange(1, BANDS + 1) / BANDS)
     ceiling, ceiling_in_bands = math.nan, math.nan
     if noise is not None:
-        sd = np.broadcast_to(_column("noise", noise), true.shape)
+        sd = _column("noise", noise)
+        if sd.shape not in ((), true.shape):
+            raise InputError(f"noise has {len(sd)} rows and the truth {len(true)}; give one number, or one a row")
+        sd = np.broadcast_to(sd, true.shape)
         ceiling = noise_ceiling(true, sd, seed=seed)
         ceiling_in_bands = mean(noise_ceiling(true[rows], sd[rows], seed=seed) for rows in rows_of(bands))
     gain = None if i is None else w_coefficient(p, i, np.ones(len(p)), maximum=maximum or (p.max(), i.max()))

@@ -71,7 +71,7 @@ def replay_error(table: Table, *, train: int, seeds: int = 1, display: Silent | 
     Example:
         >>> d = np.arange(1.0, 41.0)
         >>> table = Table(("d",), d[:, None], np.array([False]), d, d, d**-0.5, np.arange(40), 40, 0, 0)
-        >>> round(replay_error(table, train=10).scores["spearman"][0], 6)
+        >>> round(replay_error(table, train=10).describe()["spearman"], 6)
         1.0
     """
     if len(table) < LEAST_GROUPS + _LEAST_TEST_ROWS:
@@ -86,6 +86,13 @@ def replay_error(table: Table, *, train: int, seeds: int = 1, display: Silent | 
         )
     if seeds < 1:
         raise InputError(f"seeds {seeds} is out of range; fit at least once")
+    positive = table.parameters > 0
+    if not positive.all():
+        row, column = np.argwhere(~positive)[0]
+        raise InputError(
+            f"line {table.lines[row]}: {table.names[column]} is {table.parameters[row, column]:g}; "
+            "the fitted error needs positive parameters"
+        )
     bands = size_bands(table.size)
     scores = []
     with (display or Silent()).bar(f"fitted, {seeds} seeds", seeds) as advance:
