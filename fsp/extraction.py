@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fsp.errors import InputError, RunFailed
 from fsp.evaluating import ErrorFunction, Evaluator, evaluation_table, takes_seed
 from fsp.halving import at_fidelities, successive_halving
+from fsp.objectives.fitted import FittedError
 from fsp.planning import check_method, objectives_at, objectives_of, plan
 from fsp.progress import Silent
 from fsp.question import Objective, Question, Size
@@ -69,6 +70,27 @@ class Extraction:
         """Return the rows of the table that no other row beats in all objectives."""
         table = self.table
         return pareto_front(table[table["steps"] == table["steps"].max()] if "steps" in table else table, objectives)
+
+    def filled(self) -> pd.DataFrame:
+        """Return p, i and error of all candidates: measured where they were evaluated, elsewhere by a fitted law.
+
+        Columns `low` and `high` are the ends of 90% intervals (the error itself where measured), `fitted` tells which
+        rows nobody measured. With fidelities all errors are those after the most steps.
+
+        Raises:
+            InputError: fewer than 9 candidates were evaluated successfully.
+        """
+        names = list(self.space.names)
+        steps = "steps" if "steps" in self.table else None
+        law = FittedError.fit(self.table, parameters=names, steps=steps)
+        table = objectives_of(self.space, self.space.candidates)
+        table = table.join(law.predict(table, steps=law.at))
+        measured = self.table if steps is None else self.table[self.table[steps] == law.at]
+        known = measured.dropna(subset="error").set_index(names)["error"]
+        rows = table.set_index(names).index
+        for column in ("error", "low", "high"):
+            table[column] = known.reindex(rows).fillna(pd.Series(table[column].to_numpy(), index=rows)).to_numpy()
+        return table.assign(fitted=~rows.isin(known.index))
 
 
 def extract(
