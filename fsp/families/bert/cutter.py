@@ -260,8 +260,8 @@ def _pivots(gram: Tensor) -> Tensor:
 
 def _ridge(gram: Tensor, moment: Tensor) -> Tensor:
     """Weights `(outputs, inputs)` of a ridge regression, float32, from the products of centred inputs, float64."""
-    ridge = _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64)
-    return torch.linalg.solve(gram + ridge, moment).float().T
+    ridge = (_RIDGE * gram.diagonal().mean()).clamp(min=torch.finfo(gram.dtype).tiny)  # inputs that never vary give 0
+    return torch.linalg.solve(gram + ridge * torch.eye(len(gram), dtype=gram.dtype), moment).float().T
 
 
 def _refit_readers(
