@@ -29,19 +29,43 @@ def spread(full: int, kept: int) -> list[int]:
     return [round((k + 1) * full / kept) - 1 for k in range(kept)]
 
 
-def check_fits(full: Mapping[str, int], shape: Mapping[str, int]) -> None:
-    """Raise InputError where a shape is larger than the trained network, or cuts its attention heads apart."""
-    wanted = " ".join(f"{name}={value}" for name, value in shape.items())
+def check_smaller(full: Mapping[str, int], shape: Mapping[str, int]) -> None:
+    """Raise InputError where a shape has other parameters than the trained network, or a larger one."""
+    wanted = _written(shape)
     if set(shape) != set(full):
         raise InputError(f"{wanted} is no shape of this family; give {', '.join(full)}")
     if any(shape[name] > full[name] for name in shape):
         raise InputError(f"{wanted} does not fit in the trained network {full}; only smaller shapes can be cut")
-    if "A" in full and shape["H"] * full["A"] != shape["A"] * full["H"]:
+
+
+def check_fits(full: Mapping[str, int], shape: Mapping[str, int]) -> None:
+    """Raise InputError where a shape is larger than the trained network, or cuts its attention heads apart."""
+    check_smaller(full, shape)
+    if head_size_changed(full, shape):
         size = full["H"] // full["A"]
         raise InputError(
-            f"{wanted} has head size {shape['H'] / shape['A']:g}, the trained network {size}; "
+            f"{_written(shape)} has head size {shape['H'] / shape['A']:g}, the trained network {size}; "
             f"choose H = {size} * A (in a search space, by the rule 'H == {size} * A')"
         )
+
+
+def head_size_changed(full: Mapping[str, int], shape: Mapping[str, int]) -> bool:
+    """Return whether the attention heads of a shape have another size H / A than those of the trained network.
+
+    Such a shape can only be cut by merging or splitting trained heads; false for a family without heads.
+
+    Example:
+        >>> large = {"D": 24, "A": 16, "H": 1024, "I": 4096}
+        >>> head_size_changed(large, {"D": 4, "A": 8, "H": 1024, "I": 768})
+        True
+        >>> head_size_changed(large, {"D": 4, "A": 8, "H": 512, "I": 768})
+        False
+    """
+    return "A" in full and shape["H"] * full["A"] != shape["A"] * full["H"]
+
+
+def _written(shape: Mapping[str, int]) -> str:
+    return " ".join(f"{name}={value}" for name, value in shape.items())
 
 
 @torch.no_grad()

@@ -152,9 +152,13 @@ class Distillation:
         steps: int,
         seed: int,
         after_step: Callable[[int, float], object] = lambda step, loss: None,
+        own_states: torch.Tensor | None = None,
     ) -> list[float]:
-        """Fit a fresh student's readout, train it for some steps, refit the readout, and return the losses."""
-        start = student.fit_readout(self._calibration)
+        """Fit a fresh student's readout, train it for some steps, refit the readout, and return the losses.
+
+        `own_states` are the student's states of the calibration tokens, where they are known already.
+        """
+        start = student.fit_readout(self._calibration, own_states)
         if not steps:
             return []
         losses = train(
@@ -194,6 +198,7 @@ class Distillation:
 
     def __call__(self, architecture: Architecture, seed: int = 0) -> float:
         """Return the error of a candidate."""
-        student = self.student(architecture)
-        self.train(student, steps=self.steps_of(architecture), seed=seed)
+        encoder, own_states = self.cutter.cut_with_states(architecture)
+        student = Student(encoder, self._teacher.architecture["H"])
+        self.train(student, steps=self.steps_of(architecture), seed=seed, own_states=own_states)
         return self.measure(student, self.material.validation)

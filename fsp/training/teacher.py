@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from fsp.cutting import check_fits
 from fsp.errors import InputError
 from fsp.families import bert
+from fsp.families.bert.heads import check_cuttable
 from fsp.files import sha256
 from fsp.space import Architecture
 
@@ -46,8 +46,8 @@ class Teacher:
         return bert.constants_of(self.model.config)
 
     def check(self, architecture: Architecture) -> None:
-        """Raise InputError where a shape cannot be cut out of T: larger than T, or of another head size."""
-        check_fits(self.architecture, architecture)
+        """Raise InputError where a shape cannot be cut out of T: larger than T, or A does not divide H."""
+        check_cuttable(self.architecture, architecture)
 
 
 def packaged_teacher(source: Mapping[str, str]) -> Path:
