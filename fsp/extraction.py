@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fsp.errors import InputError, RunFailed
 from fsp.evaluating import ErrorFunction, Evaluator, evaluation_table, takes_seed
+from fsp.families._transformer import head_size_changed
 from fsp.halving import at_fidelities, successive_halving
 from fsp.objectives.fitted import FittedError
 from fsp.planning import check_method, objectives_at, objectives_of, plan
@@ -32,7 +33,7 @@ class Extraction:
 
     selected: the chosen architecture.
     table: one row an evaluated candidate: its parameters, p, i, error (NaN where it failed), `w_total` and
-        `w_encoder`, seconds, and why it failed.
+        `w_encoder`, seconds, and why it failed; where there are such, whether its heads have another size than T's.
     objective, limits, interval: how it was chosen; no interval where the method has none.
     feasible: how many candidates meet the limits.
     maximum: p and i of the maximum point T.
@@ -212,6 +213,9 @@ def extract(
                 raise RunFailed(f"{problem}; the first: {first}") from None
 
     table = evaluation_table(candidates, evaluations, maximum, seed)
+    changed = [head_size_changed(space.maximum, shape) for shape in space.architectures(shapes[table.index])]
+    if any(changed):
+        table["head_size_changed"] = changed
     score = question.score(table)
     if fidelities and reached is not None:
         table["steps"] = np.array(fidelities)[reached]

@@ -148,3 +148,12 @@ def test_a_front_is_filled_in_and_marked():
     assert np.corrcoef(np.log(true), np.log(rest["error"]))[0, 1] > 0.8
     with pytest.raises(InputError, match="too few"):
         extract(SPACE, error=toy, interval=30).filled()
+
+
+def test_shapes_with_heads_of_another_size_are_flagged():
+    large = load_space("bert_large")
+    found = extract(large, error=toy, objective="w", interval=10)
+    sizes = found.table["H"] / found.table["A"]
+    assert (found.table["head_size_changed"] == (sizes != 64)).all()
+    assert found.table["head_size_changed"].any()
+    assert "head_size_changed" not in extract(SPACE, error=toy).table
