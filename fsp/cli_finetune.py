@@ -35,7 +35,7 @@ def finetune(
     ] = 0.0,
     soft: Annotated[bool, typer.Option("--soft", help="For agora: train on the labeller's probabilities.")] = False,
     force: Annotated[bool, typer.Option("--force", help="For agora: accept a labeller that only guesses.")] = False,
-    steps: Annotated[int, typer.Option(help="Training steps of each fit.")] = 60,
+    steps: Annotated[int, typer.Option(help="Training steps of each fit.")] = 150,
     fits: Annotated[int | None, typer.Option(help="Make at most so many fits.", show_default="by the method")] = None,
     seconds: Annotated[
         float | None, typer.Option(help="Begin no fit after so much time in fits.", show_default="none")

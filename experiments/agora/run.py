@@ -31,7 +31,7 @@ from fsp.space import load_space
 from fsp.training.teacher import packaged_teacher
 
 HERE = Path(__file__).parent
-STEPS, POINTS, DEV, TEST = 60, 2, 300, 2000
+STEPS, POINTS, DEV, TEST = 150, 2, 300, 2000
 COLUMNS = ["rows", "seed", "condition", "test", "dev", "fits", "added"]
 PLAIN = SMALL[3]  # the middle learning rate, batch 16
 

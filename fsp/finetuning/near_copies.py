@@ -20,7 +20,7 @@ def similarities(texts: Sequence[Sequence[str]], references: Sequence[Sequence[s
 
     Example:
         >>> similarities([["A fine film."], ["Nothing alike"]], [["a  fine film!"]]).round(2)
-        array([0.82, 0.  ])
+        array([0.8, 0. ])
     """
     if not texts or not references:
         return np.zeros(len(texts))

@@ -54,7 +54,7 @@ def random_sets(sets: Sequence[Hyperparameters], count: int, seed: int) -> tuple
 
     Example:
         >>> from fsp.finetuning.theta import SMALL
-        >>> all(5e-5 <= t.learning_rate <= 5e-4 for t in random_sets(SMALL, 20, seed=0))
+        >>> all(1e-4 <= t.learning_rate <= 1e-3 for t in random_sets(SMALL, 20, seed=0))
         True
     """
     generator = np.random.default_rng([seed, 1])

@@ -36,7 +36,7 @@ class Settings:
     points: int = 2
     confidence: float = 0.0
     soft: bool = False
-    steps: int = 60
+    steps: int = 150
     fits: int | None = None
     seconds: float | None = None
     head: str = "model"

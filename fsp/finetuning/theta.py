@@ -57,7 +57,7 @@ def grid(**choices: Iterable[Any]) -> tuple[Hyperparameters, ...]:
     )
 
 
-SMALL = grid(learning_rate=[5e-4, 2e-4, 5e-5], batch=[8, 16])
+SMALL = grid(learning_rate=[1e-3, 3e-4, 1e-4], batch=[8, 16])
 # the grid of alexa/bort's README
 BORT = grid(
     seed=[0, 1, 2, 3, 4],
