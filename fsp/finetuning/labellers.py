@@ -89,13 +89,13 @@ def _tfidf(train: Sequence[Example], classes: int) -> Labeller:
     except ValueError:
         raise InputError("the texts of train hold no words; tfidf cannot label them") from None
     model = _logistic(features, [one.label for one in train])
-    return lambda texts: _spread(model, vectorizer.transform([" ".join(fields) for fields in texts]), classes)
+    return lambda texts: _spread(model, lambda: vectorizer.transform([" ".join(f) for f in texts]), len(texts), classes)
 
 
 def _probe(source: str, train: Sequence[Example], classes: int) -> Labeller:
     embed = embedder(source)
     model = _logistic(embed([one.fields for one in train]), [one.label for one in train])
-    return lambda texts: _spread(model, embed(texts), classes)
+    return lambda texts: _spread(model, lambda: embed(texts), len(texts), classes)
 
 
 def embedder(source: str | Path) -> Callable[[Sequence[Fields]], NDArray[np.float32]]:
@@ -123,12 +123,11 @@ def _logistic(features: Any, labels: Sequence[int]) -> Any:
     return GridSearchCV(model, {"C": _STRENGTHS}, cv=split, scoring="neg_log_loss").fit(features, labels)
 
 
-def _spread(model: Any, features: Any, classes: int) -> NDArray[np.float64]:
-    """Probabilities of all classes, also of those that the model has not met."""
-    if features.shape[0] == 0:
-        return np.zeros((0, classes))
-    result = np.zeros((features.shape[0], classes))
-    result[:, model.classes_] = model.predict_proba(features)
+def _spread(model: Any, features: Callable[[], Any], rows: int, classes: int) -> NDArray[np.float64]:
+    """Probabilities of all classes, also of those that the model has not met; scikit-learn refuses to give none."""
+    result = np.zeros((rows, classes))
+    if rows:
+        result[:, model.classes_] = model.predict_proba(features())
     return result
 
 

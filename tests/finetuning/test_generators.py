@@ -164,3 +164,10 @@ def test_the_labellers_confidence_filters_and_softens():
     expand = Expansion(DATA, Given(made), sure, confidence=0.8, soft=True)
     assert expand([0], 0) == [Example(("short",), 0, pytest.approx((0.9, 0.1)), 0)]
     assert expand.total.dropped_doubtful == 1
+
+
+def test_where_all_points_are_dropped_nothing_is_labelled():
+    from fsp.finetuning.labellers import load_labeller
+
+    made = {DATA.dev[0].fields: [DATA.train[0].fields]}
+    assert Expansion(DATA, Given(made), load_labeller("tfidf", DATA.train, DATA.labels))([0], 0) == []
