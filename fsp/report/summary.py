@@ -109,7 +109,6 @@ CARD_COLUMNS = {
 
 def card_rows(card: dict[str, Any]) -> list[dict[str, str]]:
     """Return a report card's surrogates as text, keyed by the names in `CARD_COLUMNS`."""
-
     return [
         {
             "surrogate": name,
@@ -142,6 +141,6 @@ def trust(result: dict[str, Any]) -> str:
     inside = card["rankings"][f"s={steps}"]["spearman_in_bands"]
     return (
         f"Against long training of {card['shapes']} shapes of space {card['space']}, the search error after {steps} "
-        f"steps ranks shapes of like size with Spearman {_number(inside)}{noise}. Smaller is better for every surrogate; "
-        "zero-cost ones train nothing."
+        f"steps ranks shapes of like size with Spearman {_number(inside)}{noise}. Smaller is better for every "
+        "surrogate; zero-cost ones train nothing."
     )
