@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fsp import __version__, cli_replay, cli_space
+from fsp import __version__, cli_error, cli_replay, cli_space
 from fsp.cli_extract import extract
 from fsp.cli_options import CorpusOption, Finalists, Interval, Json, Limit, Seed, Space, Steps, Teacher, Threads, Tokens
 from fsp.cli_verify import choose, verify
@@ -29,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(cli_replay.app, name="replay")
+app.add_typer(cli_error.app, name="error")
 
 
 def _version(wanted: bool) -> None:
@@ -111,7 +112,7 @@ def distill(
             "architecture": str(shape),
             "teacher": inputs.teacher.name,
             "distillation_tokens": len(losses) * error.tokens_per_step,
-            "error": student.error(error.material.test),
+            "error": error.measure(student, error.material.test),
             "readout_parameters": student.readout_parameters,
         }
         save_student(student, inputs.teacher, out, facts)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fsp.errors import InputError
+from fsp.families._transformer import head_size_changed
 
 # What the axes of each weight run over, by name with `*` for a layer's number: None for an axis that stays whole,
 # "H" for one of H equal groups (units, heads), "3A" for three such axes on end (queries, keys, values).
@@ -47,21 +48,6 @@ def check_fits(full: Mapping[str, int], shape: Mapping[str, int]) -> None:
             f"{_written(shape)} has head size {shape['H'] / shape['A']:g}, the trained network {size}; "
             f"choose H = {size} * A (in a search space, by the rule 'H == {size} * A')"
         )
-
-
-def head_size_changed(full: Mapping[str, int], shape: Mapping[str, int]) -> bool:
-    """Return whether the attention heads of a shape have another size H / A than those of the trained network.
-
-    Such a shape can only be cut by merging or splitting trained heads; false for a family without heads.
-
-    Example:
-        >>> large = {"D": 24, "A": 16, "H": 1024, "I": 4096}
-        >>> head_size_changed(large, {"D": 4, "A": 8, "H": 1024, "I": 768})
-        True
-        >>> head_size_changed(large, {"D": 4, "A": 8, "H": 512, "I": 768})
-        False
-    """
-    return "A" in full and shape["H"] * full["A"] != shape["A"] * full["H"]
 
 
 def _written(shape: Mapping[str, int]) -> str:

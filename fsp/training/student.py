@@ -9,7 +9,6 @@ from fsp.errors import Diverged
 from fsp.families.bert import architecture_of
 from fsp.space import Architecture
 from fsp.training.blocks import Blocks
-from fsp.training.losses import Unexplained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -65,7 +64,7 @@ class Student(nn.Module):
         gram = torch.zeros(width, width, dtype=torch.float64)
         moment = torch.zeros(width, self.readout.out_features, dtype=torch.float64)
         square = 0.0
-        for i, (tokens, states) in enumerate(blocks.batches(_BATCH)):
+        for i, (tokens, states, _) in enumerate(blocks.batches(_BATCH)):
             if own_states is None:
                 own = self.encoder(input_ids=tokens).last_hidden_state.flatten(0, 1).double()
             else:
@@ -83,11 +82,3 @@ class Student(nn.Module):
         self.readout.bias.copy_(solution[-1])
         residual = square - float((solution * (2 * moment - gram @ solution)).sum())
         return residual / (square - float(total.square().sum()) / count)
-
-    @torch.inference_mode()
-    def error(self, blocks: Blocks) -> float:
-        """Return 1 - R² of T's token states as read from the student's over the blocks; NaN if anything is."""
-        share = Unexplained()
-        for tokens, states in blocks.batches(_BATCH):
-            share.add(self(tokens), states)
-        return share.value()

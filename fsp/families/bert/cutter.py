@@ -13,7 +13,8 @@ import torch
 from scipy.linalg.lapack import dpstrf
 from torch import Tensor, nn
 
-from fsp.cutting import head_size_changed, spread
+from fsp.cutting import spread
+from fsp.families._transformer import head_size_changed
 from fsp.families.bert import CONFIG_NAMES, Shape, architecture_of
 from fsp.families.bert.heads import Projections, TrainedHeads, check_cuttable, whole_heads
 from fsp.space import Architecture
