@@ -4,11 +4,11 @@
     python experiments/ground_truth/run.py --worker 0 --workers 2 &       # one thread each; both may be stopped
     python experiments/ground_truth/run.py --worker 1 --workers 2         # and started again at any time
 
-Kinds of rows: `cut` and healed, as the search does it; from `random` weights; and `kl`, cut and trained to match the
-predictions of a T with a head for masked language modelling, which mlm_teacher.py makes (--kind kl).
+Kinds: `cut` and healed, as the search does it; from `random` weights; and `kl`, cut and trained to match the predictions
+of a T with a head for masked language modelling, which mlm_teacher.py makes (--kind kl).
 
 A row is a function of (kind, shape, seed) and the settings below alone, whichever worker computes it and when. Rows are
-added to truth.csv and curves.csv as they are finished.
+added to cut.csv, random.csv, kl.csv and curves.csv as they are finished.
 """
 
 import argparse
@@ -66,7 +66,7 @@ HEADS = {  # shapes whose heads have another size than T's, and the same with T'
     "3,3,192,768": "3,6,192,768",
     "6,12,192,256": "6,6,192,256",
 }
-COLUMNS = ["kind", *"DAHI", "seed", "start", "error", "spearman", "movies", "reviews", "cpu_seconds"]
+COLUMNS = [*"DAHI", "seed", "start", "error", "spearman", "movies", "reviews", "cpu_seconds"]
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Bench:
         self.probes = {"movies": probes.movies(), "reviews": probes.reviews()}
 
     def run(self, task: Task) -> tuple[list[object], list[list[object]]]:
-        """Return a row of truth.csv and the rows of curves.csv."""
+        """Return a row of the kind's file and the rows of curves.csv."""
         began = time.process_time()
         student = self._student(task)
         start = student.fit_readout(self.calibration)
@@ -162,7 +162,7 @@ class Bench:
 
         accuracies = [round(probes.accuracy(embed, texts), 5) for texts in self.probes.values()]
         measured = [round(start, 5), round(error, 5), round(agreement, 5), *accuracies]
-        return [*task.key, *measured, round(time.process_time() - began, 1)], curve
+        return [*task.key[1:], *measured, round(time.process_time() - began, 1)], curve
 
     def _student(self, task: Task) -> Student:
         if task.kind != "random":
@@ -172,11 +172,13 @@ class Bench:
 
 
 def done() -> set[tuple[str, ...]]:
-    path = HERE / "truth.csv"
-    if not path.exists():
-        return set()
-    with path.open(newline="") as file:
-        return {tuple(row[name] for name in ("kind", *"DAHI", "seed")) for row in csv.DictReader(file)}
+    found = set()
+    for kind in ("cut", "random", "kl"):
+        path = HERE / f"{kind}.csv"
+        if path.exists():
+            with path.open(newline="") as file:
+                found |= {(kind, *(row[name] for name in (*"DAHI", "seed"))) for row in csv.DictReader(file)}
+    return found
 
 
 def keep(name: str, columns: list[str], rows: list[list[object]]) -> None:
@@ -204,8 +206,8 @@ def main() -> None:
         row, curve = bench.run(task)
         with FileLock(HERE / "cache" / "rows.lock"):
             keep("curves.csv", ["kind", *"DAHI", "seed", "step", "error"], curve)
-            keep("truth.csv", COLUMNS, [row])
-        print(json.dumps(dict(zip(COLUMNS, row, strict=True))), flush=True)
+            keep(f"{task.kind}.csv", COLUMNS, [row])
+        print(task.kind, json.dumps(dict(zip(COLUMNS, row, strict=True))), flush=True)
 
 
 if __name__ == "__main__":
