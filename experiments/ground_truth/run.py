@@ -4,8 +4,8 @@
     python experiments/ground_truth/run.py --worker 0 --workers 2 &       # one thread each; both may be stopped
     python experiments/ground_truth/run.py --worker 1 --workers 2         # and started again at any time
 
-Kinds: `cut` and healed, as the search does it; from `random` weights; and `kl`, cut and trained to match the predictions
-of a T with a head for masked language modelling, which mlm_teacher.py makes (--kind kl).
+Kinds: `cut` and healed, as the search does it; from `random` weights; and `kl`, cut and trained to match the
+predictions of a T with a head for masked language modelling, which mlm_teacher.py makes (--kind kl).
 
 A row is a function of (kind, shape, seed) and the settings below alone, whichever worker computes it and when. Rows are
 added to cut.csv, random.csv, kl.csv and curves.csv as they are finished.
