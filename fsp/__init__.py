@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from fsp.distillation import distill
     from fsp.errors import InputError, RunFailed
     from fsp.extraction import Extraction, extract
+    from fsp.finetuning.finetune import agora
     from fsp.objectives.error import Distillation
     from fsp.search.coefficient import w_coefficient
     from fsp.search.sampler import FPTASSampler
@@ -24,6 +25,7 @@ __all__ = [
     "InputError",
     "RunFailed",
     "SearchSpace",
+    "agora",
     "distill",
     "extract",
     "load_space",
@@ -37,6 +39,7 @@ _MODULES = {
     "InputError": "fsp.errors",
     "RunFailed": "fsp.errors",
     "SearchSpace": "fsp.space",
+    "agora": "fsp.finetuning.finetune",
     "distill": "fsp.distillation",
     "extract": "fsp.extraction",
     "load_space": "fsp.space",

@@ -10,6 +10,7 @@ import typer
 
 from fsp import __version__, cli_error, cli_replay, cli_space
 from fsp.cli_extract import extract
+from fsp.cli_finetune import finetune
 from fsp.cli_options import CorpusOption, Finalists, Interval, Json, Limit, Seed, Space, Steps, Teacher, Threads, Tokens
 from fsp.cli_verify import choose, verify
 from fsp.errors import InputError, RunFailed
@@ -173,6 +174,7 @@ def _last_screen(result: dict[str, Any], out: Path) -> None:
 
 
 app.command()(extract)
+app.command()(finetune)
 app.command()(verify)
 app.command()(choose)
 
