@@ -60,6 +60,10 @@ def run(
     finalists: Finalists = 3,
     tokens: Tokens = 131_072,
     seeds: Annotated[int, typer.Option(help="Final distillations of each model; 3 or more give intervals.")] = 1,
+    card: Annotated[
+        Path | None,
+        typer.Option(help="Report card to show in the report, from fsp error card.", show_default="the one on record"),
+    ] = None,
     seed: Seed = 0,
     threads: Threads = None,
     as_json: Json = False,
@@ -74,7 +78,9 @@ def run(
     from fsp.space import load_space
 
     settings = Settings(parse_limits(limit), interval, steps, tokens, seeds, seed, threads=threads, finalists=finalists)
-    result = journey(load_space(space), out, teacher=teacher, corpus=corpus or (), settings=settings, display=Bars())
+    result = journey(
+        load_space(space), out, teacher=teacher, corpus=corpus or (), settings=settings, card=card, display=Bars()
+    )
     if as_json:
         print(json.dumps(result))
     else:
