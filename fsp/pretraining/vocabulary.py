@@ -1,0 +1,110 @@
+"""The vocabulary layer and what is computed from its logits, a few rows at a time.
+
+Logits of all rows are never held: each chunk of rows is turned into losses and gradients at once, and only the
+gradients of the layer and of its input stay. No logit is computed twice.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# From the logits of a chunk and its rows, the sum of each loss.
+Terms = Callable[[Tensor, slice], Mapping[str, Tensor]]
+
+_CPU_CHUNK, _GPU_CHUNK = 1 << 22, 1 << 27  # logits a chunk: 16 MB and 512 MB in float32
+
+
+def chunks(rows: int, vocabulary: int, device: torch.device) -> Iterator[slice]:
+    """Yield slices of rows whose logits fit a fixed amount of memory; one row at least."""
+    size = max(1, (_CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK) // vocabulary)
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
+
+
+def head_losses(
+    states: Tensor, layer: nn.Linear, terms: Terms, weights: Mapping[str, float]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the weighted total of losses of a vocabulary layer's logits, and each loss's sum without gradient.
+
+    Args:
+        states: inputs of the layer, `n x E`.
+        layer: `E -> V`.
+        terms: from a chunk's logits (float32) and its rows, the sum of each loss by name.
+        weights: of the losses in the total.
+
+    Example:
+        >>> layer, states = nn.Linear(4, 10), torch.randn(3, 4)
+        >>> total, sums = head_losses(states, layer, lambda logits, rows: {"square": logits.square().sum()}, {"square": 2})
+        >>> total.backward()
+        >>> bool(total == 2 * sums["square"]), layer.weight.grad.shape
+        (True, torch.Size([10, 4]))
+    """
+    sums: dict[str, Tensor] = {}
+    total = _HeadLosses.apply(states, layer.weight, layer.bias, terms, weights, sums)
+    return total, sums
+
+
+class _HeadLosses(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        terms: Terms,
+        weights: Mapping[str, float],
+        sums: dict[str, Tensor],
+    ) -> Tensor:
+        device = states.device
+        automatic = torch.is_autocast_enabled(device.type)
+        dtype = torch.get_autocast_dtype(device.type) if automatic else weight.dtype
+        inputs, matrix = states.detach().to(dtype), weight.detach().to(dtype)
+        learning = any(ctx.needs_input_grad)
+        into_states = torch.empty_like(inputs) if learning else None
+        into_weight = torch.zeros_like(weight) if learning else None
+        into_bias = torch.zeros_like(bias) if learning and bias is not None else None
+        total = torch.zeros((), device=device, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+        with torch.autocast(device.type, enabled=False):
+            for rows in chunks(len(inputs), len(matrix), device):
+                logits = F.linear(inputs[rows], matrix)
+                logits = logits if dtype == torch.float64 else logits.float()
+                if bias is not None:
+                    logits += bias
+                with torch.set_grad_enabled(learning):
+                    logits.requires_grad_(learning)
+                    found = terms(logits, rows)
+                    chunk_total = torch.stack([weights[name] * value for name, value in found.items()]).sum()
+                for name, value in found.items():
+                    sums[name] = sums.get(name, 0) + value.detach()
+                total += chunk_total.detach()
+                if into_states is None or into_weight is None:
+                    continue
+                (slope,) = torch.autograd.grad(chunk_total, logits)
+                if into_bias is not None:
+                    into_bias += slope.sum(dim=0)
+                slope = slope.to(dtype)
+                torch.mm(slope, matrix, out=into_states[rows])
+                if weight.dtype == dtype:
+                    into_weight.addmm_(slope.T, inputs[rows])
+                else:
+                    into_weight += slope.T @ inputs[rows]
+        ctx.save_for_backward(into_states, into_weight, into_bias)
+        ctx.dtype = states.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        (slope,) = slopes
+        into_states, into_weight, into_bias = ctx.saved_tensors
+        # the buffers belong to this call alone, so they are scaled where they are
+        return (
+            into_states.mul_(slope).to(ctx.dtype),
+            into_weight.mul_(slope),
+            into_bias.mul_(slope) if into_bias is not None else None,
+            None,
+            None,
+            None,
+        )
