@@ -1,6 +1,7 @@
 """What is masked where: a pure function of (example, epoch, seed), the same in every process and after a resume."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,10 @@ class Masking:
     vocabulary: int
     special_ids: tuple[int, ...]
     seed: int
+
+    @cached_property
+    def _ordinary(self) -> NDArray[np.int64]:
+        return np.setdiff1d(np.arange(self.vocabulary), self.special_ids)
 
     def count(self, length: int) -> int:
         """Return how many positions of a block of that length are selected; 1 at least."""
@@ -45,14 +50,13 @@ class Masking:
         """
         length = blocks.shape[1]
         masked, positions = blocks.copy(), np.empty((len(blocks), self.count(length)), dtype=np.int64)
-        ordinary = np.setdiff1d(np.arange(self.vocabulary), self.special_ids)
         special = np.isin(blocks, self.special_ids)
         for i, (example, turn) in enumerate(zip(examples.tolist(), epoch.tolist(), strict=True)):
             random = np.random.Generator(np.random.Philox(key=[self.seed, _DOMAIN], counter=[0, 0, turn, example]))
             order = np.argsort(random.random(length) + special[i], kind="stable")
             chosen = np.sort(order[: positions.shape[1]])
             fate = random.random(len(chosen))
-            drawn = ordinary[random.integers(len(ordinary), size=len(chosen))]
+            drawn = self._ordinary[random.integers(len(self._ordinary), size=len(chosen))]
             replaced = np.where(fate < _MASKED + _RANDOM, drawn, blocks[i, chosen])
             masked[i, chosen] = np.where(fate < _MASKED, self.mask_id, replaced)
             positions[i] = chosen

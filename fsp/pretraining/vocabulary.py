@@ -37,7 +37,8 @@ def head_losses(
 
     Example:
         >>> layer, states = nn.Linear(4, 10), torch.randn(3, 4)
-        >>> total, sums = head_losses(states, layer, lambda logits, rows: {"square": logits.square().sum()}, {"square": 2})
+        >>> square = lambda logits, rows: {"square": logits.square().sum()}
+        >>> total, sums = head_losses(states, layer, square, {"square": 2})
         >>> total.backward()
         >>> bool(total == 2 * sums["square"]), layer.weight.grad.shape
         (True, torch.Size([10, 4]))
