@@ -4,6 +4,7 @@ A language model here is C(B(A(x))) with a vocabulary head: a body that gives to
 a vocabulary layer. The head is kept apart so that it can be applied to chosen positions only.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -252,3 +253,12 @@ def check_sizes(shape: Mapping[str, int], positions: int, length: int) -> None:
         raise InputError(f"A={shape['A']} does not divide H={shape['H']}; choose A so that H % A == 0")
     if not 8 <= length <= positions:
         raise InputError(f"blocks of {length} tokens do not suit the model; choose --length from 8 to {positions}")
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Short digest that changes with any weight."""
+    whole = hashlib.sha256()
+    for name, weight in sorted(network.state_dict().items()):
+        whole.update(name.encode() + str(weight.dtype).encode())
+        whole.update(memoryview(weight.detach().cpu().contiguous().view(torch.uint8).flatten().numpy()))
+    return whole.hexdigest()[:16]
