@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fsp.errors import InputError, RunFailed
     from fsp.extraction import Extraction, extract
     from fsp.objectives.error import Distillation
+    from fsp.pretraining.run import pretrain
     from fsp.search.coefficient import w_coefficient
     from fsp.search.sampler import FPTASSampler
     from fsp.space import Architecture, SearchSpace, load_space
@@ -27,6 +28,7 @@ __all__ = [
     "distill",
     "extract",
     "load_space",
+    "pretrain",
     "w_coefficient",
 ]
 _MODULES = {
@@ -40,6 +42,7 @@ _MODULES = {
     "distill": "fsp.distillation",
     "extract": "fsp.extraction",
     "load_space": "fsp.space",
+    "pretrain": "fsp.pretraining.run",
     "w_coefficient": "fsp.search.coefficient",
 }
 

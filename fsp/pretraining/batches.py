@@ -33,8 +33,10 @@ class Batch:
         """Return the batch on a device."""
         if device.type == "cpu":
             return self
-        moved = (x.pin_memory().to(device, non_blocking=True) for x in (self.tokens, self.positions, self.labels))
-        return Batch(*moved, self.examples, self.epochs)
+        tokens, positions, labels = (
+            part.pin_memory().to(device, non_blocking=True) for part in (self.tokens, self.positions, self.labels)
+        )
+        return Batch(tokens, positions, labels, self.examples, self.epochs)
 
 
 @dataclass(frozen=True)
@@ -72,4 +74,4 @@ class Batches:
             chosen = np.broadcast_to(np.arange(self.positions_a_block), (n, self.positions_a_block))
         flat = (np.arange(n)[:, None] * length + chosen).ravel()
         labels = blocks.ravel()[flat + self.causal]
-        return Batch(*map(torch.from_numpy, (seen, flat, labels)), examples, epochs)
+        return Batch(torch.from_numpy(seen), torch.from_numpy(flat), torch.from_numpy(labels), examples, epochs)

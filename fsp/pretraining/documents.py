@@ -7,6 +7,8 @@ name of a data set on the Hugging Face hub.
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -67,7 +69,7 @@ def find_sources(corpus: Sequence[str | Path], *, column: str = COLUMN) -> list[
                 raise InputError(f"the corpus file {path} is empty; leave it out")
             sources.append(_file(path, column))
         elif _may_be_hub(str(given)):
-            sources.append(Source(str(given), 0, ("hub", str(given), column), lambda g=str(given): _hub(g, column)))
+            sources.append(Source(str(given), 0, ("hub", str(given), column), partial(_hub, str(given), column)))
         else:
             raise InputError(f"cannot read the corpus file {path}: no such file")
     return sources
@@ -97,8 +99,8 @@ def _library() -> Iterator[Passage]:
 def _plain(path: Path) -> Iterator[Passage]:
     """One document a file."""
     try:
-        with path.open(encoding="utf-8") as file:
-            yield from _cut(_lines(file, path), 1, lambda: file.buffer.tell())
+        with path.open("rb") as raw, TextIOWrapper(raw, encoding="utf-8") as file:
+            yield from _cut(_lines(file, path), 1, raw.tell)
     except UnicodeDecodeError:
         raise InputError(f"corpus file {path} is not UTF-8 text; convert it or leave it out") from None
     except OSError as error:
@@ -161,8 +163,7 @@ def _parquet(path: Path, column: str) -> Iterator[Passage]:
                         continue
                     if not isinstance(text, str):
                         raise InputError(f"{path}: column {column!r} holds no text; name one with --column")
-                    read = size * done // file.metadata.num_rows
-                    yield from _cut(_split(text), done, lambda read=read: read)
+                    yield from _cut(_split(text), done, partial(int, size * done // file.metadata.num_rows))
     except (ArrowException, OSError) as error:
         raise InputError(f"cannot read the corpus file {path}: {' '.join(str(error).split())[:150]}") from None
 
@@ -172,9 +173,7 @@ def _hub(given: str, column: str) -> Iterator[Passage]:
     try:
         from datasets import load_dataset
     except ImportError:
-        raise InputError(
-            f"there is no file {given}, and to read it as a hub data set run: {_EXTRA}"
-        ) from None
+        raise InputError(f"there is no file {given}, and to read it as a hub data set run: {_EXTRA}") from None
     name, _, configuration = given.partition(":")
     try:
         rows = iter(load_dataset(name, configuration or None, split="train", streaming=True))

@@ -102,10 +102,9 @@ class Engine:
         start = self._resume()
         with _on_sigterm(self._request_stop):
             for step in range(start, self._settings.steps):
-                record = self._step(step)
+                record, stopping = self._step(step)
                 done = step + 1
                 self._after_step(record)
-                stopping = record.pop("stopping")
                 if done % self._upkeep.evaluate_every == 0 or done == self._settings.steps:
                     self._evaluate(self, done)
                 if stopping or done % self._upkeep.checkpoint_every == 0 or done == self._settings.steps:
@@ -117,13 +116,12 @@ class Engine:
     def _request_stop(self) -> None:
         self._stop = True
 
-    def _step(self, step: int) -> dict[str, Any]:
+    def _step(self, step: int) -> tuple[dict[str, Any], bool]:
+        """Do one step; return its record, and whether any process was asked to stop."""
         started = time.perf_counter()
         settings, accelerator = self._settings, self.accelerator
         torch.manual_seed(_seed(settings.seed, step, accelerator.process_index))  # of dropout; so no state to keep
-        rate = settings.learning_rate * learning_rate_factor(
-            settings.schedule, step, settings.steps, settings.warmup
-        )
+        rate = settings.learning_rate * learning_rate_factor(settings.schedule, step, settings.steps, settings.warmup)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self.model.train()
@@ -146,7 +144,7 @@ class Engine:
         if reason is None or accelerator.scaler is not None:  # a gradient scaler skips and adapts by itself
             self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
-        return {
+        record = {
             "step": step + 1,
             "loss": losses_now.pop("total"),
             **losses_now,
@@ -154,8 +152,8 @@ class Engine:
             "gradient_norm": norm,
             "skipped": reason,
             "seconds": time.perf_counter() - started,
-            "stopping": bool(stopping),
         }
+        return record, bool(stopping)
 
     def _lesson(self, batch: Any) -> Lesson | None:
         if self.teach is None:
@@ -173,13 +171,14 @@ class Engine:
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
 
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        weights, optimiser = get_state_dict(self.model, self._optimiser.optimizer, options=options)
+        state: tuple[Any, Any] = get_state_dict(self.model, self._optimiser.optimizer, options=options)
+        weights, optimiser = state
         if self.accelerator.is_main_process:
             tensors = {name: weights[name] for name, _ in self.trainee.named_parameters()}  # tied ones once
             for name, moments in optimiser["state"].items():
                 tensors |= {f"{_OPTIMISER}{name}.{key}": torch.as_tensor(value) for key, value in moments.items()}
-            state = {"health": self._health.state(), "scaler": self._scaler_state()}
-            checkpoints.save(self._upkeep.folder, step, tensors, state, keep=self._upkeep.keep)
+            other = {"health": self._health.state(), "scaler": self._scaler_state()}
+            checkpoints.save(self._upkeep.folder, step, tensors, other, keep=self._upkeep.keep)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> int:
@@ -190,8 +189,8 @@ class Engine:
             return 0
         step, tensors, state = found
         options = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)  # tied weights come once
-        _, optimiser = get_state_dict(self.model, self._optimiser.optimizer, options=options)
-        weights = {name: tensors[name] for name, _ in self.trainee.named_parameters()}
+        optimiser: Any = get_state_dict(self.model, self._optimiser.optimizer, options=options)[1]
+        weights: dict[str, Any] = {name: tensors[name] for name, _ in self.trainee.named_parameters()}
         for name, moments in optimiser["state"].items():
             for key in moments:
                 moments[key] = tensors[f"{_OPTIMISER}{name}.{key}"]

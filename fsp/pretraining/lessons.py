@@ -34,7 +34,8 @@ class Lesson:
     @torch.no_grad()
     def logits(self, rows: slice) -> Tensor:
         """Return the teacher's logits for some rows of the positions."""
-        assert self.read is not None and self.layer is not None
+        assert self.read is not None
+        assert self.layer is not None
         with torch.autocast(self.read.device.type, enabled=False):
             return F.linear(self.read[rows], self.layer.weight, self.layer.bias)
 

@@ -55,13 +55,9 @@ _STANDARD = ("num_hidden_layers", "num_attention_heads", "hidden_size", "interme
 _KINDS = {
     "bert": _Kind(_STANDARD, lambda model, states: model.cls.predictions.transform(states), _bert_projections),
     "roberta": _Kind(_STANDARD, _roberta_transform, _bert_projections),
-    "distilbert": _Kind(
-        ("n_layers", "n_heads", "dim", "hidden_dim"), _distilbert_transform, _distilbert_projections
-    ),
+    "distilbert": _Kind(("n_layers", "n_heads", "dim", "hidden_dim"), _distilbert_transform, _distilbert_projections),
     "electra": _Kind(_STANDARD, lambda model, states: model.generator_predictions(states), _bert_projections),
-    "modernbert": _Kind(
-        _STANDARD, lambda model, states: model.head(states), lambda body: [body.layers[-1].attn.Wqkv]
-    ),
+    "modernbert": _Kind(_STANDARD, lambda model, states: model.head(states), lambda body: [body.layers[-1].attn.Wqkv]),
     "gpt2": _Kind(
         ("n_layer", "n_head", "n_embd", "n_inner"),
         lambda model, states: states,

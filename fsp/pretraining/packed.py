@@ -54,7 +54,7 @@ class Stream:
         inner = self._inner
         found = np.empty((len(rows), self.length), dtype=np.int64)
         middle = found
-        if self.start is not None:
+        if self.start is not None and self.end is not None:
             found[:, 0], found[:, -1] = self.start, self.end
             middle = found[:, 1:-1]
         for i, row in enumerate(rows.tolist()):

@@ -72,6 +72,7 @@ class Trainee(nn.Module):
         total = torch.zeros((), device=states.device)
         found: dict[str, Tensor] = {}
         if weights["kl"] or weights["mlm"]:
+
             def terms(logits: Tensor, rows: slice) -> dict[str, Tensor]:
                 sums = {}
                 if weights["mlm"]:
@@ -87,7 +88,8 @@ class Trainee(nn.Module):
         distances = {"cosine": cosine_distance, "mse": squared_distance}
         for name, distance in distances.items():
             if weights[name]:
-                assert lesson is not None and lesson.states is not None
+                assert lesson is not None
+                assert lesson.states is not None
                 found[name] = distance(self.project(asked), lesson.states)[0]
                 total = total + weights[name] / counts[name] * found[name]
         if weights["relation"]:

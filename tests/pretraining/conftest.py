@@ -15,12 +15,21 @@ def small_network(kind: str, *, seed: int = 0, vocab_size: int = 2000, positions
         "roberta": {**standard, "type_vocab_size": 1, "pad_token_id": 1},
         "distilbert": dict(n_layers=3, n_heads=4, dim=32, hidden_dim=48),
         "electra": {**standard, "embedding_size": 16},
-        "modernbert": {**standard, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3},
+        "modernbert": {
+            **standard,
+            "pad_token_id": 0,
+            "bos_token_id": 2,
+            "eos_token_id": 3,
+            "cls_token_id": 2,
+            "sep_token_id": 3,
+        },
         "gpt2": dict(n_layer=3, n_head=4, n_embd=32, n_inner=48, bos_token_id=2, eos_token_id=3),
     }[kind]
     extra = 2 if kind == "roberta" else 0
     name = "n_positions" if kind == "gpt2" else "max_position_embeddings"
-    config = AutoConfig.for_model(kind, vocab_size=vocab_size, initializer_range=0.1, **{name: positions + extra}, **options)
+    config = AutoConfig.for_model(
+        kind, vocab_size=vocab_size, initializer_range=0.1, **{name: positions + extra}, **options
+    )
     torch.manual_seed(seed)
     auto = AutoModel if headless else AutoModelForCausalLM if kind == "gpt2" else AutoModelForMaskedLM
     return auto.from_config(config, dtype=torch.float32).eval()
@@ -36,7 +45,9 @@ def tokenizers(tmp_path_factory, tiny):
     word = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     word.normalizer, word.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    word.train_from_iterator(text, trainers.WordPieceTrainer(vocab_size=2000, special_tokens=special, show_progress=False))
+    word.train_from_iterator(
+        text, trainers.WordPieceTrainer(vocab_size=2000, special_tokens=special, show_progress=False)
+    )
     byte = Tokenizer(models.BPE())
     byte.pre_tokenizer, byte.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     byte.train_from_iterator(

@@ -33,10 +33,18 @@ def engine(folder, *, kind="bert", trained=None, settings=None, spoil=(), **upke
     student = trained or random_student(config, head=settings.needs_head, causal=teacher.causal, seed=0)
     tokens = np.random.default_rng(0).integers(5, 2000, size=16 * 60).astype(np.uint16)
     start, end = (None, 3) if teacher.causal else (2, 3)
-    masking = None if teacher.causal or not settings.needs_head else Masking(0.15, 4, 2000, (0, 1, 2, 3, 4), settings.seed)
+    masking = (
+        None if teacher.causal or not settings.needs_head else Masking(0.15, 4, 2000, (0, 1, 2, 3, 4), settings.seed)
+    )
     batches = Batches(Stream(tokens, settings.length, start, end), masking, teacher.causal, settings.seed)
     torch.manual_seed(0)
-    trainee = Trainee(student, settings.weights, temperature=settings.temperature, teacher_width=32, relation_heads=settings.relation_heads or 2)
+    trainee = Trainee(
+        student,
+        settings.weights,
+        temperature=settings.temperature,
+        teacher_width=32,
+        relation_heads=settings.relation_heads or 2,
+    )
     live = LiveTeacher(teacher, bool(settings.kl), settings.needs_states, bool(settings.relation))
     calls = iter(range(10**9))
 
@@ -48,8 +56,13 @@ def engine(folder, *, kind="bert", trained=None, settings=None, spoil=(), **upke
 
     records = []
     made = Engine(
-        accelerator_for(settings), trainee, batches, teach if settings.needs_teacher else None, settings,
-        Upkeep(folder, **upkeep), after_step=records.append,
+        accelerator_for(settings),
+        trainee,
+        batches,
+        teach if settings.needs_teacher else None,
+        settings,
+        Upkeep(folder, **upkeep),
+        after_step=records.append,
     )
     return made, records
 
@@ -69,7 +82,9 @@ def test_every_type_learns_with_every_loss(kind, tmp_path):
     assert made.run().finished
     for name in ("loss", "kl", "cosine", "mse", "relation"):
         assert records[-1][name] < records[0][name], name
-    assert sum(settings.weights[n] * records[0][n] for n in settings.weights) == pytest.approx(records[0]["loss"], rel=1e-5)
+    assert sum(settings.weights[n] * records[0][n] for n in settings.weights) == pytest.approx(
+        records[0]["loss"], rel=1e-5
+    )
 
 
 def test_accumulation_changes_nothing(tmp_path):
@@ -112,7 +127,9 @@ def test_a_step_is_that_of_a_plain_loop(tmp_path):
     vectors = [p for p in student.parameters() if p.ndim < 2]
     torch.optim.AdamW(
         [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}],
-        lr=settings.learning_rate, betas=(0.9, 0.98), eps=1e-6,
+        lr=settings.learning_rate,
+        betas=(0.9, 0.98),
+        eps=1e-6,
     ).step()
     after = weights(made)
     for name, value in student.named_parameters():
@@ -165,7 +182,7 @@ def test_nan_batches_are_skipped_counted_and_harmless(tmp_path):
 
 def test_too_many_nan_batches_end_it_with_the_last_checkpoint_intact(tmp_path):
     made, _ = engine(tmp_path, settings=Settings(**FEW), spoil=set(range(3, 99)), checkpoint_every=2, most_skipped=1)
-    with pytest.raises(RunFailed, match="2 batches in a row.*the loss is nan"):
+    with pytest.raises(RunFailed, match=r"2 batches in a row.*the loss is nan"):
         made.run()
     step, tensors, state = checkpoints.load(tmp_path)
     assert step == 4 and state["health"]["skipped"] == 1

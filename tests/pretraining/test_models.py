@@ -27,7 +27,7 @@ def test_head_on_chosen_positions_is_the_models_own(teachers, kind):
 def test_relations_come_from_the_last_layer(kind):
     model = LanguageModel(small_network(kind))
     with torch.no_grad():
-        states, projected = model.forward(TOKENS[:2], relations=True)
+        _, projected = model.forward(TOKENS[:2], relations=True)
     assert [tuple(x.shape) for x in projected] == [(2, 32, 32)] * 3
     assert not torch.equal(projected[0], projected[1])
     assert not any(module._forward_hooks for module in model.network.modules())
@@ -125,7 +125,7 @@ def test_random_students_are_normal_with_deviation_002(teachers):
 def test_what_does_not_fit_says_what_to_do(teachers):
     teacher = load_language_model(teachers / "bert").model
     config = student_config(teacher.config, {"D": 2, "A": 4, "H": 16, "I": 24})
-    with pytest.raises(InputError, match="head size.*--init random"):
+    with pytest.raises(InputError, match=r"head size.*--init random"):
         cut_student(teacher, config, TOKENS, head=True, seed=0)
     with pytest.raises(InputError, match="does not divide H=30"):
         check_sizes({"D": 1, "A": 4, "H": 30, "I": 8}, 64, 32)

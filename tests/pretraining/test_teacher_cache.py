@@ -39,7 +39,14 @@ def batches():
 
 
 def layout(batches, **other):
-    return Layout(**{**dict(blocks=BLOCKS, positions=batches.positions_a_block, top=8, temperature=2.0, width=32, vocabulary=2000), **other})
+    return Layout(
+        **{
+            **dict(
+                blocks=BLOCKS, positions=batches.positions_a_block, top=8, temperature=2.0, width=32, vocabulary=2000
+            ),
+            **other,
+        }
+    )
 
 
 def test_what_comes_back_is_what_the_teacher_says(tmp_path, live, batches):
