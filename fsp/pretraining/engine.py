@@ -209,12 +209,14 @@ class Engine:
 def accelerator_for(settings: Settings) -> "Accelerator":
     """Return an Accelerator for the processes that torchrun or `accelerate launch` started, or for this one."""
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
-    wanted = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
-    if settings.precision == "auto":
+    precision = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}.get(settings.precision)
+    if precision is None:
         has = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        return Accelerator(mixed_precision="bf16" if has else "no")
-    return Accelerator(mixed_precision=wanted[settings.precision])
+        precision = "bf16" if has else "no"
+    AcceleratorState._reset_state()  # else a second run of the same Python would be held to the first one's precision
+    return Accelerator(mixed_precision=precision)
 
 
 def _adamw(trainee: nn.Module, settings: Settings) -> torch.optim.AdamW:

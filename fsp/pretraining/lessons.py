@@ -37,7 +37,7 @@ class Lesson:
         assert self.read is not None
         assert self.layer is not None
         with torch.autocast(self.read.device.type, enabled=False):
-            return F.linear(self.read[rows], self.layer.weight, self.layer.bias)
+            return F.linear(self.read[rows].to(self.layer.weight.dtype), self.layer.weight, self.layer.bias)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fsp.errors import InputError
+from fsp.errors import InputError, RunFailed
 from fsp.files import TEMPORARY, read_json, write_json
 from fsp.pretraining import models
 from fsp.pretraining.batches import Batches
@@ -103,6 +103,24 @@ def pretrain(
         InputError: something given cannot be used.
         RunFailed: training broke down, or the disk is full.
     """
+    try:
+        return _pretrain(architecture, out, teacher, corpus, column, settings, use_teacher, options, watched)
+    except OSError as error:  # what cannot be read is an InputError already
+        where = f" ({error.filename})" if error.filename else ""
+        raise RunFailed(f"cannot write below {out}{where}: {error.strerror or error}") from None
+
+
+def _pretrain(
+    architecture: Mapping[str, int] | None,
+    out: Path,
+    teacher: str | Path,
+    corpus: Sequence[str | Path],
+    column: str,
+    settings: Settings | None,
+    use_teacher: bool,
+    options: Options | None,
+    watched: bool,
+) -> dict[str, Any]:
     settings, options = settings or Settings(), options or Options()
     if not use_teacher:
         settings = replace(settings, kl=0.0, cosine=0.0, mse=0.0, relation=0.0, mlm=settings.mlm or 1.0)
@@ -133,7 +151,9 @@ def pretrain(
 
     trainee = trainee_of(student, trained.model, settings)
     if settings.gradient_checkpointing:
-        student.network.gradient_checkpointing_enable({"use_reentrant": False})
+        network: Any = student.network  # transformers 5.23 renamed the method
+        enable = getattr(network, "activation_checkpointing_enable", None) or network.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     if settings.compile:
         student.body.compile()
     live = cached = None
@@ -164,7 +184,6 @@ def pretrain(
     facts = _facts(settings, shape, trained, text, use_teacher, student, run, outcome)
     if main:
         plot(out / _LOG, out / _PLOT)
-        student.network.gradient_checkpointing_disable()
         write_model(LanguageModel(student.network.cpu()), trained.tokenizer, out, facts)
     accelerator.wait_for_everyone()
     accelerator.end_training()

@@ -83,8 +83,9 @@ class Trainee(nn.Module):
                 return sums
 
             read = self.student.transform(asked)
-            weighted, found = head_losses(read, self.student.vocabulary_layer, terms, weights)
-            total = total + weighted / counts["mlm"]  # as many as for "kl"
+            scale = 1 / counts["mlm"]  # as many as for "kl"
+            weighted, found = head_losses(read, self.student.vocabulary_layer, terms, weights, scale=scale)
+            total = total + weighted
         distances = {"cosine": cosine_distance, "mse": squared_distance}
         for name, distance in distances.items():
             if weights[name]:

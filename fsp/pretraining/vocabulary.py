@@ -25,15 +25,16 @@ def chunks(rows: int, vocabulary: int, device: torch.device) -> Iterator[slice]:
 
 
 def head_losses(
-    states: Tensor, layer: nn.Linear, terms: Terms, weights: Mapping[str, float]
+    states: Tensor, layer: nn.Linear, terms: Terms, weights: Mapping[str, float], *, scale: float = 1.0
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the weighted total of losses of a vocabulary layer's logits, and each loss's sum without gradient.
+    """Return the scaled total of losses of a vocabulary layer's logits, and each loss's plain sum without gradient.
 
     Args:
         states: inputs of the layer, `n x E`.
         layer: `E -> V`.
         terms: from a chunk's logits (float32) and its rows, the sum of each loss by name.
         weights: of the losses in the total.
+        scale: of the total; applied after the products, where float16 does not lose it.
 
     Example:
         >>> layer, states = nn.Linear(4, 10), torch.randn(3, 4)
@@ -44,7 +45,8 @@ def head_losses(
         (True, torch.Size([10, 4]))
     """
     sums: dict[str, Tensor] = {}
-    total = _HeadLosses.apply(states, layer.weight, layer.bias, terms, weights, sums)
+    learning = torch.is_grad_enabled() and (states.requires_grad or layer.weight.requires_grad)
+    total = _HeadLosses.apply(states, layer.weight, layer.bias, terms, weights, scale, sums, learning)
     return total, sums
 
 
@@ -57,15 +59,16 @@ class _HeadLosses(torch.autograd.Function):
         bias: Tensor | None,
         terms: Terms,
         weights: Mapping[str, float],
+        scale: float,
         sums: dict[str, Tensor],
+        learning: bool,
     ) -> Tensor:
         device = states.device
         automatic = torch.is_autocast_enabled(device.type)
         dtype = torch.get_autocast_dtype(device.type) if automatic else weight.dtype
         inputs, matrix = states.detach().to(dtype), weight.detach().to(dtype)
-        learning = any(ctx.needs_input_grad)
         into_states = torch.empty_like(inputs) if learning else None
-        into_weight = torch.zeros_like(weight) if learning else None
+        into_weight = torch.empty_like(weight) if learning else None
         into_bias = torch.zeros_like(bias) if learning and bias is not None else None
         total = torch.zeros((), device=device, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
         with torch.autocast(device.type, enabled=False):
@@ -80,32 +83,29 @@ class _HeadLosses(torch.autograd.Function):
                     chunk_total = torch.stack([weights[name] * value for name, value in found.items()]).sum()
                 for name, value in found.items():
                     sums[name] = sums.get(name, 0) + value.detach()
-                total += chunk_total.detach()
+                total += scale * chunk_total.detach()
                 if into_states is None or into_weight is None:
                     continue
                 (slope,) = torch.autograd.grad(chunk_total, logits)
                 if into_bias is not None:
-                    into_bias += slope.sum(dim=0)
+                    into_bias += scale * slope.sum(dim=0)
                 slope = slope.to(dtype)
-                torch.mm(slope, matrix, out=into_states[rows])
+                into_states[rows].addmm_(slope, matrix, beta=0)
                 if weight.dtype == dtype:
-                    into_weight.addmm_(slope.T, inputs[rows])
+                    into_weight.addmm_(slope.T, inputs[rows], beta=int(rows.start > 0), alpha=scale)
                 else:
-                    into_weight += slope.T @ inputs[rows]
-        ctx.save_for_backward(into_states, into_weight, into_bias)
-        ctx.dtype = states.dtype
+                    product = (slope.T @ inputs[rows]).to(weight.dtype)
+                    into_weight = product.mul_(scale) if rows.start == 0 else into_weight.add_(product, alpha=scale)
+        if into_states is not None:
+            into_states = into_states.to(states.dtype).mul_(scale)
+        ctx.gradients = into_states, into_weight, into_bias
         return total
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
         (slope,) = slopes
-        into_states, into_weight, into_bias = ctx.saved_tensors
-        # the buffers belong to this call alone, so they are scaled where they are
-        return (
-            into_states.mul_(slope).to(ctx.dtype),
-            into_weight.mul_(slope),
-            into_bias.mul_(slope) if into_bias is not None else None,
-            None,
-            None,
-            None,
-        )
+        gradients, ctx.gradients = ctx.gradients, None
+        if slope.device.type != "cpu" or slope.item() != 1:  # a pass over the largest matrix is worth a comparison
+            # the buffers belong to this call alone, so they are scaled where they are
+            gradients = tuple(part.mul_(slope) if part is not None else None for part in gradients)
+        return (*gradients, None, None, None, None, None)

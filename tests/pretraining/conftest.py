@@ -1,7 +1,6 @@
 import pytest
 
 TYPES = ("bert", "roberta", "distilbert", "electra", "modernbert", "gpt2")
-SIZES = {"vocab_size": 2000}
 
 
 def small_network(kind: str, *, seed: int = 0, vocab_size: int = 2000, positions: int = 64, headless: bool = False):
@@ -36,12 +35,26 @@ def small_network(kind: str, *, seed: int = 0, vocab_size: int = 2000, positions
 
 
 @pytest.fixture(scope="session")
-def tokenizers(tmp_path_factory, tiny):
+def corpus(tmp_path_factory):
+    """A folder with real text, Python's help topics: 650 kB in one file."""
+    import ast
+    import sysconfig
+    from pathlib import Path
+
+    tree = ast.parse(Path(sysconfig.get_path("stdlib"), "pydoc_data", "topics.py").read_bytes())
+    strings = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    folder = tmp_path_factory.mktemp("corpus")
+    (folder / "docs.txt").write_text("\n\n".join(text for text in strings if len(text) > 100), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizers(tmp_path_factory, corpus):
     """Real WordPiece and byte-level BPE tokenizers of 2,000 tokens, trained on real text."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    text = (tiny.corpus / "docs.txt").read_text()[:200_000].splitlines()
+    text = (corpus / "docs.txt").read_text()[:200_000].splitlines()
     word = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     word.normalizer, word.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

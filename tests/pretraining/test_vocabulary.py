@@ -19,15 +19,16 @@ def layer_and_states(dtype=torch.float64, bias=True):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_chunked_equals_all_at_once(rows_a_chunk, bias):
+@pytest.mark.parametrize("scale", [1.0, 1 / 7])
+def test_chunked_equals_all_at_once(rows_a_chunk, bias, scale):
     layer, states = layer_and_states(bias=bias)
     labels, teacher = torch.randint(50, (7,)), torch.randn(7, 50, dtype=torch.float64)
 
     def terms(logits, rows):
         return {"mlm": cross_entropy(logits, labels[rows])[0], "kl": divergence(logits, teacher[rows], 2.0)[0]}
 
-    total, sums = head_losses(states, layer, terms, {"mlm": 0.1, "kl": 0.5})
-    (total / 7).backward()
+    total, sums = head_losses(states, layer, terms, {"mlm": 0.1, "kl": 0.5}, scale=scale)
+    (total / 7 / scale).backward()
     found = [states.grad, *(p.grad for p in layer.parameters())]
 
     states.grad = None
