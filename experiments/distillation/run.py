@@ -2,12 +2,13 @@
 
     python experiments/distillation/run.py TEACHER CORPUS... --snippets FILE [--steps N] [--seeds N] [--shape ...]
 
-TEACHER: a masked language model's directory. CORPUS: text files or folders. FILE: tab-separated movie snippets (id, mean
-rating, text) of the vaderSentiment 3.3.2 source distribution, additional_resources/hutto_ICWSM_2014.tar.gz.
+TEACHER: a masked language model's directory. CORPUS: text files or folders. FILE: tab-separated movie snippets (id,
+mean rating, text) of the vaderSentiment 3.3.2 source distribution, additional_resources/hutto_ICWSM_2014.tar.gz.
 
-Every run resumes where it was, so the command can be repeated until it is done. Writes results.csv beside this file: one
-row a run, with held-out accuracy and perplexity, and the accuracy of a logistic regression on frozen mean-pooled states of
-the snippets (five-fold cross-validation). `flops` runs of "none" get as many steps more as the teacher's passes would cost.
+Every run resumes where it was, so the command can be repeated until it is done. Writes results.csv beside this file:
+one row a run, with held-out accuracy and perplexity, and the accuracy of a logistic regression on frozen mean-pooled
+states of the snippets (five-fold cross-validation). Rows of budget `flops` train without teacher for as many more steps
+as the teacher's passes would cost.
 """
 
 import argparse
@@ -45,9 +46,7 @@ def features(folder: Path, texts: list[str]) -> np.ndarray:
     loaded = load_language_model(folder, what="student")
     found = []
     for i in range(0, len(texts), 64):
-        batch = loaded.tokenizer(
-            texts[i : i + 64], padding=True, truncation=True, max_length=64, return_tensors="pt"
-        )
+        batch = loaded.tokenizer(texts[i : i + 64], padding=True, truncation=True, max_length=64, return_tensors="pt")
         states = loaded.model.body(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
         mask = batch["attention_mask"][..., None]
         found.append(((states.last_hidden_state * mask).sum(1) / mask.sum(1)).numpy())
@@ -102,9 +101,7 @@ def main() -> None:
                         continue
                     settings = Settings(steps=given.steps, init=init, seed=seed)
                     if budget == "flops":
-                        settings = Settings(
-                            steps=steps_at_equal_flops(teacher, shape, settings), init=init, seed=seed
-                        )
+                        settings = Settings(steps=steps_at_equal_flops(teacher, shape, settings), init=init, seed=seed)
                     out = HERE / "runs" / f"{init}-{taught}-{budget}-{seed}"
                     if not (out / "fsp.json").exists():
                         pretrain(

@@ -29,8 +29,13 @@ def text(tmp_path_factory):
 def run(teachers, corpus, text, tmp_path):
     def go(out="out", *, teacher="bert", shape=SHAPE, use_teacher=True, options=None, **settings):
         return pretrain(
-            shape, tmp_path / out, teacher=teachers / teacher, corpus=[corpus], settings=Settings(**{**FEW, **settings}),
-            use_teacher=use_teacher, options=Options(threads=1, cache_text=text, **(options or {})),
+            shape,
+            tmp_path / out,
+            teacher=teachers / teacher,
+            corpus=[corpus],
+            settings=Settings(**{**FEW, **settings}),
+            use_teacher=use_teacher,
+            options=Options(threads=1, cache_text=text, **(options or {})),
         )
 
     return go
@@ -39,8 +44,29 @@ def run(teachers, corpus, text, tmp_path):
 def command(out, teachers, corpus, text, *more, launcher=()):
     start = launcher or (sys.executable,)
     return [
-        *start, "-m", "fsp", "distill", "D=2", "A=2", "H=16", "I=24", "--out", str(out), "--teacher", str(teachers / "bert"),
-        "--corpus", str(corpus), "--cache-text", str(text), "--batch", "4", "--length", "24", "--threads", "1", *map(str, more),
+        *start,
+        "-m",
+        "fsp",
+        "distill",
+        "D=2",
+        "A=2",
+        "H=16",
+        "I=24",
+        "--out",
+        str(out),
+        "--teacher",
+        str(teachers / "bert"),
+        "--corpus",
+        str(corpus),
+        "--cache-text",
+        str(text),
+        "--batch",
+        "4",
+        "--length",
+        "24",
+        "--threads",
+        "1",
+        *map(str, more),
     ]
 
 
@@ -89,7 +115,7 @@ def test_states_alone_make_a_headless_model(run, tmp_path):
     found = run(teacher="headless", kl=0.0, mlm=0.0, cosine=1.0, mse=0.5)
     assert found["results"].keys() == {"hidden_cosine"}
     assert AutoModel.from_pretrained(tmp_path / "out").config.hidden_size == 16
-    with pytest.raises(InputError, match="no vocabulary head.*--kl 0 with --cosine 1"):
+    with pytest.raises(InputError, match=r"no vocabulary head.*--kl 0 with --cosine 1"):
         run("other", teacher="headless")
 
 
@@ -207,7 +233,11 @@ def test_sigterm_then_the_same_command(teachers, corpus, text, tmp_path):
     more = ("--steps", 60, "--checkpoint-every", 1000, "--dropout", 0.1, "--json")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        command(tmp_path / "out", teachers, corpus, text, *more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
+        command(tmp_path / "out", teachers, corpus, text, *more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        text=True,
     )
     while process.poll() is None and len(read_log(tmp_path / "out" / "log.jsonl")) < 3:
         time.sleep(0.02)
@@ -216,11 +246,24 @@ def test_sigterm_then_the_same_command(teachers, corpus, text, tmp_path):
     assert process.returncode == 0, err
     stopped = json.loads(out)
     assert not stopped["finished"] and 3 <= stopped["steps"] < 60
-    done = subprocess.run(command(tmp_path / "out", teachers, corpus, text, *more), capture_output=True, env=environment, text=True, check=False)
+    done = subprocess.run(
+        command(tmp_path / "out", teachers, corpus, text, *more),
+        capture_output=True,
+        env=environment,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["finished"]
     whole = Settings(**{**FEW, "steps": 60, "dropout": 0.1})
-    pretrain(SHAPE, tmp_path / "whole", teacher=teachers / "bert", corpus=[corpus], settings=whole, options=Options(threads=1, cache_text=text))
+    pretrain(
+        SHAPE,
+        tmp_path / "whole",
+        teacher=teachers / "bert",
+        corpus=[corpus],
+        settings=whole,
+        options=Options(threads=1, cache_text=text),
+    )
     assert losses(tmp_path / "out") == losses(tmp_path / "whole")
     for name, value in load_file(tmp_path / "whole" / "model.safetensors").items():
         assert torch.equal(value, load_file(tmp_path / "out" / "model.safetensors")[name]), name
@@ -231,7 +274,10 @@ def test_two_processes_are_one(teachers, corpus, text, run, tmp_path):
     more = ("--steps", 4, "--cosine", 1, "--relation", 1, "--dropout", 0, "--accumulate", 2, "--json")
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     done = subprocess.run(
-        command(tmp_path / "two", teachers, corpus, text, *more, launcher=launcher), capture_output=True, text=True, check=False,
+        command(tmp_path / "two", teachers, corpus, text, *more, launcher=launcher),
+        capture_output=True,
+        text=True,
+        check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
@@ -241,14 +287,25 @@ def test_two_processes_are_one(teachers, corpus, text, run, tmp_path):
     ours, single = (load_file(tmp_path / name / "model.safetensors") for name in ("two", "one"))
     for name, value in single.items():
         assert torch.allclose(ours[name], value, atol=1e-5), name
-    held = [[r["held_out"] for r in read_log(tmp_path / n / "log.jsonl") if "held_out" in r][-1] for n in ("two", "one")]
+    held = [
+        [r["held_out"] for r in read_log(tmp_path / n / "log.jsonl") if "held_out" in r][-1] for n in ("two", "one")
+    ]
     assert held[0] == pytest.approx(held[1], rel=1e-3)
 
 
 def test_the_command_line(teachers, corpus, text, tmp_path):
     (tmp_path / "result.json").write_text(json.dumps({"selected": SHAPE}))
     base = [sys.executable, "-m", "fsp", "distill"]
-    rest = ["--out", str(tmp_path / "out"), "--teacher", str(teachers / "bert"), "--corpus", str(corpus), "--threads", "1"]
+    rest = [
+        "--out",
+        str(tmp_path / "out"),
+        "--teacher",
+        str(teachers / "bert"),
+        "--corpus",
+        str(corpus),
+        "--threads",
+        "1",
+    ]
     for words, message in (
         ([str(tmp_path / "nothing"), "--steps", "1"], "cannot read"),
         (["D=2,A=2,H=16,I=24", "--preset", "bart"], "no preset 'bart'; there is bort"),
@@ -259,7 +316,9 @@ def test_the_command_line(teachers, corpus, text, tmp_path):
         assert (done.returncode, done.stdout) == (2, "")
         assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
     quick = ["--steps", "2", "--batch", "4", "--length", "24", "--kl", "0", "--cache-text", str(text)]
-    done = subprocess.run([*base, str(tmp_path / "result.json"), *quick, *rest], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*base, str(tmp_path / "result.json"), *quick, *rest], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "D=2 A=2 H=16 I=24: accuracy" in done.stdout and str(tmp_path / "out") in done.stdout
     assert json.loads((tmp_path / "out" / "fsp.json").read_text())["settings"]["kl"] == 0

@@ -30,7 +30,9 @@ def test_files_and_folders_come_back_whole_and_in_order(tmp_path, corpus):
 
 def test_passages_are_short_whatever_the_lines(tmp_path):
     (tmp_path / "one_line.txt").write_text("word " * 100_000)
-    (tmp_path / "many.txt").write_text("\n\n".join(["A paragraph of some length, five hundred characters. " * 10] * 200))
+    (tmp_path / "many.txt").write_text(
+        "\n\n".join(["A paragraph of some length, five hundred characters. " * 10] * 200)
+    )
     for name in ("one_line.txt", "many.txt"):
         found = passages(tmp_path / name)
         assert text_of(found) == (tmp_path / name).read_text()
