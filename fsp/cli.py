@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fsp import __version__, cli_replay, cli_space
+from fsp import __version__, cli_error, cli_replay, cli_space
 from fsp.cli_distill import distill
 from fsp.cli_extract import extract
 from fsp.cli_options import CorpusOption, Finalists, Interval, Json, Limit, Seed, Space, Steps, Teacher, Threads, Tokens
@@ -29,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(cli_replay.app, name="replay")
+app.add_typer(cli_error.app, name="error")
 
 
 def _version(wanted: bool) -> None:

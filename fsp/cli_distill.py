@@ -212,7 +212,7 @@ def _short(
             "architecture": str(shape),
             "teacher": inputs.teacher.name,
             "distillation_tokens": len(losses) * error.tokens_per_step,
-            "error": student.error(error.material.test),
+            "error": error.measure(student, error.material.test),
             "readout_parameters": student.readout_parameters,
         }
         save_student(student, inputs.teacher, out, facts)

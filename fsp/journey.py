@@ -84,6 +84,8 @@ def run(
             "schema": SCHEMA,
             "fsp": fsp.__version__,
             "config": _configuration(space, inputs, settings),
+            "matching": error.matching.name,
+            "controls": error.controls(),
             **_search_facts(extraction),
             "models": models,
             "held_out": {"test_blocks": len(error.material.test), "sentences": min(sentences, _SENTENCES)},
@@ -138,7 +140,7 @@ def _measure(
             errors[name], agreements[name] = [], []
             for student in copies:
                 theirs = student_embeddings(student, teacher, sentences)
-                errors[name].append(student.error(error.material.test))
+                errors[name].append(error.measure(student, error.material.test))
                 agreements[name].append(similarity_agreement(reference, theirs))
                 advance(1)
     timed = latencies(teacher, {name: copies[0] for name, copies in students.items()}, display=display)

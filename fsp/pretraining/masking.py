@@ -1,4 +1,8 @@
-"""What is masked where: a pure function of (example, epoch, seed), the same in every process and after a resume."""
+"""What is masked where: a pure function of (example, epoch, seed), the same in every process and after a resume.
+
+Unlike `fsp.training.masking`, which the surrogate errors use, another pass over the text masks a block anew, and all
+blocks have as many masked positions, so that a teacher's outputs have a fixed place in a cache.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,7 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-_MASKED, _RANDOM = 0.8, 0.1  # of the selected tokens; the rest stays as it is (BERT, arXiv 1810.04805)
+from fsp.training.masking import MASKED, RANDOM
+
 _DOMAIN = 0x6D61736B  # keeps these random numbers apart from others of the same seed
 
 
@@ -57,7 +62,7 @@ class Masking:
             chosen = np.sort(order[: positions.shape[1]])
             fate = random.random(len(chosen))
             drawn = self._ordinary[random.integers(len(self._ordinary), size=len(chosen))]
-            replaced = np.where(fate < _MASKED + _RANDOM, drawn, blocks[i, chosen])
-            masked[i, chosen] = np.where(fate < _MASKED, self.mask_id, replaced)
+            replaced = np.where(fate < MASKED + RANDOM, drawn, blocks[i, chosen])
+            masked[i, chosen] = np.where(fate < MASKED, self.mask_id, replaced)
             positions[i] = chosen
         return masked, positions

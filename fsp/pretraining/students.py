@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fsp.cutting import check_fits, cut_weights, spread
 from fsp.errors import InputError
+from fsp.families.bert.heads import check_cuttable
 from fsp.pretraining.models import LanguageModel, size_names
 from fsp.space import Architecture
 
@@ -81,12 +82,12 @@ def cut_student(
         seed: of what is random.
 
     Raises:
-        InputError: the shape is larger than the teacher, or has another head size.
+        InputError: the shape is larger than the teacher, or (but for BERT and RoBERTa) has another head size.
     """
     student = random_student(config, head=head, causal=teacher.causal, seed=seed)
     shape, full = student.architecture, teacher.architecture
     try:
-        check_fits(full, shape)
+        (check_cuttable if teacher.config.model_type in _HEALED else check_fits)(full, shape)
     except InputError as error:
         raise InputError(f"{error}, or start from random weights with --init random") from None
     if teacher.config.model_type in _HEALED:
@@ -137,7 +138,6 @@ def _kept(small: Tensor, full: Tensor) -> Tensor:
 
 def _cut_by_norms(teacher: LanguageModel, student: LanguageModel, full: Architecture, shape: Architecture) -> None:
     axes: dict[str, Any] = _AXES[teacher.config.model_type](teacher.config)
-    prefix = "" if teacher.has_head else f"{teacher.network.base_model_prefix}."
     layers = spread(full["D"], shape["D"])
     if teacher.has_head and student.has_head:
         cut_weights(teacher.network, student.network, axes, full, shape, layers)

@@ -9,7 +9,7 @@ import pandas as pd
 from fsp.errors import InputError
 from fsp.files import read_json, write_text
 from fsp.report import figures
-from fsp.report.summary import COLUMNS, NAMES, headline, model_rows
+from fsp.report.summary import COLUMNS, NAMES, error_of, headline, model_rows
 
 _COLUMNS = (
     "parameters",
@@ -58,6 +58,7 @@ def write_page(result: dict[str, Any], table: pd.DataFrame, path: Path) -> None:
         .render(
             result=result,
             headline=headline(result),
+            error=error_of(result),
             models=model_rows(result),
             names=NAMES,
             titles=COLUMNS,

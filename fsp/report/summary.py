@@ -21,6 +21,17 @@ COLUMNS = {
 }
 
 
+ERRORS = {  # by what students are matched to
+    "states": "1 − R² of T's token states read from the student's",
+    "logits": "KL(T ‖ student) in nats at masked positions",
+}
+
+
+def error_of(result: dict[str, Any]) -> str:
+    """Return what the run's errors are, in words."""
+    return ERRORS[result.get("matching", "states")]  # runs of earlier versions matched states alone
+
+
 def shape_text(shape: dict[str, int]) -> str:
     """Return an architecture as `D=3 A=8 H=256 I=768`."""
     return " ".join(f"{name}={value}" for name, value in shape.items())
@@ -66,9 +77,15 @@ def headline(result: dict[str, Any]) -> list[str]:
         f"({choice['parameters'] / full['parameters']:.0%} with embeddings), needs "
         f"{choice['operations'] / full['operations']:.0%} of its operations and runs "
         f"{full['latency']['median_ms'] / choice['latency']['median_ms']:.1f} times as fast.",
-        f"It leaves {choice['error']['mean']:.1%} of the variance of T's token states unexplained; its sentence "
-        f"similarities rank like T's with Spearman {choice['spearman']['mean']:.3f}.",
+        f"Its error on unseen text is {choice['error']['mean']:.3f} ({error_of(result)}); its sentence similarities "
+        f"rank like T's with Spearman {choice['spearman']['mean']:.3f}.",
     ]
+    controls = result.get("controls")
+    if controls:
+        lines.append(
+            f"For scale: T's embeddings without any layer have a search error of {controls['D=0']:.3f}, the mean "
+            f"state {controls['mean']:.3f}; the choice's was {result['search_error']:.3f}."
+        )
     for name, what in (("total", "all parameters"), ("encoder", "encoder parameters")):
         w = result["w_choice"][name]
         line = (

@@ -122,8 +122,17 @@ def test_random_students_are_normal_with_deviation_002(teachers):
     assert all(torch.equal(a, b) for a, b in zip(student.network.parameters(), again.network.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_heads_of_another_size_are_cut_where_they_can_be(teachers, kind):
+    teacher = load_language_model(teachers / kind).model
+    student = cut_student(
+        teacher, student_config(teacher.config, {"D": 2, "A": 2, "H": 32, "I": 24}), TOKENS, head=True, seed=0
+    )
+    assert student.architecture["A"] == 2
+
+
 def test_what_does_not_fit_says_what_to_do(teachers):
-    teacher = load_language_model(teachers / "bert").model
+    teacher = load_language_model(teachers / "electra").model
     config = student_config(teacher.config, {"D": 2, "A": 4, "H": 16, "I": 24})
     with pytest.raises(InputError, match=r"head size.*--init random"):
         cut_student(teacher, config, TOKENS, head=True, seed=0)

@@ -195,7 +195,7 @@ def test_bfloat16_learns_the_same(run, tmp_path):
     [
         (dict(length=65), "--length from 8 to 64"),
         (dict(shape={"D": 1, "A": 3, "H": 16, "I": 8}), "A=3 does not divide H=16"),
-        (dict(shape={"D": 1, "A": 4, "H": 16, "I": 8}), "head size.*--init random"),
+        (dict(teacher="gpt2", shape={"D": 1, "A": 4, "H": 16, "I": 8}), "head size.*--init random"),
         (dict(shape={"D": 1}), "give D, A, H and I"),
         (dict(batch=5, accumulate=2), "multiple of 2"),
         (dict(relation=1.0, relation_heads=3), "3 relation heads do not divide the student's H=16"),

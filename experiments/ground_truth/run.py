@@ -1,0 +1,184 @@
+"""Ground truth for `minilm`: every shape that the default run may choose, trained long, and measured in three ways.
+
+    python experiments/ground_truth/probes.py                             # once: the texts of the two probes
+    python experiments/ground_truth/run.py --worker 0 --workers 2 &       # one thread each; both may be stopped
+    python experiments/ground_truth/run.py --worker 1 --workers 2         # and started again at any time
+
+A row is a function of (kind, shape, seed) and the settings below alone, whichever worker computes it and when. Rows are
+added to truth.csv and curves.csv as they are finished.
+"""
+
+import argparse
+import csv
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import probes
+import torch
+from filelock import FileLock
+
+from fsp.data import Corpus, standard_library
+from fsp.families import bert
+from fsp.files import write_json
+from fsp.measurement import embeddings, similarity_agreement, student_embeddings
+from fsp.objectives.error import Distillation
+from fsp.planning import plan
+from fsp.space import Architecture, load_space
+from fsp.timing import environment
+from fsp.training.blocks import Material
+from fsp.training.loop import train
+from fsp.training.student import Student
+from fsp.training.teacher import Teacher, load_teacher, packaged_teacher
+
+HERE = Path(__file__).parent
+SETTINGS = {
+    "space": "minilm",
+    "corpus": "documentation in Python's standard library",
+    "length": 64,
+    "batch": 8,
+    "steps": 1000,
+    "warmup": 0.1,
+    "learning_rate_of_cuts": "8e-3 e0^2 for a cut of error e0",
+    "learning_rate_from_random": 2e-3,
+    "train_tokens": 600_000,
+    "held_out_tokens": 16_384,
+    "threads": 1,
+}
+CURVE = (0, 16, 32, 64, 125, 250, 500, 1000)
+CURVE_BLOCKS = 128  # of the validation text, for every point of a curve
+REPEATED = 24  # shapes with seeds 1 and 2 besides 0
+RANDOM = 36  # shapes also trained from random weights
+COLUMNS = ["kind", *"DAHI", "seed", "start", "error", "spearman", "movies", "reviews", "cpu_seconds"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training run. kind: `cut` out of T and healed, or `random` weights."""
+
+    kind: str
+    shape: Architecture
+    seed: int
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What the row is of."""
+        return (self.kind, *map(str, self.shape.values()), str(self.seed))
+
+
+def tasks() -> list[Task]:
+    """All runs, in a sequence of which any beginning is spread over kinds and sizes."""
+    space = load_space(SETTINGS["space"])
+    shapes = space.architectures(plan(space, interval=1).table[list(space.names)].to_numpy())
+    cuts = [Task("cut", shape, 0) for shape in shapes]
+    repeats = [Task("cut", shape, seed) for shape in _spread(shapes, REPEATED) for seed in (1, 2)]
+    randoms = [Task("random", shape, 0) for shape in _spread(shapes, RANDOM)]
+    weighted = []
+    for group in (cuts, repeats, randoms):
+        order = np.random.default_rng(0).permutation(len(group))
+        weighted += [((place + 0.5) / len(group), group[k]) for place, k in enumerate(order)]
+    return [task for _, task in sorted(weighted, key=lambda pair: pair[0])]
+
+
+def _spread(shapes: list[Architecture], count: int) -> list[Architecture]:
+    return [shapes[k] for k in np.linspace(0, len(shapes) - 1, count).round().astype(int)]
+
+
+class Bench:
+    """T, text and probes, loaded once a process."""
+
+    def __init__(self) -> None:
+        torch.set_num_threads(SETTINGS["threads"])
+        self.teacher: Teacher = load_teacher(packaged_teacher(load_space(SETTINGS["space"]).teacher))
+        corpus = Corpus.of(standard_library())
+        sizes = {name: SETTINGS[name] for name in ("length", "train_tokens", "held_out_tokens")}
+        with FileLock(HERE / "cache" / "states.lock"):
+            self.material = Material.prepare(self.teacher, corpus, HERE / "cache", **sizes)
+        self.error = Distillation(self.teacher, self.material)
+        self.calibration = self.material.train[:256]
+        self.sentences = corpus.test_sentences[:512]
+        self.reference = embeddings(self.teacher.model, self.teacher.tokenizer, self.sentences)
+        self.probes = {"movies": probes.movies(), "reviews": probes.reviews()}
+
+    def run(self, task: Task) -> tuple[list[object], list[list[object]]]:
+        """Return a row of truth.csv and the rows of curves.csv."""
+        began = time.process_time()
+        student = self._student(task)
+        start = student.fit_readout(self.calibration)
+        held_out = self.material.validation[:CURVE_BLOCKS]
+        curve = [[*task.key, 0, round(self.error.measure(student, held_out), 5)]]
+
+        def watch(step: int, loss: float) -> None:
+            if step in CURVE:
+                curve.append([*task.key, step, round(self.error.measure(student, held_out), 5)])
+
+        cut = task.kind == "cut"
+        train(
+            student,
+            self.material.train.shuffled(SETTINGS["batch"], 1000 + task.seed),  # not the order of any search
+            matching=self.error.matching,
+            steps=SETTINGS["steps"],
+            learning_rate=8e-3 * min(1.0, start) ** 2 if cut else SETTINGS["learning_rate_from_random"],
+            warmup=SETTINGS["warmup"],
+            after_step=watch,
+        )
+        student.fit_readout(self.calibration)
+        error = self.error.measure(student, self.material.test)
+        own = student_embeddings(student, self.teacher, self.sentences)
+        agreement = similarity_agreement(self.reference, own)
+
+        def embed(texts: list[str]) -> np.ndarray:
+            return student_embeddings(student, self.teacher, texts)
+
+        accuracies = [round(probes.accuracy(embed, texts), 5) for texts in self.probes.values()]
+        measured = [round(start, 5), round(error, 5), round(agreement, 5), *accuracies]
+        return [*task.key, *measured, round(time.process_time() - began, 1)], curve
+
+    def _student(self, task: Task) -> Student:
+        if task.kind == "cut":
+            return self.error.student(task.shape)
+        torch.manual_seed(task.seed)
+        return Student(bert.build(task.shape, self.teacher.constants).eval(), self.teacher.architecture["H"])
+
+
+def done() -> set[tuple[str, ...]]:
+    path = HERE / "truth.csv"
+    if not path.exists():
+        return set()
+    with path.open(newline="") as file:
+        return {tuple(row[name] for name in ("kind", *"DAHI", "seed")) for row in csv.DictReader(file)}
+
+
+def keep(name: str, columns: list[str], rows: list[list[object]]) -> None:
+    path = HERE / name
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        csv.writer(file).writerows([columns, *rows] if new else rows)
+
+
+def open_tasks(worker: int, workers: int) -> Iterator[Task]:
+    finished = done()
+    return (task for task in tasks()[worker::workers] if task.key not in finished)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--worker", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
+    asked = parser.parse_args()
+    (HERE / "cache").mkdir(exist_ok=True)
+    bench = Bench()
+    write_json(HERE / "settings.json", {**SETTINGS, "environment": environment()})
+    for task in open_tasks(asked.worker, asked.workers):
+        row, curve = bench.run(task)
+        with FileLock(HERE / "cache" / "rows.lock"):
+            keep("curves.csv", ["kind", *"DAHI", "seed", "step", "error"], curve)
+            keep("truth.csv", COLUMNS, [row])
+        print(json.dumps(dict(zip(COLUMNS, row, strict=True))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
