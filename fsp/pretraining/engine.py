@@ -216,7 +216,8 @@ def accelerator_for(settings: Settings) -> "Accelerator":
         has = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         precision = "bf16" if has else "no"
     AcceleratorState._reset_state()  # else a second run of the same Python would be held to the first one's precision
-    return Accelerator(mixed_precision=precision)
+    # left to itself, Accelerate gives every process of a machine without GPU a run of its own
+    return Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
 
 
 def _adamw(trainee: nn.Module, settings: Settings) -> torch.optim.AdamW:
