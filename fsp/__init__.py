@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fsp.extraction import Extraction, extract
     from fsp.finetuning.finetune import agora
     from fsp.objectives.error import Distillation
+    from fsp.pretraining.run import pretrain
     from fsp.search.coefficient import w_coefficient
     from fsp.search.sampler import FPTASSampler
     from fsp.space import Architecture, SearchSpace, load_space
@@ -29,6 +30,7 @@ __all__ = [
     "distill",
     "extract",
     "load_space",
+    "pretrain",
     "w_coefficient",
 ]
 _MODULES = {
@@ -43,6 +45,7 @@ _MODULES = {
     "distill": "fsp.distillation",
     "extract": "fsp.extraction",
     "load_space": "fsp.space",
+    "pretrain": "fsp.pretraining.run",
     "w_coefficient": "fsp.search.coefficient",
 }
 
