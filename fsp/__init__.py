@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fsp.distillation import distill
     from fsp.errors import InputError, RunFailed
+    from fsp.exporting import export
     from fsp.extraction import Extraction, extract
     from fsp.finetuning.finetune import agora
     from fsp.objectives.error import Distillation
@@ -28,6 +29,7 @@ __all__ = [
     "SearchSpace",
     "agora",
     "distill",
+    "export",
     "extract",
     "load_space",
     "pretrain",
@@ -43,6 +45,7 @@ _MODULES = {
     "SearchSpace": "fsp.space",
     "agora": "fsp.finetuning.finetune",
     "distill": "fsp.distillation",
+    "export": "fsp.exporting",
     "extract": "fsp.extraction",
     "load_space": "fsp.space",
     "pretrain": "fsp.pretraining.run",

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from fsp import __version__, cli_error, cli_replay, cli_space
+from fsp import __version__, cli_error, cli_latency, cli_replay, cli_space
 from fsp.cli_distill import distill
+from fsp.cli_export import export
 from fsp.cli_extract import extract
 from fsp.cli_finetune import finetune
 from fsp.cli_options import CorpusOption, Finalists, Interval, Json, Limit, Seed, Space, Steps, Teacher, Threads, Tokens
@@ -29,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(cli_latency.app, name="latency")
 app.add_typer(cli_replay.app, name="replay")
 app.add_typer(cli_error.app, name="error")
 
@@ -133,6 +135,7 @@ def _last_screen(result: dict[str, Any], out: Path) -> None:
 app.command()(distill)
 app.command()(extract)
 app.command()(finetune)
+app.command()(export)
 app.command()(verify)
 app.command()(choose)
 

@@ -14,12 +14,13 @@ import pandas as pd
 import fsp
 from fsp.distillation import distill, load_student, save_student
 from fsp.errors import InputError
-from fsp.extraction import Extraction, extract, objectives_at, objectives_of, plan
+from fsp.extraction import Extraction, extract
 from fsp.files import read_json, write_json, write_text
 from fsp.folder import SCHEMA, alone_in, claim
 from fsp.inputs import Inputs, Settings, fitted_to, load_inputs, surrogate
 from fsp.measurement import embeddings, latencies, similarity_agreement, student_embeddings
 from fsp.objectives.error import Distillation
+from fsp.planning import objectives_at, objectives_of, plan
 from fsp.progress import Silent
 from fsp.report import write_pages
 from fsp.search.baselines import layer_drop, most_even
