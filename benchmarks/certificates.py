@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from fsp.extraction import objectives_at, objectives_of
 from fsp.files import write_json
+from fsp.planning import objectives_at, objectives_of
 from fsp.question import Question
 from fsp.search.bounds import Noise
 from fsp.search.certificate import problem_of, seal

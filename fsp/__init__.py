@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fsp.distillation import distill
     from fsp.errors import InputError, RunFailed
+    from fsp.exporting import export
     from fsp.extraction import Extraction, extract
+    from fsp.finetuning.finetune import agora
     from fsp.objectives.error import Distillation
     from fsp.pretraining.run import pretrain
     from fsp.search.coefficient import w_coefficient
@@ -25,7 +27,9 @@ __all__ = [
     "InputError",
     "RunFailed",
     "SearchSpace",
+    "agora",
     "distill",
+    "export",
     "extract",
     "load_space",
     "pretrain",
@@ -39,7 +43,9 @@ _MODULES = {
     "InputError": "fsp.errors",
     "RunFailed": "fsp.errors",
     "SearchSpace": "fsp.space",
+    "agora": "fsp.finetuning.finetune",
     "distill": "fsp.distillation",
+    "export": "fsp.exporting",
     "extract": "fsp.extraction",
     "load_space": "fsp.space",
     "pretrain": "fsp.pretraining.run",

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from fsp import __version__, cli_error, cli_replay, cli_space
+from fsp import __version__, cli_error, cli_latency, cli_replay, cli_space
 from fsp.cli_distill import distill
+from fsp.cli_export import export
 from fsp.cli_extract import extract
+from fsp.cli_finetune import finetune
 from fsp.cli_options import CorpusOption, Finalists, Interval, Json, Limit, Seed, Space, Steps, Teacher, Threads, Tokens
 from fsp.cli_verify import choose, verify
 from fsp.errors import InputError, RunFailed
@@ -28,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(cli_latency.app, name="latency")
 app.add_typer(cli_replay.app, name="replay")
 app.add_typer(cli_error.app, name="error")
 
@@ -59,6 +62,10 @@ def run(
     finalists: Finalists = 3,
     tokens: Tokens = 131_072,
     seeds: Annotated[int, typer.Option(help="Final distillations of each model; 3 or more give intervals.")] = 1,
+    card: Annotated[
+        Path | None,
+        typer.Option(help="Report card to show in the report, from fsp error card.", show_default="the one on record"),
+    ] = None,
     seed: Seed = 0,
     threads: Threads = None,
     as_json: Json = False,
@@ -73,7 +80,9 @@ def run(
     from fsp.space import load_space
 
     settings = Settings(parse_limits(limit), interval, steps, tokens, seeds, seed, threads=threads, finalists=finalists)
-    result = journey(load_space(space), out, teacher=teacher, corpus=corpus or (), settings=settings, display=Bars())
+    result = journey(
+        load_space(space), out, teacher=teacher, corpus=corpus or (), settings=settings, card=card, display=Bars()
+    )
     if as_json:
         print(json.dumps(result))
     else:
@@ -125,6 +134,8 @@ def _last_screen(result: dict[str, Any], out: Path) -> None:
 
 app.command()(distill)
 app.command()(extract)
+app.command()(finetune)
+app.command()(export)
 app.command()(verify)
 app.command()(choose)
 

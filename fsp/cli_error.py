@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fsp import __version__
 from fsp.cli_options import CorpusOption, Json, Limit, Seed, Space, Steps, Teacher, Threads
 from fsp.errors import InputError
 from fsp.progress import Bars
@@ -54,6 +55,7 @@ def card(
     from fsp.planning import plan
     from fsp.search.limits import parse_limits
     from fsp.space import load_space
+    from fsp.trust import SCHEMA
 
     for name, value, least in (
         ("shapes", shapes, 10),
@@ -96,7 +98,15 @@ def card(
                 display=bars,
             )
         made = report_card(chosen, error, known, study=study, seed=seed, display=bars)
-        facts = {"space": chosen.name, "teacher": inputs.teacher.name, "steps": steps, **made.describe()}
+        facts = {
+            "schema": SCHEMA,
+            "fsp": __version__,
+            "space": chosen.name,
+            "teacher": inputs.teacher.name,
+            "fingerprint": inputs.teacher.fingerprint,
+            "steps": steps,
+            **made.describe(),
+        }
         write_text(out / "card.csv", made.table.to_csv(index=False))
         write_json(out / "card.json", facts)
     if as_json:

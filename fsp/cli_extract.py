@@ -33,6 +33,10 @@ def extract(
     objective: Annotated[
         str, typer.Option(help="limits: least error within the limits; w: largest W-coefficient.")
     ] = "limits",
+    speed: Annotated[
+        str,
+        typer.Option(help="operations, or calibrated: latency as predicted after fsp latency calibrate."),
+    ] = "operations",
     limit: Limit = None,
     method: Annotated[
         str, typer.Option(help="interval: every K-th candidate; certified: until the gap is proven.")
@@ -63,10 +67,13 @@ def extract(
     as_json: Json = False,
 ) -> None:
     """Search only: evaluate some of the candidates and print the choice and the table."""
-    from fsp.extraction import check_method, plan
+    import torch
+
+    from fsp.extraction import calibration_for
     from fsp.extraction import extract as search
     from fsp.files import write_json
     from fsp.inputs import Settings, fitted_to, literal, load_inputs, surrogate
+    from fsp.planning import check_method, plan
     from fsp.search.limits import parse_limits
     from fsp.space import load_space
 
@@ -82,16 +89,19 @@ def extract(
     asked: dict[str, Any] = {"objective": objective, "limits": settings.limits, "interval": interval}
     asked |= {"method": method, "seed": seed}
     chosen, bars = load_space(space), Bars()
+    torch.set_num_threads(settings.processor_threads)  # a calibration is one for so many threads
+    calibration = calibration_for(chosen, speed, method)
     if planned:
         if rungs or error != "distillation":
             raise InputError("--plan knows the cost of one fidelity of the error distillation; leave the others out")
-        _print_plan(chosen, plan(chosen, **asked), settings, as_json)
+        _print_plan(chosen, plan(chosen, **asked, calibration=calibration), settings, as_json)
         return
     inputs = load_inputs(chosen, teacher, corpus or (), bars)
     chosen = fitted_to(chosen, inputs.teacher)
-    plan(chosen, **asked)  # refuses what cannot be met before anything long begins
+    plan(chosen, **asked, calibration=calibration)  # refuses what cannot be met before anything long begins
     with tempfile.TemporaryDirectory() as cache:
         scratch = literal(inputs, settings, chosen) if error == "mlm" else None
+        asked["speed"] = calibration or "operations"
         found = search(
             chosen,
             error=scratch or surrogate(inputs, settings, Path(cache), bars),
@@ -138,13 +148,10 @@ def _numbers(text: str | None) -> list[int] | None:
 
 
 def _print_plan(space: "SearchSpace", planned: "Plan", settings: "Settings", as_json: bool) -> None:
-    import torch
-
     from fsp.cost import EFFICIENCY, achieved_gflops, training_cost
     from fsp.objectives.error import DistillationSettings
     from fsp.rerank import LONGER
 
-    torch.set_num_threads(settings.processor_threads)
     cost = training_cost(
         space,
         planned,

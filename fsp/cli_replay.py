@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fsp import cli_replay_speed
 from fsp.progress import Bars
 
 if TYPE_CHECKING:
     from fsp.table import Table
 
 app = typer.Typer(
-    help="Try search methods or the fitted error on a table of measurements.",
+    help="Try search methods, the fitted error and a speed predictor on a table of measurements.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -27,7 +28,10 @@ _RANK_SCORES = {
 
 @app.callback()
 def _group() -> None:
-    """Try search methods or the fitted error on a table of measurements."""
+    """Try search methods, the fitted error and a speed predictor on a table of measurements."""
+
+
+app.command()(cli_replay_speed.speed)
 
 
 @app.command()

@@ -62,7 +62,11 @@ class Evaluator:
 
 
 def evaluation_table(
-    everything: pd.DataFrame, evaluations: Mapping[int, list[Evaluation]], maximum: Mapping[str, int], seed: int
+    everything: pd.DataFrame,
+    evaluations: Mapping[int, list[Evaluation]],
+    maximum: Mapping[str, float],
+    seed: int,
+    speed: str = "operations",
 ) -> pd.DataFrame:
     """Return one row a candidate that was evaluated: p, i, its geometric mean error over seeds, W, and the rest.
 
@@ -71,6 +75,7 @@ def evaluation_table(
         evaluations: of the candidates in some rows, in the order of the result.
         maximum: p and i of T.
         seed: the first seed.
+        speed: the column of i in W.
 
     Raises:
         RunFailed: every candidate failed.
@@ -84,7 +89,7 @@ def evaluation_table(
     for name, size in (("w_total", "parameters"), ("w_encoder", "encoder_parameters")):
         rows = table[valid]
         table.loc[valid, name] = w_coefficient(
-            rows[size], rows["operations"], rows["error"], maximum=(maximum[size], maximum["operations"])
+            rows[size], rows[speed], rows["error"], maximum=(maximum[size], maximum[speed])
         )
     table["seed"] = seed
     table["seconds"] = [sum(e.seconds for e in found) for found in evaluations.values()]

@@ -14,8 +14,9 @@ from fsp.errors import InputError, RunFailed
 from fsp.evaluating import ErrorFunction, Evaluator, evaluation_table, takes_seed
 from fsp.families._transformer import head_size_changed
 from fsp.halving import at_fidelities, successive_halving
+from fsp.latency.calibration import Calibration, stored
 from fsp.objectives.fitted import FittedError
-from fsp.planning import check_method, objectives_at, objectives_of, plan
+from fsp.planning import check_method, objectives_at_maximum, objectives_of, plan
 from fsp.progress import Silent
 from fsp.question import Objective, Question, Size
 from fsp.rerank import longer_of, rerank
@@ -52,7 +53,7 @@ class Extraction:
     limits: dict[str, float]
     interval: int | None
     feasible: int
-    maximum: dict[str, int]
+    maximum: dict[str, float]
     certificate: dict[str, Any] | None = None
     finalists: tuple[Architecture, ...] = ()
 
@@ -98,7 +99,7 @@ def extract(
     space: SearchSpace,
     *,
     error: ErrorFunction,
-    speed: Literal["operations"] = "operations",
+    speed: Literal["operations", "calibrated"] | Calibration = "operations",
     objective: Objective = "limits",
     method: Literal["interval", "certified"] = "interval",
     limits: Mapping[str, float | str] | None = None,
@@ -121,13 +122,14 @@ def extract(
             parameter of that name. An attribute `settings` (JSON-like) tells what else its values depend on;
             evaluations in `study` are reused only under equal settings. Without it the function's name stands for
             them, and a change of its code goes unnoticed: then use a new study.
-        speed: what i(f) is; `operations` of one sequence of 128 tokens.
+        speed: what i(f) is: `operations` of one sequence of 128 tokens; `calibrated`, the milliseconds predicted by
+            the calibration that `fsp latency calibrate` kept on this device; or such a calibration itself.
         objective: `limits` chooses the least error among the candidates within hard limits; `w` the largest
             W-coefficient among all candidates.
         method: `interval`, the paper's FPTAS: every K-th candidate in the order of (encoder p, i); `certified`
             evaluates until no other candidate can be better by more than the gap, and gives a certificate.
         limits: for `limits`, the largest value of each named objective, a number or a share of T's such as "25%";
-            a quarter of T's encoder parameters and operations by default.
+            a quarter of T's encoder parameters and i by default.
         size: for `w`, what p(f) is.
         exponents: for `w`, those of the factors of p and i.
         interval: for `interval`, K; by default such that about 16 candidates are evaluated.
@@ -163,12 +165,11 @@ def extract(
     display = display or Silent()
     check_method(method, interval=interval, gap=gap, finalists=finalists, fidelities=fidelities)
     longer = longer_of(error) if finalists > 1 else None
-    if speed != "operations":
-        raise InputError(f"no speed {speed!r}; there is operations")
-    maximum = objectives_at(space, space.maximum)
+    calibration = calibration_for(space, speed, method)
+    maximum = objectives_at_maximum(space, calibration)
     question = Question.of(objective, limits, size, exponents, maximum)
     if method == "interval":
-        planned = plan(space, objective=objective, limits=limits, interval=interval, seed=seed)
+        planned = plan(space, objective=objective, limits=limits, interval=interval, seed=seed, calibration=calibration)
         candidates, interval, feasible = planned.table, planned.interval, planned.feasible
         work = candidates["operations"].sum()
         label = f"evaluating {len(candidates)} of {feasible} candidates"
@@ -195,7 +196,7 @@ def extract(
                 evaluations[row] = [evaluators[rung](space.architectures(shapes[[row]])[0], seed)]
                 advance(cost[row] / len(evaluators))
             found = {row: evaluations[row] for row in rows}
-            return question.score(evaluation_table(candidates, found, maximum, seed))
+            return question.score(evaluation_table(candidates, found, maximum, seed, question.speed))
 
         if fidelities:
             reached = successive_halving(range(len(candidates)), len(evaluators), scores_at)
@@ -212,7 +213,7 @@ def extract(
                 first = next(e.failure for found in evaluations.values() for e in found if e.failure)
                 raise RunFailed(f"{problem}; the first: {first}") from None
 
-    table = evaluation_table(candidates, evaluations, maximum, seed)
+    table = evaluation_table(candidates, evaluations, maximum, seed, question.speed)
     changed = [head_size_changed(space.maximum, shape) for shape in space.architectures(shapes[table.index])]
     if any(changed):
         table["head_size_changed"] = changed
@@ -233,6 +234,25 @@ def extract(
     return Extraction(
         space, selected, table, objective, question.limits, interval, feasible, maximum, certificate, finals
     )
+
+
+def calibration_for(space: SearchSpace, speed: str | Calibration, method: str = "interval") -> Calibration | None:
+    """Return the calibration that a speed asks for, None for `operations`; see `extract`.
+
+    Raises:
+        InputError: an unknown speed, no calibration on this device, one of a space with other parameters, or any for
+            a method that certifies.
+    """
+    if speed == "operations":
+        return None
+    if isinstance(speed, str) and speed != "calibrated":
+        raise InputError(f"no speed {speed!r}; there are operations and calibrated")
+    if method == "certified":
+        raise InputError("a certificate needs an exact i, and a calibration predicts it; use speed 'operations'")
+    calibration = stored(space) if isinstance(speed, str) else speed
+    if calibration.names != space.names:
+        raise InputError(f"the calibration is of {calibration.settings['space']}, not of space {space.name}")
+    return calibration
 
 
 def _architecture(space: SearchSpace, row: pd.Series) -> Architecture:

@@ -14,12 +14,13 @@ import pandas as pd
 import fsp
 from fsp.distillation import distill, load_student, save_student
 from fsp.errors import InputError
-from fsp.extraction import Extraction, extract, objectives_at, objectives_of, plan
+from fsp.extraction import Extraction, extract
 from fsp.files import read_json, write_json, write_text
 from fsp.folder import SCHEMA, alone_in, claim
 from fsp.inputs import Inputs, Settings, fitted_to, load_inputs, surrogate
 from fsp.measurement import embeddings, latencies, similarity_agreement, student_embeddings
 from fsp.objectives.error import Distillation
+from fsp.planning import objectives_at, objectives_of, plan
 from fsp.progress import Silent
 from fsp.report import write_pages
 from fsp.search.baselines import layer_drop, most_even
@@ -27,6 +28,7 @@ from fsp.space import Architecture, SearchSpace
 from fsp.timing import environment
 from fsp.training.student import Student
 from fsp.training.teacher import Teacher
+from fsp.trust import card_for
 
 _SENTENCES = 512  # held-out sentences; all their pairs are compared
 _LEAST_SENTENCES = 50
@@ -39,12 +41,14 @@ def run(
     teacher: str | None = None,
     corpus: Sequence[str | Path] = (),
     settings: Settings | None = None,
+    card: Path | None = None,
     display: Silent | None = None,
 ) -> dict[str, Any]:
     """Extract, distil, measure and report; return the content of `result.json`.
 
     Writes `result.json`, `evaluations.csv`, `pareto.png`, `report.html` and `model/` below `out`. Interrupted, the
-    same call goes on where it was; completed, it returns the result at once.
+    same call goes on where it was; completed, it returns the result at once. `card` is a report card of the surrogate
+    error to show in the report; by default the one on record for the teacher, if any.
 
     Raises:
         InputError: something given cannot be used, or `out` holds something else.
@@ -62,6 +66,7 @@ def run(
                 f"{_LEAST_SENTENCES}; give about 300 kB of text or more"
             )
         plan(space, limits=settings.limits, interval=settings.interval)  # refuses what cannot be met
+        trust = card_for(inputs.teacher.fingerprint, settings.steps, card)
         claim(out, _configuration(space, inputs, settings))
         if (out / "result.json").exists():
             display.say(f"{out} already holds this run's result")
@@ -88,6 +93,7 @@ def run(
             "controls": error.controls(),
             **_search_facts(extraction),
             "models": models,
+            "card": trust,
             "held_out": {"test_blocks": len(error.material.test), "sentences": min(sentences, _SENTENCES)},
             "environment": environment(),
             "seconds": round(time.perf_counter() - started, 1),

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fsp.errors import InputError
+from fsp.latency.calibration import Calibration
 from fsp.objectives.size import sizes
 from fsp.objectives.speed import operations
 from fsp.question import Objective, Question
@@ -21,15 +22,27 @@ METHODS = ("interval", "certified")
 _DEFAULT_EVALUATIONS = 16  # the default interval is chosen so that about so many candidates are evaluated
 
 
-def objectives_of(space: SearchSpace, points: NDArray[np.int64]) -> pd.DataFrame:
-    """Return p and i of an `n x d` array of architectures as a table, parameters first."""
-    return pd.DataFrame({**space.columns(points), **sizes(space, points), "operations": operations(space, points)})
+def objectives_of(
+    space: SearchSpace, points: NDArray[np.int64], calibration: Calibration | None = None
+) -> pd.DataFrame:
+    """Return p and i of an `n x d` array of architectures as a table, parameters first.
+
+    With a calibration there is a column `latency` as well, predicted milliseconds.
+    """
+    table = pd.DataFrame({**space.columns(points), **sizes(space, points), "operations": operations(space, points)})
+    return table if calibration is None else table.assign(latency=calibration(points))
 
 
 def objectives_at(space: SearchSpace, architecture: Mapping[str, int]) -> dict[str, int]:
     """Return p and i of one architecture, which need not be a candidate."""
     row = objectives_of(space, space.point(architecture)).iloc[0]
     return {str(name): int(value) for name, value in row.items() if name not in space.names}
+
+
+def objectives_at_maximum(space: SearchSpace, calibration: Calibration | None = None) -> dict[str, float]:
+    """Return p and i of T, with a calibration also its `latency` as measured."""
+    maximum: dict[str, float] = {**objectives_at(space, space.maximum)}
+    return maximum if calibration is None else {**maximum, "latency": calibration.maximum_ms}
 
 
 @dataclass(frozen=True)
@@ -46,7 +59,7 @@ class Plan:
     limits: dict[str, float]
     interval: int | None
     feasible: int
-    maximum: dict[str, int]
+    maximum: dict[str, float]
     candidates: int
     seeds: int = 1
     again: int = 0
@@ -61,6 +74,7 @@ def plan(
     interval: int | None = None,
     certified: CertifiedSettings | None = None,
     seed: int = 0,
+    calibration: Calibration | None = None,
 ) -> Plan:
     """Return which candidates an extraction evaluates, for `certified` at most; no teacher is needed.
 
@@ -72,6 +86,7 @@ def plan(
         interval: as there.
         certified: as there; by default what an error that takes a seed gets.
         seed: as there.
+        calibration: predicts the latency that is i; without one, i is the operations.
 
     Raises:
         InputError: limits that nothing meets, an interval out of range, or an unknown objective or method.
@@ -82,9 +97,9 @@ def plan(
         6
     """
     check_method(method, interval=interval)
-    maximum = objectives_at(space, space.maximum)
+    maximum = objectives_at_maximum(space, calibration)
     question = Question.of(objective, limits, "parameters", (1.0, 1.0), maximum)
-    table = objectives_of(space, space.candidates)
+    table = objectives_of(space, space.candidates, calibration)
     table = table.iloc[question.feasible(table)].reset_index(drop=True)
     feasible = len(table)
     if method == "certified":
@@ -93,7 +108,7 @@ def plan(
         again = 0 if settings.sigma == 0 else min(FRESH_ROUNDS, most)
         return Plan(table, question.limits, None, feasible, maximum, most, settings.seeds, again)
     points = table[list(space.names)].to_numpy()
-    ranked = order(table["encoder_parameters"], table["operations"], points, seed=seed)
+    ranked = order(table["encoder_parameters"], table[question.speed], points, seed=seed)
     if interval is None:
         interval = max(1, math.ceil(feasible / _DEFAULT_EVALUATIONS))
     chosen = table.iloc[every_kth(ranked, interval)].reset_index(drop=True)

@@ -17,21 +17,27 @@ from fsp.space import SearchSpace
 Objective = Literal["limits", "w"]
 Size = Literal["parameters", "encoder_parameters"]
 
-DEFAULT_LIMITS = {"encoder_parameters": "25%", "operations": "25%"}
+DEFAULT_SHARE = "25%"
 
 
 @dataclass(frozen=True)
 class Question:
     """A question that a table of p, i and error answers.
 
-    objective: `limits` or `w`. limits: absolute, empty for `w`. size, exponents: of W. maximum: p and i of T.
+    objective: `limits` or `w`. limits: absolute, empty for `w`. size, exponents: of W. maximum: p and i of T; what
+    is i in W and in the default limits is its `latency` where it has one, else its `operations`.
     """
 
     objective: Objective
     limits: dict[str, float]
     size: Size
     exponents: tuple[float, float]
-    maximum: dict[str, int]
+    maximum: Mapping[str, float]
+
+    @property
+    def speed(self) -> str:
+        """The column of i."""
+        return _speed(self.maximum)
 
     @classmethod
     def of(
@@ -40,7 +46,7 @@ class Question:
         limits: Mapping[str, float | str] | None,
         size: Size,
         exponents: tuple[float, float],
-        maximum: dict[str, int],
+        maximum: Mapping[str, float],
     ) -> "Question":
         """Return the question, limits made absolute (a quarter of T where none are given).
 
@@ -55,7 +61,8 @@ class Question:
             raise InputError(f"no size {size!r} for W; there are parameters and encoder_parameters")
         if len(exponents) != 2 or not all(0 <= exponent < np.inf for exponent in exponents):
             raise InputError(f"exponents {exponents} are out of range; give two numbers from 0, e.g. 1 and 1")
-        absolute = resolve_limits(limits or DEFAULT_LIMITS, maximum) if objective == "limits" else {}
+        default = {"encoder_parameters": DEFAULT_SHARE, _speed(maximum): DEFAULT_SHARE}
+        absolute = resolve_limits(limits or default, maximum) if objective == "limits" else {}
         return cls(objective, absolute, size, exponents, maximum)
 
     def feasible(self, table: pd.DataFrame) -> NDArray[np.intp]:
@@ -70,10 +77,10 @@ class Question:
         if self.objective == "limits":
             scores[known] = 1 / error[known]
         else:
-            maximum = (self.maximum[self.size], self.maximum["operations"])
+            maximum = (self.maximum[self.size], self.maximum[self.speed])
             rows = table[known]
             scores[known] = w_coefficient(
-                rows[self.size], rows["operations"], rows["error"], maximum=maximum, exponents=self.exponents
+                rows[self.size], rows[self.speed], rows["error"], maximum=maximum, exponents=self.exponents
             )
         return scores
 
@@ -107,3 +114,7 @@ class Question:
             "alpha": settings.alpha,
             "target": gap,
         }
+
+
+def _speed(maximum: Mapping[str, float]) -> str:
+    return "latency" if "latency" in maximum else "operations"

@@ -81,24 +81,7 @@ def read_table(
         raise InputError("a parameter is named twice; name each column once")
     speed = size if speed is None else speed
     used = [*names, size, speed, error]
-    header, rows = _read(path)
-    for column in used:
-        if header.count(column) != 1:
-            what = "has no column" if column not in header else "has more than one column"
-            raise InputError(f"{path} {what} {column!r}; its columns are {', '.join(header)}")
-    positions = [header.index(column) for column in used]
-    complete: list[list[float]] = []
-    lines: list[int] = []
-    for line, row in rows:
-        if len(row) != len(header):
-            raise InputError(f"{path}, line {line}: {len(row)} cells where the header has {len(header)}")
-        cells = [row[j].strip() for j in positions]
-        if not any(cell.lower() in _MISSING for cell in cells):
-            complete.append([_number(cell, column, path, line) for cell, column in zip(cells, used, strict=True)])
-            lines.append(line)
-    if not complete:
-        raise InputError(f"{path} has no row with a number in each of {', '.join(dict.fromkeys(used))}")
-    values = np.array(complete)
+    values, lines, rows_read = read_columns(path, used)
     for column, positive in zip((size, speed, error), values.T[-3:] > 0, strict=True):
         if not positive.all():
             row_number = int(np.flatnonzero(~positive)[0])
@@ -118,11 +101,43 @@ def read_table(
         p,
         i,
         e,
-        np.array(lines)[first[sequence]],
-        len(rows),
-        len(rows) - len(complete),
-        len(complete) - len(first),
+        lines[first[sequence]],
+        rows_read,
+        rows_read - len(values),
+        len(values) - len(first),
     )
+
+
+def read_columns(path: str | Path, used: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.int64], int]:
+    """Return the complete rows of some columns of a CSV file, the lines they stand at, and how many rows it has.
+
+    Rows in which one of the columns is empty (or NA, N/A, null, none) are left out.
+
+    Args:
+        path: a UTF-8 CSV file with a header.
+        used: m names of columns; the first result is `n x m`, the second `(n,)`.
+
+    Raises:
+        InputError: no such file or column, a cell that is no finite number, or no complete row.
+    """
+    header, rows = _read(path)
+    for column in used:
+        if header.count(column) != 1:
+            what = "has no column" if column not in header else "has more than one column"
+            raise InputError(f"{path} {what} {column!r}; its columns are {', '.join(header)}")
+    positions = [header.index(column) for column in used]
+    complete: list[list[float]] = []
+    lines: list[int] = []
+    for line, row in rows:
+        if len(row) != len(header):
+            raise InputError(f"{path}, line {line}: {len(row)} cells where the header has {len(header)}")
+        cells = [row[j].strip() for j in positions]
+        if not any(cell.lower() in _MISSING for cell in cells):
+            complete.append([_number(cell, column, path, line) for cell, column in zip(cells, used, strict=True)])
+            lines.append(line)
+    if not complete:
+        raise InputError(f"{path} has no row with a number in each of {', '.join(dict.fromkeys(used))}")
+    return np.array(complete), np.array(lines), len(rows)
 
 
 def _read(path: str | Path) -> tuple[list[str], list[tuple[int, list[str]]]]:

@@ -13,9 +13,11 @@ from fsp.errors import InputError
 from fsp.inputs import fitted_to
 from fsp.objectives.error import Distillation, DistillationSettings
 from fsp.planning import objectives_of, plan
+from fsp.report.summary import card_rows, trust
 from fsp.space import load_space
 from fsp.training.blocks import Material
 from fsp.training.teacher import load_teacher
+from fsp.trust import card_for
 
 WHOLE = {"encoder_parameters": "100%", "operations": "100%"}
 
@@ -113,6 +115,14 @@ def test_the_command(tiny, tmp_path):
     assert facts["noise"] is None
     assert (out / "card.csv").is_file()
     assert json.loads((out / "card.json").read_text()) == facts
+    fingerprint = facts["fingerprint"]
+    assert card_for(fingerprint, 1, out / "card.json") == facts
+    for teacher, steps in ((fingerprint, 2), ("other", 1)):
+        with pytest.raises(InputError, match="another"):
+            card_for(teacher, steps, out / "card.json")
+    assert card_for(fingerprint, 1) is None  # not on record
+    assert "size with Spearman" in trust({"card": facts})
+    assert card_rows(facts)[1]["surrogate"] == "s=1"
     again = CliRunner().invoke(app, [*base, *limits, *short])
     assert again.exit_code == 0
     assert "in size bands" in again.stdout
@@ -124,6 +134,19 @@ def test_the_command(tiny, tmp_path):
     given = [*base[:4], str(tmp_path / "given"), *base[5:], "--truth", str(truth), "--json"]
     done = CliRunner().invoke(app, given)
     assert json.loads(done.stdout)["rankings"]["s=0"]["spearman"] == pytest.approx(facts["rankings"]["s=0"]["spearman"])
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", "{", '{"schema": 2}'])
+def test_files_that_are_no_card(tmp_path, content):
+    path = tmp_path / "card.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"no report card|not valid JSON"):
+        card_for("any", 1, path)
+
+
+def test_a_report_without_a_card_says_so():
+    assert "fsp error card" in trust({})
+    assert "fsp error card" in trust({"card": None})
 
 
 @pytest.mark.parametrize(

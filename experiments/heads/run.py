@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from fsp.data import Corpus, standard_library
+from fsp.families.bert import Shape
 from fsp.families.bert.cutter import Cutter
 from fsp.families.bert.heads import Projections, whole_heads
 from fsp.objectives.error import Distillation, DistillationSettings
@@ -28,7 +29,7 @@ SHAPES = [
 class Reshaper(Cutter):
     """Cuts the best of T's heads out and lets runs of their values be the new heads, whatever they attend to."""
 
-    def _heads(self, k: int, shape: Architecture) -> Projections:
+    def _heads(self, k: int, shape: Shape) -> Projections:
         size = self._head_size
         kept = self._head_order[k][: -(-shape["H"] // size)].sort().values
         rows = (kept[:, None] * size + torch.arange(size)).flatten()[: shape["H"]]

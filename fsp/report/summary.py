@@ -95,3 +95,52 @@ def headline(result: dict[str, Any]) -> list[str]:
         edge = w["at_lower_edge_in"]
         lines.append(line + (f" (at the lower edge of the space in {', '.join(edge)})." if edge else "."))
     return lines
+
+
+CARD_COLUMNS = {
+    "surrogate": "surrogate",
+    "overall": "Spearman",
+    "bands": "inside size bands (95% interval)",
+    "least": "least band",
+    "top": "top 10% shared",
+    "regret": "largest regret",
+}
+
+
+def card_rows(card: dict[str, Any]) -> list[dict[str, str]]:
+    """Return a report card's surrogates as text, keyed by the names in `CARD_COLUMNS`."""
+    return [
+        {
+            "surrogate": name,
+            "overall": _number(found["spearman"]),
+            "bands": f"{_number(found['spearman_in_bands'])} "
+            f"({_number(found['spearman_in_bands_interval'][0])} to {_number(found['spearman_in_bands_interval'][1])})",
+            "least": _number(found["least_in_bands"]),
+            "top": _number(found["top10_overlap"], ".0%"),
+            "regret": _number(max(found["regrets"]), ".1%"),
+        }
+        for name, found in card["rankings"].items()
+    ]
+
+
+def _number(value: float | None, form: str = ".2f") -> str:
+    return "-" if value is None else format(value, form)
+
+
+def trust(result: dict[str, Any]) -> str:
+    """Return in words what is known of how far to trust the search's error."""
+    card = result.get("card")
+    if not card:
+        return (
+            "No report card of this teacher's surrogate error is on record: how far the search error ranks candidates "
+            "of like size as long training would is not known. `fsp error card` measures it."
+        )
+    ranking = next(iter(card["rankings"].values()))
+    steps, ceiling = card["steps"], ranking["ceiling_in_bands"]
+    noise = f"; the noise of long training itself allows {ceiling:.2f}" if ceiling is not None else ""
+    inside = card["rankings"][f"s={steps}"]["spearman_in_bands"]
+    return (
+        f"Against long training of {card['shapes']} shapes of space {card['space']}, the search error after {steps} "
+        f"steps ranks shapes of like size with Spearman {_number(inside)}{noise}. Smaller is better for every "
+        "surrogate; zero-cost ones train nothing."
+    )

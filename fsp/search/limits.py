@@ -73,6 +73,6 @@ def within(table: pd.DataFrame, limits: Mapping[str, float]) -> NDArray[np.bool_
     if not met.any():
         excess = np.max([table[name].to_numpy() / limit for name, limit in limits.items()], axis=0)
         nearest = table.iloc[int(excess.argmin())]
-        needed = ", ".join(f"{name}={nearest[name]:.0f}" for name in limits)
+        needed = ", ".join(f"{name}={np.ceil(1000 * nearest[name]) / 1000:.12g}" for name in limits)
         raise InputError(f"no candidate meets the limits; the nearest feasible are {needed}")
     return met

@@ -1,0 +1,45 @@
+"""`fsp replay speed`: a latency predictor tried on a table of latencies."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fsp.cli_options import Json
+from fsp.progress import Bars
+
+
+def speed(
+    table: Annotated[
+        Path, typer.Argument(help="A CSV file with a header, one architecture a row.", show_default=False)
+    ],
+    parameters: Annotated[str, typer.Option(help="Columns that make an architecture, separated by commas.")],
+    target: Annotated[list[str], typer.Option(help="Column of a latency; may be repeated, then their sum counts.")],
+    train: Annotated[int, typer.Option(help="Rows to fit to; all others are predicted.")],
+    seeds: Annotated[int, typer.Option(help="How often to split, each time with another seed.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Find out how well latencies are predicted from some rows of a table, without knowing its structure."""
+    from fsp.replay_speed import read_latencies, replay_speed
+
+    bars = Bars()
+    names = [name.strip() for name in parameters.split(",") if name.strip()]
+    measured = read_latencies(table, parameters=names, targets=target)
+    if measured.rows_missing:
+        bars.say(f"{measured.rows_missing} of {measured.rows_read} rows left out: a used column is empty there")
+    if measured.rows_merged:
+        bars.say(f"{measured.rows_merged} rows repeat another's parameters; their latencies were averaged")
+    if measured.constant:
+        bars.say(f"left out, as they are the same in every row: {', '.join(measured.constant)}")
+    facts = replay_speed(measured, targets=target, train=train, seeds=seeds, display=bars).describe()
+    if as_json:
+        print(json.dumps(facts))
+        return
+    print(f"fitted to {facts['n_train']} rows, {facts['n_test']} others predicted, mean of {seeds} splits")
+    print(f"{'':<24}{'MAPE':>7}{'within 5%':>11}{'within 10%':>12}{'Spearman':>10}")
+    for title, score in (("sum of products", facts), ("line in one product", facts["baseline"])):
+        print(
+            f"{title:<24}{score['mape']:>7.2%}{score['within_5_percent']:>11.1%}"
+            f"{score['within_10_percent']:>12.1%}{score['spearman']:>10.3f}"
+        )

@@ -1,0 +1,170 @@
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fsp import load_space
+from fsp.errors import InputError
+from fsp.extraction import extract
+from fsp.latency.calibrating import calibrate
+from fsp.latency.calibration import Calibration, Timed, design, fit, load_calibration, path_for, stored
+from fsp.objectives.speed import operations
+from fsp.products import relative_errors
+
+
+def milliseconds(space, points):
+    """A machine's law: input and output once, a layer's time times the depth, heads cost a little."""
+    depth, heads, hidden, inner = points.T.astype(float)
+    return 0.3 + 1e-3 * hidden + depth * (0.2 + 0.02 * heads + 4e-6 * hidden**2 + 2e-6 * hidden * inner)
+
+
+def calibration_of(space, share=0.15, noise=0.0):
+    cost = operations(space, space.candidates).astype(float)
+    rows = design(space, cost, share)
+    points = space.candidates[rows]
+    factors = np.exp(noise * np.random.default_rng(0).normal(size=len(rows)))
+    timed = Timed(points, milliseconds(space, points) * factors)
+    judged = np.setdiff1d(np.arange(len(cost)), rows)[::5]
+    others = Timed(space.candidates[judged], milliseconds(space, space.candidates[judged]))
+    top = float(milliseconds(space, space.point(space.maximum))[0])
+    settings = {"space": space.name, "batch": 1, "length": 128, "threads": 1, "rounds": 6}
+    return Calibration(space.names, fit(space, timed), top, timed, others, noise, share, settings, {"processor": "x"})
+
+
+@pytest.mark.parametrize("name", ["bert_large", "minilm"])
+def test_a_law_of_the_structure_is_recovered_from_a_part(name):
+    space = load_space(name)
+    found = calibration_of(space)
+    assert relative_errors(found(space.candidates), milliseconds(space, space.candidates)).max() < 1e-6
+    assert found.describe()["mape"] < 1e-6 and found.describe()["within_5_percent"] == 1
+
+
+def test_noise_of_single_slopes_is_smoothed():
+    space = load_space("bert_large")
+    errors = relative_errors(calibration_of(space, noise=0.05)(space.candidates), milliseconds(space, space.candidates))
+    assert errors.mean() < 0.025  # a slope between D=2 and D=6 alone is off by 8%
+
+
+@pytest.mark.parametrize("name", ["bert_large", "minilm", "mlp", "gpt2", "vit", "modernbert"])
+@pytest.mark.parametrize("share", [0.08, 0.15])
+def test_the_design_keeps_to_its_share_and_pairs_depths(name, share):
+    space = load_space(name)
+    cost = operations(space, space.candidates).astype(float)
+    rows = design(space, cost, share)
+    assert cost[rows].sum() <= share * cost.sum() and len(set(rows.tolist())) == len(rows)
+    points = space.candidates[rows]
+    depth = space.names.index("D")
+    first, second = points[::2], points[1::2]
+    assert (second[:, depth] > first[:, depth]).all()
+    assert (np.delete(first, depth, axis=1) == np.delete(second, depth, axis=1)).all()
+
+
+def test_saved_and_loaded(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    space = load_space("minilm")
+    with pytest.raises(InputError, match="run: fsp latency calibrate minilm"):
+        stored(space)
+    found = calibration_of(space)
+    found.save(path_for(space))
+    again = stored(space)
+    np.testing.assert_array_equal(again(space.candidates), found(space.candidates))
+    assert again.describe() == found.describe()
+    assert path_for(space, length=64) != path_for(space) != path_for(load_space("bert_large"))
+
+
+@pytest.mark.parametrize("change", ["{", "[]", '{"schema": 1}', '{"schema": 2}'])
+def test_what_is_no_calibration(tmp_path, change):
+    path = tmp_path / "c.json"
+    path.write_text(change, encoding="utf-8")
+    with pytest.raises(InputError, match=r"is not valid JSON|is no calibration"):
+        load_calibration(path)
+
+
+def test_extract_by_predicted_latency():
+    space = load_space("minilm")
+    found = calibration_of(space)
+
+    def error(architecture):
+        return 1 / (architecture["D"] * architecture["H"])
+
+    result = extract(space, error=error, speed=found, limits={"latency": "40%"}, interval=1)
+    best = milliseconds(space, space.candidates)
+    allowed = space.candidates[best <= 0.4 * found.maximum_ms]
+    depth, hidden = space.names.index("D"), space.names.index("H")
+    assert result.selected["D"] * result.selected["H"] == (allowed[:, depth] * allowed[:, hidden]).max()
+    assert result.limits == {"latency": pytest.approx(0.4 * found.maximum_ms)}
+    assert (result.table["latency"] <= result.limits["latency"]).all()
+    assert set(extract(space, error=error, speed=found, interval=50).limits) == {"encoder_parameters", "latency"}
+
+
+def test_w_takes_the_predicted_latency_for_i():
+    space = load_space("minilm")
+    found = calibration_of(space)
+    result = extract(space, error=lambda a: 1 / a["D"], speed=found, objective="w", interval=20)
+    row = result.row(result.selected)
+    p, i = row["encoder_parameters"], row["latency"]
+    full = result.maximum
+    w = (1 - p / full["encoder_parameters"]) * (1 - i / found.maximum_ms) / row["error"]
+    assert row["w_encoder"] == pytest.approx(w)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"speed": "fast"}, "no speed 'fast'; there are operations and calibrated"),
+        ({"speed": "calibrated", "method": "certified"}, "a certificate needs an exact i"),
+        ({"limits": {"latency": 3}}, "no objective 'latency' to limit"),
+    ],
+)
+def test_bad_questions(settings, message):
+    with pytest.raises(InputError, match=message):
+        extract(load_space("minilm"), error=lambda a: 1.0, **settings)
+
+
+def test_limits_that_nothing_meets_name_a_value_that_is_met():
+    space = load_space("minilm")
+    found = calibration_of(space)
+    with pytest.raises(InputError, match="nearest feasible are latency=") as caught:
+        extract(space, error=lambda a: 1.0, speed=found, limits={"latency": 1e-3})
+    least = float(str(caught.value).rpartition("=")[2])
+    assert extract(space, error=lambda a: 1.0, speed=found, limits={"latency": least}).feasible >= 1
+
+
+def test_a_calibration_of_another_space():
+    with pytest.raises(InputError, match="the calibration is of minilm, not of space mlp"):
+        extract(load_space("mlp"), error=lambda a: 1.0, speed=calibration_of(load_space("minilm")))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"share": 0.0}, "share 0.0 is out of range"),
+        ({"share": 1e-6}, "suffices for 0 layer shapes"),
+        ({"held_out": 2}, "held_out must be at least 3"),
+        ({"held_out": 200}, "candidates are left to judge"),
+        ({"rounds": 5}, "rounds must be at least 6"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(InputError, match=message):
+        calibrate(load_space("minilm"), **settings)
+
+
+def test_the_command_measures_and_extract_finds_it(tmp_path, space_file):
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+
+    def fsp(*arguments):
+        command = [sys.executable, "-m", "fsp", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    done = fsp("latency", "calibrate", space_file, "--share", 0.6, "--held-out", 3, "--rounds", 6,
+               "--threads", 1, "--length", 32, "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["n_test"] == 3 and facts["mape"] >= 0 and facts["noise"] >= 0 and facts["maximum_ms"] > 0
+    assert load_calibration(tmp_path / facts["file"])(load_space(space_file).candidates).min() > 0
+    done = fsp("extract", space_file, "--speed", "calibrated", "--plan", "--threads", 1)
+    assert done.returncode == 2 and "(1 of it for other devices" in done.stderr  # that was of 32 tokens

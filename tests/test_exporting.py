@@ -1,0 +1,179 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from transformers import BertConfig, BertForMaskedLM, RobertaConfig, RobertaForSequenceClassification
+
+import fsp.exporting
+from fsp import export
+from fsp.errors import InputError, RunFailed
+from fsp.exporting import FLOAT32_TOLERANCE, INT8_TOLERANCE
+from fsp.serving import load_saved
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "fsp", "export", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory, tiny):
+    """A small RoBERTa with a head for three classes and the tokenizer of the tiny teacher."""
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("classifier")
+    torch.manual_seed(0)
+    config = RobertaConfig(
+        vocab_size=30522, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=130, type_vocab_size=1, num_labels=3, initializer_range=0.2, pad_token_id=0,
+    )  # fmt: skip
+    RobertaForSequenceClassification(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny.teacher).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, tiny):
+    """The tiny teacher in both formats, exported by the command."""
+    out = tmp_path_factory.mktemp("exported") / "onnx"
+    facts = []
+    for more in ([], ["--int8"]):
+        done = command(tiny.teacher, "--format", "onnx", *more, "--out", out, "--corpus", tiny.corpus, "--json")
+        assert done.returncode == 0, done.stderr
+        facts.append(json.loads(done.stdout))
+    return out, *facts
+
+
+def outputs_of(path, inputs):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+
+
+def batch_of(saved, texts):
+    return dict(saved.tokenizer(texts, padding="longest", return_tensors="pt"))
+
+
+def test_both_files_stay_within_their_tolerances(exported, tiny):
+    out, float32, int8 = exported
+    assert float32["largest_difference"] <= FLOAT32_TOLERANCE * max(1, float32["largest_output"])
+    assert float32["agreement"] > 0.99999
+    assert 1e-4 < int8["relative_difference"] <= INT8_TOLERANCE and int8["agreement"] > 0.9
+    assert int8["bytes"] < 0.3 * float32["bytes"]
+    assert json.loads((out / "model.int8.json").read_text())["sentences"] == 64
+    assert sorted(path.name for path in out.glob("model*")) == [
+        "model.int8.json", "model.int8.onnx", "model.json", "model.onnx"
+    ]  # fmt: skip
+    assert (out / "tokenizer.json").is_file()
+    assert not list(out.parent.glob(".fsp-unfinished-*"))
+
+
+def test_axes_are_dynamic_and_padding_has_no_say(exported, tiny):
+    out, *_ = exported
+    saved = load_saved(tiny.teacher)
+    short, long = "A word.", "Many more words stand in this one than in the other. " * 5
+    for texts in ([short], [short, long, short], [long] * 5):
+        inputs = batch_of(saved, texts)
+        with torch.inference_mode():
+            expected = saved.serving(**inputs)[0].numpy()
+        kept = inputs["attention_mask"].numpy().astype(bool)
+        (found,) = outputs_of(out / "model.onnx", inputs)
+        np.testing.assert_allclose(found[kept], expected[kept], atol=1e-5)
+    for name, tolerance in (("model.onnx", 1e-5), ("model.int8.onnx", 0.3)):
+        alone = outputs_of(out / name, batch_of(saved, [short]))[0][0]
+        beside = outputs_of(out / name, batch_of(saved, [short, long]))[0][0, : len(alone)]
+        np.testing.assert_allclose(alone, beside, atol=tolerance)
+
+
+def test_types_of_two_texts_are_an_input(exported, tiny):
+    out, *_ = exported
+    saved = load_saved(tiny.teacher)
+    inputs = dict(saved.tokenizer(["One text."], ["Another."], return_tensors="pt"))
+    assert inputs["token_type_ids"].sum() > 0
+    with torch.inference_mode():
+        expected = saved.serving(**inputs)[0].numpy()
+    np.testing.assert_allclose(outputs_of(out / "model.onnx", inputs)[0], expected, atol=1e-5)
+
+
+def test_int8_has_fused_attention_and_nothing_of_this_machine(exported):
+    out, *_ = exported
+    model = onnx.load(out / "model.int8.onnx")
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.count("QAttention") == 3 and "Attention" not in kinds and "MatMul" not in kinds
+    for name in ("model.onnx", "model.int8.onnx"):
+        content = (out / name).read_bytes()
+        assert b".py" not in content and str(Path(fsp.exporting.__file__).parent).encode() not in content
+
+
+def test_a_head_gives_logits_and_their_agreement(classifier, tmp_path, tiny):
+    facts = export(classifier, tmp_path / "out", corpus=[tiny.corpus])
+    assert facts["outputs"] == ["logits"] and facts["agreement_of"] == "predictions" and facts["agreement"] == 1
+    names = [value.name for value in onnx.load(facts["file"], load_external_data=False).graph.input]
+    assert names == ["input_ids", "attention_mask"]  # RoBERTa has one type
+
+
+def test_masked_tokens(tmp_path, tiny):
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=30522, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=64, initializer_range=0.2,
+    )  # fmt: skip
+    BertForMaskedLM(config).save_pretrained(tmp_path)
+    load = load_saved(tiny.teacher).tokenizer
+    load.save_pretrained(tmp_path)
+    facts = export(tmp_path, int8=True, corpus=[tiny.corpus])
+    assert facts["outputs"] == ["logits"] and facts["agreement"] > 0.8
+    assert Path(facts["file"]) == tmp_path / "onnx" / "model.int8.onnx"
+
+
+def test_what_differs_too_much_leaves_nothing(tmp_path, classifier, tiny, monkeypatch):
+    monkeypatch.setattr(fsp.exporting, "FLOAT32_TOLERANCE", 0.0)
+    out = tmp_path / "deep" / "out"
+    with pytest.raises(RunFailed, match="differ from torch's"):
+        export(classifier, out, corpus=[tiny.corpus])
+    assert not out.exists() and not list(out.parent.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (None, "is no model directory"),
+        ({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}, "model type 'gpt2' is not supported"),
+        ({"model_type": "bert", "architectures": ["BertForQuestionAnswering"]}, "'BertForQuestionAnswering' is not"),
+        ({"model_type": "bert", "architectures": ["BertModel"]}, "it has no weights"),
+        ({"model_type": "no_such"}, "cannot load model"),
+    ],
+)
+def test_unusable_directories(tmp_path, config, message):
+    if config is not None:
+        (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        export(tmp_path)
+    assert not (tmp_path / "onnx").exists()
+
+
+def test_missing_weights(tmp_path, classifier):
+    from safetensors.torch import load_file, save_file
+
+    for path in classifier.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file(
+        {k: v for k, v in weights.items() if "classifier" not in k}, tmp_path / "model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(InputError, match=r"lacks weights for classifier\.dense\.bias and 3 more"):
+        export(tmp_path)
+
+
+def test_bad_usage(tmp_path, tiny):
+    done = command(tiny.teacher, "--format", "tflite")
+    assert done.returncode == 2 and "no format 'tflite'; there is onnx" in done.stderr
+    (tmp_path / "file").write_text("")
+    done = command(tiny.teacher, "--out", tmp_path / "file")
+    assert done.returncode == 2 and "is a file; name a folder" in done.stderr

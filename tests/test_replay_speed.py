@@ -1,0 +1,93 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+HEADER = "depth,width,inner,fixed,encoder,decoder"
+
+
+def rows(noise=0.0, n=120):
+    generator = np.random.default_rng(0)
+    depth, width, inner = generator.integers([1, 4, 4], [13, 33, 65], (n, 3)).T
+    encoder = 2 + 0.01 * width * inner
+    decoder = 5 + depth * (1 + 0.02 * width**2 + 0.01 * width * inner)
+    factors = np.exp(noise * generator.normal(size=(n, 2)))
+    return [
+        (d, w, i, 6, float(e * f), float(c * g))
+        for d, w, i, e, c, (f, g) in zip(depth, width, inner, encoder, decoder, factors, strict=True)
+    ]
+
+
+def write(tmp_path, lines):
+    path = tmp_path / "table.csv"
+    path.write_text(HEADER + "\n" + "".join(",".join(map(str, line)) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def fsp(path, *more, parameters="depth,width,inner,fixed", targets=("encoder", "decoder"), train=60):
+    command = [sys.executable, "-m", "fsp", "replay", "speed", str(path), "--parameters", parameters]
+    command += [part for target in targets for part in ("--target", target)]
+    command += ["--train", str(train), *map(str, more)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_json(tmp_path):
+    done = fsp(write(tmp_path, rows(noise=0.03)), "--seeds", 3, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "the same in every row: fixed" in done.stderr
+    facts = json.loads(done.stdout)
+    assert {"mape", "within_5_percent", "within_10_percent", "spearman", "n_train", "n_test"} < set(facts)
+    assert facts["mape"] < 0.04  # the mean of a normal error of 3% is 2.4%
+    assert facts["within_10_percent"] > 0.97 and facts["spearman"] > 0.98
+    assert facts["baseline"]["mape"] > 2 * facts["mape"]
+    assert facts["n_train"] == 60 and facts["n_test"] == facts["architectures"] - 60
+    assert facts["constant"] == ["fixed"]
+
+
+def test_a_law_without_noise_is_found(tmp_path):
+    facts = json.loads(fsp(write(tmp_path, rows()), "--json").stdout)
+    assert facts["mape"] < 1e-6 and facts["within_5_percent"] == 1
+    assert fsp(write(tmp_path, rows()), "--json").stdout == fsp(write(tmp_path, rows()), "--json").stdout
+
+
+def test_text(tmp_path):
+    done = fsp(write(tmp_path, rows(noise=0.03)), targets=("decoder",))
+    assert done.returncode == 0
+    assert "fitted to 60 rows" in done.stdout and "line in one product" in done.stdout
+
+
+def test_repeated_architectures_never_stand_on_both_sides(tmp_path):
+    lines = rows(n=60)
+    done = fsp(write(tmp_path, lines + lines), "--json", train=30)
+    facts = json.loads(done.stdout)
+    assert facts["n_train"] + facts["n_test"] == facts["architectures"] <= 60
+    assert facts["rows_merged"] >= 60
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cell": (3, 5, "-4")}, "line 4: decoder is -4; latencies must be positive"),
+        ({"cell": (3, 4, "0")}, "line 4: encoder is 0; latencies must be positive"),
+        ({"cell": (3, 0, "-1")}, "line 4: depth is -1; parameters must not be negative"),
+        ({"cell": (3, 0, "deep")}, "line 4: depth is 'deep', not a finite number"),
+        ({"train": 115}, "115 training rows of"),
+        ({"train": 9}, "at least 10 are needed to fit to"),
+        ({"parameters": "fixed"}, "fixed are the same in every row"),
+        ({"parameters": "depth,hidden"}, "has no column 'hidden'"),
+        ({"parameters": "depth,depth"}, "'depth' is named twice"),
+        ({"parameters": "depth,decoder"}, "'decoder' is named twice"),
+        ({"more": ("--seeds", 0)}, "seeds 0 is out of range"),
+    ],
+)
+def test_bad_input(tmp_path, change, message):
+    lines = [list(row) for row in rows()]
+    if "cell" in change:
+        line, column, value = change.pop("cell")
+        lines[line - 1][column] = value
+    more = change.pop("more", ())
+    done = fsp(write(tmp_path, lines), *more, **change)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
