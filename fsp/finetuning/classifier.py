@@ -15,7 +15,7 @@ from fsp.errors import Diverged, InputError
 from fsp.finetuning.examples import Example
 from fsp.finetuning.pretrained import load_model, load_tokenizer
 from fsp.finetuning.theta import Hyperparameters
-from fsp.training.loop import learning_rate_at
+from fsp.training.loop import adamw, learning_rate_at
 
 HEADS = ("model", "bort")
 _BATCH = 64  # rows a forward pass where nothing is trained
@@ -84,13 +84,7 @@ class Classifier:
             if self.head == "bort":
                 _bort_head(model)
             model.train()
-            matrices = [p for p in model.parameters() if p.ndim == 2]
-            vectors = [p for p in model.parameters() if p.ndim != 2]
-            groups = [
-                {"params": matrices, "weight_decay": theta.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
-            ]
-            optimiser = torch.optim.AdamW(groups, lr=theta.learning_rate, fused=True)
+            optimiser = adamw(model, theta.learning_rate, theta.weight_decay)
             for step in range(steps):
                 for group in optimiser.param_groups:
                     group["lr"] = theta.learning_rate * learning_rate_at(step, steps, theta.warmup)

@@ -22,7 +22,7 @@ from fsp.finetuning.pretrained import quiet
 from fsp.finetuning.saving import whole_folder
 from fsp.finetuning.theta import LARGEST
 from fsp.progress import Advance
-from fsp.study import _storage
+from fsp.study import storage_of
 
 _DISTRIBUTIONS: dict[str, BaseDistribution] = {
     "learning_rate": FloatDistribution(0, sys.float_info.max),
@@ -53,7 +53,7 @@ class Fits:
         name = f"finetuning-{digest(settings)}"
         try:
             self._study = optuna.create_study(
-                storage=_storage(journal), study_name=name, direction="maximize", load_if_exists=True
+                storage=storage_of(journal), study_name=name, direction="maximize", load_if_exists=True
             )
         except OSError as error:
             raise InputError(f"cannot open the study {journal}: {error.strerror}") from None

@@ -20,7 +20,7 @@ from fsp.families import bert
 from fsp.objectives.plateau import Plateau
 from fsp.space import Architecture
 from fsp.training.blocks import LEAST_HELD_OUT_TOKENS, tokens_digest
-from fsp.training.loop import learning_rate_at
+from fsp.training.loop import adamw, learning_rate_at
 from fsp.training.masking import Masking
 
 if TYPE_CHECKING:
@@ -249,10 +249,7 @@ def _train(
     network: "PreTrainedModel", batches: "Iterator[tuple[Tensor, Tensor, Tensor]]", steps: int, theta: Hyperparameters
 ) -> None:
     """Train a network in place. Raises Diverged at the first loss that is no number."""
-    matrices = [p for p in network.parameters() if p.ndim == 2]
-    vectors = [p for p in network.parameters() if p.ndim != 2]
-    groups = [{"params": matrices, "weight_decay": theta.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=theta.learning_rate, fused=True)
+    optimiser = adamw(network, theta.learning_rate, theta.weight_decay)
     for step, (tokens, where, labels) in zip(range(steps), batches, strict=False):
         for group in optimiser.param_groups:
             group["lr"] = theta.learning_rate * learning_rate_at(step, steps, theta.warmup)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 
 import torch
+from torch import nn
 
 from fsp.errors import Diverged
 from fsp.training.blocks import Batch
@@ -22,6 +23,14 @@ def learning_rate_at(step: int, steps: int, warmup: float) -> float:
     if step < rise:
         return (step + 1) / rise
     return (steps - step) / (steps - rise)
+
+
+def adamw(network: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """Return AdamW for all weights of a network, with decay on its matrices only."""
+    matrices = [p for p in network.parameters() if p.ndim == 2]
+    vectors = [p for p in network.parameters() if p.ndim != 2]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
 
 
 def train(
@@ -56,10 +65,7 @@ def train(
     """
     student.eval()
     student.requires_grad_(True)
-    matrices = [p for p in student.parameters() if p.ndim == 2]
-    vectors = [p for p in student.parameters() if p.ndim != 2]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+    optimiser = adamw(student, learning_rate, weight_decay)
     losses: list[float] = []
     for step, batch in zip(range(steps), batches, strict=False):
         for group in optimiser.param_groups:
