@@ -60,8 +60,9 @@ class Measurement:
     def describe(self) -> dict[str, Any]:
         """Return the measurement as a JSON-like value.
 
-        `median_ms` with its 95% interval `low_ms, high_ms`; `ratio`: how many times slower than the first entry,
-        round by round, with its interval; `peak_memory_mb` and `network_memory_mb` where memory was measured.
+        `median_ms` with its 95% interval `low_ms, high_ms`; `ratio`: the latency over the first entry's, round by
+        round, with its interval; `samples_ms`, one a round; `peak_memory_mb` and `network_memory_mb` where memory was
+        measured.
         """
         entries = []
         first = next(iter(self.samples.values()))
@@ -78,6 +79,7 @@ class Measurement:
                     "ratio": ratio.value,
                     "ratio_low": ratio.low,
                     "ratio_high": ratio.high,
+                    "samples_ms": [round(float(value), 4) for value in samples],
                 }
                 if held := self.memory.get((target.name, runtime)):
                     entry |= {"peak_memory_mb": held["peak"], "network_memory_mb": held["network"]}
