@@ -2,6 +2,7 @@
 
     python benchmarks/throughput.py [--threads N]
 
+Shapes: eight evenly spaced over the larger half of minilm's candidates by encoder parameters, and one small one.
 Prints one JSON object: for each shape tokens a second, GFLOP/s and the share of the peak. FLOP of a training token:
 three times those of the forward pass, which are 2 a weight of the encoder and readout plus 4 H length a layer for
 attention (forward, and twice that backward). Rounds of all shapes and of the peak are interleaved; medians.
@@ -14,16 +15,24 @@ import time
 
 import torch
 
+from fsp.card import sample
 from fsp.families import bert
 from fsp.inputs import Settings
-from fsp.space import Architecture, load_space
+from fsp.planning import objectives_of
+from fsp.space import Architecture, SearchSpace, load_space
 from fsp.timing import environment
 from fsp.training.losses import squared_error
 from fsp.training.student import Student
 
-SHAPES = ("D=5 A=8 H=256 I=384", "D=3 A=8 H=256 I=1024", "D=2 A=12 H=384 I=512", "D=2 A=6 H=192 I=128")
+SMALL = "D=2 A=6 H=192 I=128"
 BATCH, LENGTH, WIDTH, STEPS, ROUNDS = 16, 64, 384, 4, 5
 SIDE = 2048  # of the square matrices whose product is the peak
+
+
+def shapes_of(space: SearchSpace) -> list[str]:
+    """The shapes that are timed."""
+    table = objectives_of(space, space.candidates).sort_values("encoder_parameters", kind="stable")
+    return [*map(str, sample(space, table.iloc[len(table) // 2 :], 8)), SMALL]
 
 
 def step_of(student: Student) -> object:
@@ -47,11 +56,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     torch.set_num_threads(Settings(threads=parser.parse_args().threads).processor_threads)
     torch.manual_seed(0)
-    constants = load_space("minilm").constants
-    students = {text: Student(bert.build(Architecture.parse(text), constants).eval(), WIDTH) for text in SHAPES}
+    space = load_space("minilm")
+    constants, texts = space.constants, shapes_of(space)
+    students = {text: Student(bert.build(Architecture.parse(text), constants).eval(), WIDTH) for text in texts}
     steps = {text: step_of(student) for text, student in students.items()}
     left, right = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE)
-    rates: dict[str, list[float]] = {name: [] for name in ("peak", *SHAPES)}
+    rates: dict[str, list[float]] = {name: [] for name in ("peak", *texts)}
     for round_ in range(-1, ROUNDS):  # the first round warms up
         start = time.perf_counter()
         for _ in range(8):
@@ -67,7 +77,7 @@ def main() -> None:
                 rates[name].append(rate)
     peak = statistics.median(rates["peak"])
     result = {"peak_gflops": round(peak, 1), "shapes": {}, "environment": environment()}
-    for text in SHAPES:
+    for text in texts:
         shape = Architecture.parse(text)
         weights = int(bert.parameters(shape, constants)["encoder_parameters"]) + students[text].readout_parameters
         flop = 3 * (2 * weights + 4 * shape["H"] * LENGTH * shape["D"])

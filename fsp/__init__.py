@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from fsp.errors import InputError, RunFailed
     from fsp.exporting import export
     from fsp.extraction import Extraction, extract
+    from fsp.finetuning.finetune import agora
     from fsp.objectives.error import Distillation
+    from fsp.pretraining.run import pretrain
     from fsp.search.coefficient import w_coefficient
     from fsp.search.sampler import FPTASSampler
     from fsp.space import Architecture, SearchSpace, load_space
@@ -25,10 +27,12 @@ __all__ = [
     "InputError",
     "RunFailed",
     "SearchSpace",
+    "agora",
     "distill",
     "export",
     "extract",
     "load_space",
+    "pretrain",
     "w_coefficient",
 ]
 _MODULES = {
@@ -39,10 +43,12 @@ _MODULES = {
     "InputError": "fsp.errors",
     "RunFailed": "fsp.errors",
     "SearchSpace": "fsp.space",
+    "agora": "fsp.finetuning.finetune",
     "distill": "fsp.distillation",
     "export": "fsp.exporting",
     "extract": "fsp.extraction",
     "load_space": "fsp.space",
+    "pretrain": "fsp.pretraining.run",
     "w_coefficient": "fsp.search.coefficient",
 }
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from fsp.families import Family, family_of
 from fsp.objectives.size import sizes
-from fsp.objectives.speed import BATCH, LENGTH, operations
+from fsp.objectives.speed import operations
 from fsp.space import Architecture, SearchSpace
+from fsp.workload import BATCH, LENGTH
 
 _BUILT = 12  # networks, beside T
 _COUNTED = 100_000  # candidates whose p and i are looked at; with more, so many evenly spaced ones

@@ -2,15 +2,16 @@
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from fsp import __version__, cli_latency, cli_replay, cli_space
+from fsp import __version__, cli_error, cli_latency, cli_replay, cli_space
+from fsp.cli_distill import distill
 from fsp.cli_export import export
 from fsp.cli_extract import extract
+from fsp.cli_finetune import finetune
 from fsp.cli_options import CorpusOption, Finalists, Interval, Json, Limit, Seed, Space, Steps, Teacher, Threads, Tokens
 from fsp.cli_verify import choose, verify
 from fsp.errors import InputError, RunFailed
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.add_typer(cli_latency.app, name="latency")
 app.add_typer(cli_replay.app, name="replay")
+app.add_typer(cli_error.app, name="error")
 
 
 def _version(wanted: bool) -> None:
@@ -60,6 +62,10 @@ def run(
     finalists: Finalists = 3,
     tokens: Tokens = 131_072,
     seeds: Annotated[int, typer.Option(help="Final distillations of each model; 3 or more give intervals.")] = 1,
+    card: Annotated[
+        Path | None,
+        typer.Option(help="Report card to show in the report, from fsp error card.", show_default="the one on record"),
+    ] = None,
     seed: Seed = 0,
     threads: Threads = None,
     as_json: Json = False,
@@ -74,54 +80,13 @@ def run(
     from fsp.space import load_space
 
     settings = Settings(parse_limits(limit), interval, steps, tokens, seeds, seed, threads=threads, finalists=finalists)
-    result = journey(load_space(space), out, teacher=teacher, corpus=corpus or (), settings=settings, display=Bars())
+    result = journey(
+        load_space(space), out, teacher=teacher, corpus=corpus or (), settings=settings, card=card, display=Bars()
+    )
     if as_json:
         print(json.dumps(result))
     else:
         _last_screen(result, out)
-
-
-@app.command()
-def distill(
-    architecture: Annotated[list[str], typer.Argument(help="A shape, as D=3 A=8 H=256 I=768.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Directory of the model.")],
-    space: Annotated[str, typer.Option(help="The search space whose teacher is used by default.")] = "minilm",
-    teacher: Teacher = None,
-    corpus: CorpusOption = None,
-    tokens: Tokens = 131_072,
-    seed: Seed = 0,
-    threads: Threads = None,
-    as_json: Json = False,
-) -> None:
-    """Cut one shape out of the teacher, distil it, and save it as a Hugging Face model."""
-    from fsp.distillation import distill as train
-    from fsp.distillation import save_student
-    from fsp.inputs import Settings, load_inputs, surrogate
-    from fsp.space import Architecture, load_space
-
-    shape = Architecture.parse(" ".join(architecture))
-    settings = Settings(tokens=tokens, seed=seed, threads=threads)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} already exists; choose a new directory")
-    bars = Bars()
-    inputs = load_inputs(load_space(space), teacher, corpus or (), bars)
-    inputs.teacher.check(shape)
-    with tempfile.TemporaryDirectory() as cache:
-        error = surrogate(inputs, settings, Path(cache), bars)
-        student, losses = train(shape, error, tokens=tokens, seed=seed, display=bars)
-        facts = {
-            "architecture": str(shape),
-            "teacher": inputs.teacher.name,
-            "distillation_tokens": len(losses) * error.tokens_per_step,
-            "error": student.error(error.material.test),
-            "readout_parameters": student.readout_parameters,
-        }
-        save_student(student, inputs.teacher, out, facts)
-    if as_json:
-        print(json.dumps({**facts, "model": str(out)}))
-    else:
-        print(f"{shape}: error {facts['error']:.3f} on held-out text after {facts['distillation_tokens']:,} tokens")
-        print(f"model: {out}")
 
 
 @app.command()
@@ -167,7 +132,9 @@ def _last_screen(result: dict[str, Any], out: Path) -> None:
     console.print(f"{out / 'result.json'}, evaluations.csv, pareto.png", markup=False, soft_wrap=True)
 
 
+app.command()(distill)
 app.command()(extract)
+app.command()(finetune)
 app.command()(export)
 app.command()(verify)
 app.command()(choose)

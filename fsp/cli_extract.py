@@ -16,11 +16,20 @@ if TYPE_CHECKING:
     from fsp.planning import Plan
     from fsp.space import SearchSpace
 
+_ERRORS = ("distillation", "mlm")
+
 
 def extract(
     space: Space,
     teacher: Teacher = None,
     corpus: CorpusOption = None,
+    error: Annotated[
+        str,
+        typer.Option(
+            help="distillation: cut out of the teacher, trained s steps to match it; mlm: from scratch, the paper's "
+            "literal procedure."
+        ),
+    ] = "distillation",
     objective: Annotated[
         str, typer.Option(help="limits: least error within the limits; w: largest W-coefficient.")
     ] = "limits",
@@ -39,6 +48,14 @@ def extract(
     ] = None,
     steps: Steps = 16,
     finalists: Finalists = 1,
+    fidelities: Annotated[
+        str | None,
+        typer.Option(
+            help="Rising numbers of steps, as 0,16,64: all candidates get the first, the best third the next, ... "
+            "(instead of --steps).",
+            show_default="none",
+        ),
+    ] = None,
     study: Annotated[
         Path | None, typer.Option(help="Journal file that keeps finished evaluations.", show_default="none")
     ] = None,
@@ -55,12 +72,15 @@ def extract(
     from fsp.extraction import calibration_for
     from fsp.extraction import extract as search
     from fsp.files import write_json
-    from fsp.inputs import Settings, fitted_to, load_inputs, surrogate
+    from fsp.inputs import Settings, fitted_to, literal, load_inputs, surrogate
     from fsp.planning import check_method, plan
     from fsp.search.limits import parse_limits
     from fsp.space import load_space
 
-    check_method(method, interval=interval, gap=gap, finalists=finalists)
+    rungs = _numbers(fidelities)
+    check_method(method, interval=interval, gap=gap, finalists=finalists, fidelities=rungs)
+    if error not in _ERRORS:
+        raise InputError(f"no error {error!r}; there are {' and '.join(_ERRORS)}")
     if certificate is not None and method != "certified":
         raise InputError("a certificate comes with --method certified; add it, or leave --certificate out")
     settings = Settings(
@@ -72,17 +92,29 @@ def extract(
     torch.set_num_threads(settings.processor_threads)  # a calibration is one for so many threads
     calibration = calibration_for(chosen, speed, method)
     if planned:
+        if rungs or error != "distillation":
+            raise InputError("--plan knows the cost of one fidelity of the error distillation; leave the others out")
         _print_plan(chosen, plan(chosen, **asked, calibration=calibration), settings, as_json)
         return
     inputs = load_inputs(chosen, teacher, corpus or (), bars)
     chosen = fitted_to(chosen, inputs.teacher)
     plan(chosen, **asked, calibration=calibration)  # refuses what cannot be met before anything long begins
     with tempfile.TemporaryDirectory() as cache:
-        error = surrogate(inputs, settings, Path(cache), bars)
+        scratch = literal(inputs, settings, chosen) if error == "mlm" else None
         asked["speed"] = calibration or "operations"
-        found = search(chosen, error=error, gap=gap, finalists=finalists, study=study, display=bars, **asked)
+        found = search(
+            chosen,
+            error=scratch or surrogate(inputs, settings, Path(cache), bars),
+            gap=gap,
+            finalists=finalists,
+            fidelities=rungs,
+            study=study,
+            display=bars,
+            **asked,
+        )
     if certificate is not None:
         write_json(certificate, found.certificate)
+    plateau = scratch.plateau.verdict(found.table["error"].dropna().tolist()) if scratch else None
     table = found.table.sort_values("error" if objective == "limits" else "w_total", ascending=objective == "limits")
     if as_json:
         rows = json.loads(table.to_json(orient="records"))
@@ -94,6 +126,7 @@ def extract(
                     "interval": found.interval,
                     "evaluations": rows,
                     **({"certificate": found.certificate["result"]} if found.certificate else {}),
+                    **({"plateau": plateau.describe()} if plateau else {}),
                 }
             )
         )
@@ -101,7 +134,17 @@ def extract(
         print(f"chosen: {found.selected}")
         if found.certificate:
             print(found.certificate["result"]["statement"])
+        if plateau:
+            print(plateau.describe())
         print(table.drop(columns=["seed", "failure"]).to_string(index=False, float_format="{:.4g}".format))
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    """Whole numbers separated by commas."""
+    try:
+        return None if text is None else [int(number) for number in text.split(",")]
+    except ValueError:
+        raise InputError(f"fidelities {text!r} are no numbers of steps; give them as 0,16,64") from None
 
 
 def _print_plan(space: "SearchSpace", planned: "Plan", settings: "Settings", as_json: bool) -> None:

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from fsp.cli_options import Json, Seed, Space, Threads
-from fsp.objectives.speed import BATCH, LENGTH
 from fsp.progress import Bars
+from fsp.workload import BATCH, LENGTH
 
 app = typer.Typer(help="Measure and predict latency.", no_args_is_help=True, rich_markup_mode=None)
 Batch = Annotated[int, typer.Option(help="Sequences of an input.")]

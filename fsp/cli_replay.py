@@ -2,22 +2,33 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fsp import cli_replay_speed
 from fsp.progress import Bars
 
+if TYPE_CHECKING:
+    from fsp.table import Table
+
 app = typer.Typer(
-    help="Try search methods and predictors on a table of measurements.", no_args_is_help=True, rich_markup_mode=None
+    help="Try search methods, the fitted error and a speed predictor on a table of measurements.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 _CURVE_SHOWN = 8  # points of the curve on the screen; JSON holds them all
+_RANK_SCORES = {
+    "spearman": "Spearman",
+    "spearman_in_bands": "Spearman inside size bands",
+    "kendall": "Kendall",
+    "top10_overlap": "top 10% overlap",
+}
 
 
 @app.callback()
 def _group() -> None:
-    """Try search methods and predictors on a table of measurements."""
+    """Try search methods, the fitted error and a speed predictor on a table of measurements."""
 
 
 app.command()(cli_replay_speed.speed)
@@ -58,10 +69,7 @@ def search(
     measured = read_table(
         table, parameters=_names(parameters), neutral=_names(neutral), size=size, speed=speed, error=error
     )
-    if measured.rows_missing:
-        bars.say(f"{measured.rows_missing} of {measured.rows_read} rows left out: a used column is empty there")
-    if measured.rows_merged:
-        bars.say(f"{measured.rows_merged} rows repeat another's parameters; their p, i and e were averaged")
+    _say_what_was_read(measured, bars)
     replay = replay_search(
         measured,
         objective=objective,  # type: ignore[arg-type]
@@ -89,6 +97,43 @@ def search(
         row = facts[title]
         shape = " ".join(f"{name}={value:g}" for name, value in row["parameters"].items())
         print(f"{title:>7}: {shape} (p {row['size']:g}, i {row['speed']:g}, e {row['error']:g}; line {row['line']})")
+
+
+@app.command()
+def error(
+    table: Annotated[
+        Path, typer.Argument(help="A CSV file with a header, one architecture a row.", show_default=False)
+    ],
+    parameters: Annotated[str, typer.Option(help="Columns to fit the error by, all positive, separated by commas.")],
+    size: Annotated[str, typer.Option(help="Column of p: its quintiles are the bands, and it is the baseline.")],
+    error: Annotated[str, typer.Option(help="Column of e, smaller is better.")],
+    train: Annotated[int, typer.Option(help="Rows to fit, chosen at random; all others judge the fit.")] = 30,
+    seeds: Annotated[int, typer.Option(help="How often, each time with other rows.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+) -> None:
+    """Find out how well the fitted error ranks a measured table's rows from a part of them, beside p alone."""
+    from fsp.replay_error import replay_error
+    from fsp.table import read_table
+
+    bars = Bars()
+    measured = read_table(table, parameters=_names(parameters), size=size, error=error)
+    _say_what_was_read(measured, bars)
+    facts = replay_error(measured, train=train, seeds=seeds, display=bars).describe()
+    if as_json:
+        print(json.dumps(facts))
+        return
+    print(f"fitted from {train} of {len(measured)} rows, judged on the other {facts['n_test']}; mean of {seeds} seeds")
+    for name, title in _RANK_SCORES.items():
+        both = ("undefined" if facts[key] is None else f"{facts[key]:.3f}" for key in (name, f"baseline_params_{name}"))
+        print(f"{title}: {next(both)}, by {size} alone {next(both)}")
+    print(f"inside the 90% intervals: {facts['coverage_90']:.1%} (sd over seeds {facts['coverage_90_sd']:.1%})")
+
+
+def _say_what_was_read(table: "Table", bars: Bars) -> None:
+    if table.rows_missing:
+        bars.say(f"{table.rows_missing} of {table.rows_read} rows left out: a used column is empty there")
+    if table.rows_merged:
+        bars.say(f"{table.rows_merged} rows repeat another's parameters; their measurements were averaged")
 
 
 def _names(text: str) -> list[str]:

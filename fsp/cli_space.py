@@ -46,8 +46,9 @@ def size(
     """Count the parameters and operations of one shape."""
     from fsp import bort
     from fsp.objectives.size import sizes
-    from fsp.objectives.speed import BATCH, LENGTH, operations
+    from fsp.objectives.speed import operations
     from fsp.space import Architecture, load_space
+    from fsp.workload import BATCH, LENGTH
 
     found = load_space(space)
     shape = Architecture.parse(" ".join(architecture))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fsp.errors import InputError
+from fsp.families._transformer import head_size_changed
 
 # What the axes of each weight run over, by name with `*` for a layer's number: None for an axis that stays whole,
 # "H" for one of H equal groups (units, heads), "3A" for three such axes on end (queries, keys, values).
@@ -29,19 +30,28 @@ def spread(full: int, kept: int) -> list[int]:
     return [round((k + 1) * full / kept) - 1 for k in range(kept)]
 
 
-def check_fits(full: Mapping[str, int], shape: Mapping[str, int]) -> None:
-    """Raise InputError where a shape is larger than the trained network, or cuts its attention heads apart."""
-    wanted = " ".join(f"{name}={value}" for name, value in shape.items())
+def check_smaller(full: Mapping[str, int], shape: Mapping[str, int]) -> None:
+    """Raise InputError where a shape has other parameters than the trained network, or a larger one."""
+    wanted = _written(shape)
     if set(shape) != set(full):
         raise InputError(f"{wanted} is no shape of this family; give {', '.join(full)}")
     if any(shape[name] > full[name] for name in shape):
         raise InputError(f"{wanted} does not fit in the trained network {full}; only smaller shapes can be cut")
-    if "A" in full and shape["H"] * full["A"] != shape["A"] * full["H"]:
+
+
+def check_fits(full: Mapping[str, int], shape: Mapping[str, int]) -> None:
+    """Raise InputError where a shape is larger than the trained network, or cuts its attention heads apart."""
+    check_smaller(full, shape)
+    if head_size_changed(full, shape):
         size = full["H"] // full["A"]
         raise InputError(
-            f"{wanted} has head size {shape['H'] / shape['A']:g}, the trained network {size}; "
+            f"{_written(shape)} has head size {shape['H'] / shape['A']:g}, the trained network {size}; "
             f"choose H = {size} * A (in a search space, by the rule 'H == {size} * A')"
         )
+
+
+def _written(shape: Mapping[str, int]) -> str:
+    return " ".join(f"{name}={value}" for name, value in shape.items())
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """Optimal subarchitecture extraction: evaluate part of a search space and choose."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,10 +8,14 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from fsp.errors import InputError, RunFailed
 from fsp.evaluating import ErrorFunction, Evaluator, evaluation_table, takes_seed
+from fsp.families._transformer import head_size_changed
+from fsp.halving import at_fidelities, successive_halving
 from fsp.latency.calibration import Calibration, stored
+from fsp.objectives.fitted import FittedError
 from fsp.planning import check_method, objectives_at_maximum, objectives_of, plan
 from fsp.progress import Silent
 from fsp.question import Objective, Question, Size
@@ -30,13 +34,16 @@ class Extraction:
 
     selected: the chosen architecture.
     table: one row an evaluated candidate: its parameters, p, i, error (NaN where it failed), `w_total` and
-        `w_encoder`, seconds, and why it failed.
+        `w_encoder`, seconds, and why it failed; where there are such, whether its heads have another size than T's.
     objective, limits, interval: how it was chosen; no interval where the method has none.
     feasible: how many candidates meet the limits.
     maximum: p and i of the maximum point T.
     certificate: what is proven of the choice (see docs/certificate.md), None where the method proves nothing.
     finalists: the candidates evaluated again by the longer error, the search's best first; the table then has a
         column `finalist_error` (NaN for all others, and where that failed).
+
+    With fidelities the table has a column `steps`, after how many each error was measured; only errors after the most
+    steps are compared with one another.
     """
 
     space: SearchSpace
@@ -63,7 +70,29 @@ class Extraction:
 
     def pareto(self, objectives: tuple[str, ...] = ("encoder_parameters", "operations", "error")) -> pd.DataFrame:
         """Return the rows of the table that no other row beats in all objectives."""
-        return pareto_front(self.table, objectives)
+        table = self.table
+        return pareto_front(table[table["steps"] == table["steps"].max()] if "steps" in table else table, objectives)
+
+    def filled(self) -> pd.DataFrame:
+        """Return p, i and error of all candidates: measured where they were evaluated, elsewhere by a fitted law.
+
+        Columns `low` and `high` are the ends of 90% intervals (the error itself where measured), `fitted` tells which
+        rows nobody measured. With fidelities all errors are those after the most steps.
+
+        Raises:
+            InputError: fewer than 9 candidates were evaluated successfully.
+        """
+        names = list(self.space.names)
+        steps = "steps" if "steps" in self.table else None
+        law = FittedError.fit(self.table, parameters=names, steps=steps)
+        table = objectives_of(self.space, self.space.candidates)
+        table = table.join(law.predict(table, steps=law.at))
+        measured = self.table if steps is None else self.table[self.table[steps] == law.at]
+        known = measured.dropna(subset="error").set_index(names)["error"]
+        rows = table.set_index(names).index
+        for column in ("error", "low", "high"):
+            table[column] = known.reindex(rows).fillna(pd.Series(table[column].to_numpy(), index=rows)).to_numpy()
+        return table.assign(fitted=~rows.isin(known.index))
 
 
 def extract(
@@ -80,6 +109,7 @@ def extract(
     gap: float = 0.05,
     certified: CertifiedSettings | None = None,
     finalists: int = 1,
+    fidelities: Sequence[int] | None = None,
     study: str | Path | None = None,
     seed: int = 0,
     display: Silent | None = None,
@@ -109,13 +139,17 @@ def extract(
         finalists: at most so many candidates that cannot be told from the best (see `fsp.search.finalists.undecided`)
             are evaluated again by `error.longer(4)`, an error of four times the training, and the best of them is
             chosen; 1 for none.
+        fidelities: for `interval`, rising numbers of steps, e.g. (0, 16, 64): all candidates are evaluated by
+            `error.with_steps` of the first, the best third of them after the second, and so on; see
+            `fsp.halving.successive_halving`. The choice is made among those that got the most steps.
         study: a journal file in which evaluations are kept and from which finished ones are taken.
         seed: of the evaluations, and of the order among exact ties.
         display: where progress goes.
 
     Raises:
-        InputError: limits that nothing meets, an interval, gap or finalists out of range, an unknown objective or
-            method, finalists of an error that has no `longer`, or of a certified choice.
+        InputError: limits that nothing meets, an interval, gap, finalists or fidelities out of range, an unknown
+            objective or method, finalists of an error that has no `longer`, fidelities of one that has no
+            `with_steps`, or both of what `certified` proves.
         RunFailed: every candidate failed.
 
     Example:
@@ -129,7 +163,7 @@ def extract(
         (Architecture(D=6, A=8, H=256, I=256), 17, 0.0)
     """
     display = display or Silent()
-    check_method(method, interval=interval, gap=gap, finalists=finalists)
+    check_method(method, interval=interval, gap=gap, finalists=finalists, fidelities=fidelities)
     longer = longer_of(error) if finalists > 1 else None
     calibration = calibration_for(space, speed, method)
     maximum = objectives_at_maximum(space, calibration)
@@ -146,18 +180,27 @@ def extract(
         label = f"evaluating some of {feasible} candidates"
     shapes = candidates[list(space.names)].to_numpy()
     cost = candidates["operations"].to_numpy(dtype=float)  # larger candidates take longer
-    evaluator = Evaluator(error, space, study)
+    evaluators = [Evaluator(e, space, study) for e in (at_fidelities(error, fidelities) if fidelities else [error])]
     evaluations: dict[int, list[Evaluation]] = {}
-    certificate = None
+    certificate, reached = None, None
     with display.bar(label, float(work)) as advance:
 
         def evaluate(row: int, seed: int, share: float = 1.0) -> float | None:
-            evaluation = evaluator(space.architectures(shapes[[row]])[0], seed)
+            evaluation = evaluators[0](space.architectures(shapes[[row]])[0], seed)
             evaluations.setdefault(row, []).append(evaluation)
             advance(share * cost[row])
             return evaluation.error
 
-        if method == "interval":
+        def scores_at(rung: int, rows: Sequence[int]) -> NDArray[np.float64]:
+            for row in rows:
+                evaluations[row] = [evaluators[rung](space.architectures(shapes[[row]])[0], seed)]
+                advance(cost[row] / len(evaluators))
+            found = {row: evaluations[row] for row in rows}
+            return question.score(evaluation_table(candidates, found, maximum, seed, question.speed))
+
+        if fidelities:
+            reached = successive_halving(range(len(candidates)), len(evaluators), scores_at)
+        elif method == "interval":
             for row in range(len(candidates)):
                 evaluate(row, seed)
         else:
@@ -171,10 +214,18 @@ def extract(
                 raise RunFailed(f"{problem}; the first: {first}") from None
 
     table = evaluation_table(candidates, evaluations, maximum, seed, question.speed)
+    changed = [head_size_changed(space.maximum, shape) for shape in space.architectures(shapes[table.index])]
+    if any(changed):
+        table["head_size_changed"] = changed
     score = question.score(table)
+    if fidelities and reached is not None:
+        table["steps"] = np.array(fidelities)[reached]
+        score[reached < reached.max()] = np.nan
     finals: tuple[Architecture, ...] = ()
     if longer is not None:
-        table["finalist_error"], finals = rerank(table, score, evaluator, longer, finalists, seed=seed, display=display)
+        table["finalist_error"], finals = rerank(
+            table, score, evaluators[0], longer, finalists, seed=seed, display=display
+        )
         if table["finalist_error"].notna().any():
             score = question.score(table.assign(error=table["finalist_error"]))
     best = certificate["selected"] if certificate else table.index[int(np.nanargmax(score))]

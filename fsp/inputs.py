@@ -10,6 +10,7 @@ import torch
 from fsp.data import Corpus, read_corpus, standard_library
 from fsp.errors import InputError
 from fsp.objectives.error import Distillation, DistillationSettings
+from fsp.objectives.mlm import MaskedLanguageModelling, MaskedLanguageModellingSettings, MaskedText
 from fsp.progress import Silent
 from fsp.space import SearchSpace
 from fsp.training.blocks import READOUT_TOKENS, Material
@@ -123,3 +124,16 @@ def fitted_to(space: SearchSpace, teacher: Teacher) -> SearchSpace:
             f"{space.maximum}; write a space file with the teacher's shape as its maximum"
         )
     return space.with_constants(teacher.constants)
+
+
+def literal(inputs: Inputs, settings: Settings, space: SearchSpace) -> MaskedLanguageModelling:
+    """Return the paper's literal error, masked language modelling from scratch; T gives nothing but its tokenizer.
+
+    Raises:
+        InputError: there is too little text, or the tokenizer has no mask token.
+    """
+    torch.set_num_threads(settings.processor_threads)
+    text = MaskedText.prepare(
+        inputs.teacher.tokenizer, inputs.corpus, length=settings.length, held_out_tokens=settings.held_out_tokens
+    )
+    return MaskedLanguageModelling(text, space.constants, MaskedLanguageModellingSettings(steps=settings.steps))

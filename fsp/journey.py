@@ -28,6 +28,7 @@ from fsp.space import Architecture, SearchSpace
 from fsp.timing import environment
 from fsp.training.student import Student
 from fsp.training.teacher import Teacher
+from fsp.trust import card_for
 
 _SENTENCES = 512  # held-out sentences; all their pairs are compared
 _LEAST_SENTENCES = 50
@@ -40,12 +41,14 @@ def run(
     teacher: str | None = None,
     corpus: Sequence[str | Path] = (),
     settings: Settings | None = None,
+    card: Path | None = None,
     display: Silent | None = None,
 ) -> dict[str, Any]:
     """Extract, distil, measure and report; return the content of `result.json`.
 
     Writes `result.json`, `evaluations.csv`, `pareto.png`, `report.html` and `model/` below `out`. Interrupted, the
-    same call goes on where it was; completed, it returns the result at once.
+    same call goes on where it was; completed, it returns the result at once. `card` is a report card of the surrogate
+    error to show in the report; by default the one on record for the teacher, if any.
 
     Raises:
         InputError: something given cannot be used, or `out` holds something else.
@@ -63,6 +66,7 @@ def run(
                 f"{_LEAST_SENTENCES}; give about 300 kB of text or more"
             )
         plan(space, limits=settings.limits, interval=settings.interval)  # refuses what cannot be met
+        trust = card_for(inputs.teacher.fingerprint, settings.steps, card)
         claim(out, _configuration(space, inputs, settings))
         if (out / "result.json").exists():
             display.say(f"{out} already holds this run's result")
@@ -85,8 +89,11 @@ def run(
             "schema": SCHEMA,
             "fsp": fsp.__version__,
             "config": _configuration(space, inputs, settings),
+            "matching": error.matching.name,
+            "controls": error.controls(),
             **_search_facts(extraction),
             "models": models,
+            "card": trust,
             "held_out": {"test_blocks": len(error.material.test), "sentences": min(sentences, _SENTENCES)},
             "environment": environment(),
             "seconds": round(time.perf_counter() - started, 1),
@@ -139,7 +146,7 @@ def _measure(
             errors[name], agreements[name] = [], []
             for student in copies:
                 theirs = student_embeddings(student, teacher, sentences)
-                errors[name].append(student.error(error.material.test))
+                errors[name].append(error.measure(student, error.material.test))
                 agreements[name].append(similarity_agreement(reference, theirs))
                 advance(1)
     timed = latencies(teacher, {name: copies[0] for name, copies in students.items()}, display=display)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fsp.data import SENTENCE_TOKENS
-from fsp.objectives.speed import BATCH, LENGTH
 from fsp.progress import Silent
 from fsp.timing import Latency, interleaved
 from fsp.training.student import Student
 from fsp.training.teacher import Teacher
+from fsp.workload import BATCH, LENGTH
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

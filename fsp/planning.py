@@ -1,7 +1,7 @@
 """What an extraction will evaluate, known before any training: candidates, p and i, limits, interval."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,7 +115,14 @@ def plan(
     return Plan(chosen, question.limits, interval, feasible, maximum, len(chosen))
 
 
-def check_method(method: str, *, interval: int | None, gap: float = 0.0, finalists: int = 1) -> None:
+def check_method(
+    method: str,
+    *,
+    interval: int | None,
+    gap: float = 0.0,
+    finalists: int = 1,
+    fidelities: Sequence[int] | None = None,
+) -> None:
     """Raise InputError for an unknown method, what does not belong to it, or a gap or finalists out of range."""
     if method not in METHODS:
         raise InputError(f"no method {method!r}; there are {' and '.join(METHODS)}")
@@ -129,3 +136,7 @@ def check_method(method: str, *, interval: int | None, gap: float = 0.0, finalis
         raise InputError(
             "a certified choice is not re-ranked, as it is proven for the search's error; leave finalists at 1"
         )
+    if fidelities and method != "interval":
+        raise InputError(f"fidelities belong to method 'interval'; leave them out for {method!r}")
+    if fidelities and finalists > 1:
+        raise InputError("fidelities train the best candidates longer already; leave finalists at 1")

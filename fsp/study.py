@@ -52,7 +52,7 @@ class Study:
         name = f"{space.name}-{digest([space.describe(), settings])}"
         try:
             self._study = optuna.create_study(
-                storage=_storage(path), study_name=name, direction="minimize", load_if_exists=True
+                storage=storage_of(path), study_name=name, direction="minimize", load_if_exists=True
             )
         except OSError as error:
             raise InputError(f"cannot open the study {path}: {error.strerror}") from None
@@ -102,7 +102,7 @@ def stored_studies(path: Path) -> list[Stored]:
     if not path.is_file():
         raise InputError(f"no study at {path}; name the journal file of a search, e.g. DIR/evaluations.journal")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = _storage(path)
+    storage = storage_of(path)
     found = [optuna.load_study(storage=storage, study_name=name) for name in optuna.get_all_study_names(storage)]
     return [
         Stored(
@@ -127,7 +127,13 @@ def _evaluation(trial: optuna.trial.FrozenTrial) -> Evaluation:
     )
 
 
-def _storage(path: Path | None) -> InMemoryStorage | JournalStorage:
+def storage_of(path: Path | None) -> InMemoryStorage | JournalStorage:
+    """Return Optuna's storage in a journal file, mended where a killed process tore its last line; None: in memory.
+
+    Raises:
+        InputError: the file is no journal.
+        OSError: it cannot be written.
+    """
     if path is None:
         return InMemoryStorage()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,13 @@ class Table:
 
 
 def read_table(
-    path: str | Path, *, parameters: Sequence[str], neutral: Sequence[str] = (), size: str, speed: str, error: str
+    path: str | Path,
+    *,
+    parameters: Sequence[str],
+    neutral: Sequence[str] = (),
+    size: str,
+    speed: str | None = None,
+    error: str,
 ) -> Table:
     r"""Return the measured table in a CSV file with a header.
 
@@ -52,7 +58,7 @@ def read_table(
         parameters: names of the columns that make an architecture, numbers of any kind.
         neutral: those parameters that are no sizes, e.g. attention heads; they need not be named twice.
         size: the column of p.
-        speed: the column of i, smaller is faster.
+        speed: the column of i, smaller is faster; for who has no use for i, that of p by default.
         error: the column of e, smaller is better.
 
     Raises:
@@ -73,6 +79,7 @@ def read_table(
         raise InputError("no parameters; name at least one column")
     if len(set(parameters)) < len(parameters) or len(set(neutral)) < len(neutral):
         raise InputError("a parameter is named twice; name each column once")
+    speed = size if speed is None else speed
     used = [*names, size, speed, error]
     values, lines, rows_read = read_columns(path, used)
     for column, positive in zip((size, speed, error), values.T[-3:] > 0, strict=True):

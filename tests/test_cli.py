@@ -93,3 +93,15 @@ def test_run_extract_distill_report_together(tmp_path, tiny):
     refused(fsp("distill", *shape, "--out", tmp_path / "model", *tiny.arguments()), "already exists")
     refused(fsp("distill", "D=9,A=4,H=32,I=64", "--out", tmp_path / "m2", *tiny.arguments()), "does not fit")
     assert not (tmp_path / "m2").exists()
+
+
+def test_the_papers_literal_error_comes_with_its_verdict(tiny, tmp_path):
+    done = fsp(
+        *("extract", tiny.space_file, *tiny.arguments(), "--error", "mlm", "--steps", 1, "--interval", 3),
+        *("--limit", "operations=100%", "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert all(row["error"] > 5 for row in found["evaluations"])
+    assert "their ranking is noise" in found["plateau"]
+    refused(fsp("extract", tiny.space_file, "--error", "guess"), "there are distillation and mlm")

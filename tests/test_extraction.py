@@ -130,3 +130,30 @@ def test_a_space_without_its_constants_is_refused(tiny):
 def test_bad_arguments(arguments, says):
     with pytest.raises(InputError, match=says):
         extract(SPACE, error=toy, **arguments)
+
+
+def test_a_front_is_filled_in_and_marked():
+    found = extract(SPACE, error=toy, interval=6)
+    everything = found.filled()
+    assert len(everything) == len(SPACE.candidates)
+    measured = everything[~everything["fitted"]]
+    assert len(measured) == len(found.table)
+    assert (measured["low"] == measured["error"]).all()
+    assert measured["error"].tolist() == [
+        toy(shape) for shape in SPACE.architectures(measured[list(SPACE.names)].to_numpy())
+    ]
+    rest = everything[everything["fitted"]]
+    true = np.array([toy(shape) for shape in SPACE.architectures(rest[list(SPACE.names)].to_numpy())])
+    assert ((rest["low"] < rest["error"]) & (rest["error"] < rest["high"])).all()
+    assert np.corrcoef(np.log(true), np.log(rest["error"]))[0, 1] > 0.8
+    with pytest.raises(InputError, match="too few"):
+        extract(SPACE, error=toy, interval=30).filled()
+
+
+def test_shapes_with_heads_of_another_size_are_flagged():
+    large = load_space("bert_large")
+    found = extract(large, error=toy, objective="w", interval=10)
+    sizes = found.table["H"] / found.table["A"]
+    assert (found.table["head_size_changed"] == (sizes != 64)).all()
+    assert found.table["head_size_changed"].any()
+    assert "head_size_changed" not in extract(SPACE, error=toy).table

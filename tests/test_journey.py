@@ -151,7 +151,13 @@ def test_two_processes_do_not_share_a_folder(tiny, tmp_path):
 def test_ctrl_c_exits_cleanly(tiny, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "fsp", "run", str(tiny.space_file), "--out", str(out), *tiny.arguments()]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell lets tests ignore it
+    )
     waited = time.monotonic()
     while not (out / "run.json").exists() and time.monotonic() - waited < 60:
         time.sleep(0.05)

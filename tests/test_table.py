@@ -28,6 +28,8 @@ def test_reads_real_valued_parameters_and_ignores_other_columns(csv):
 def test_a_column_may_serve_twice(csv):
     table = read_table(csv(GOOD), parameters=["depth"], size="p", speed="p", error="e")
     assert table.size.tolist() == table.speed.tolist()
+    without = read_table(csv(GOOD), parameters=["depth"], size="p", error="e")
+    assert without.speed.tolist() == table.speed.tolist()
 
 
 def test_neutral_parameters_need_not_be_named_twice(csv):

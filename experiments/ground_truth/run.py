@@ -4,15 +4,18 @@
     python experiments/ground_truth/run.py --worker 0 --workers 2 &       # one thread each; both may be stopped
     python experiments/ground_truth/run.py --worker 1 --workers 2         # and started again at any time
 
+Kinds: `cut` and healed, as the search does it; from `random` weights; and `kl`, cut and trained to match the
+predictions of a T with a head for masked language modelling, which mlm_teacher.py makes (--kind kl).
+
 A row is a function of (kind, shape, seed) and the settings below alone, whichever worker computes it and when. Rows are
-added to truth.csv and curves.csv as they are finished.
+added to cut.csv, random.csv, kl.csv and curves.csv as they are finished.
 """
 
 import argparse
 import csv
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,12 +55,23 @@ CURVE = (0, 16, 32, 64, 125, 250, 500, 1000)
 CURVE_BLOCKS = 128  # of the validation text, for every point of a curve
 REPEATED = 24  # shapes with seeds 1 and 2 besides 0
 RANDOM = 36  # shapes also trained from random weights
-COLUMNS = ["kind", *"DAHI", "seed", "start", "error", "spearman", "movies", "reviews", "cpu_seconds"]
+PREDICTING = 44  # shapes also trained to match predictions
+HEADS = {  # shapes whose heads have another size than T's, and the same with T's
+    "3,4,256,512": "3,8,256,512",
+    "5,4,256,384": "5,8,256,384",
+    "2,6,384,384": "2,12,384,384",
+    "2,8,384,384": "2,12,384,384",
+    "4,8,128,512": "4,4,128,512",
+    "4,12,192,512": "4,6,192,512",
+    "3,3,192,768": "3,6,192,768",
+    "6,12,192,256": "6,6,192,256",
+}
+COLUMNS = [*"DAHI", "seed", "start", "error", "spearman", "movies", "reviews", "cpu_seconds"]
 
 
 @dataclass(frozen=True)
 class Task:
-    """One training run. kind: `cut` out of T and healed, or `random` weights."""
+    """One training run. kind: `cut`, `random` or `kl`."""
 
     kind: str
     shape: Architecture
@@ -69,18 +83,29 @@ class Task:
         return (self.kind, *map(str, self.shape.values()), str(self.seed))
 
 
-def tasks() -> list[Task]:
-    """All runs, in a sequence of which any beginning is spread over kinds and sizes."""
+def tasks(kind: str) -> list[Task]:
+    """All runs with T (kind `cut`) or with its predicting sibling (`kl`), any beginning spread over kinds and sizes."""
     space = load_space(SETTINGS["space"])
     shapes = space.architectures(plan(space, interval=1).table[list(space.names)].to_numpy())
-    cuts = [Task("cut", shape, 0) for shape in shapes]
-    repeats = [Task("cut", shape, seed) for shape in _spread(shapes, REPEATED) for seed in (1, 2)]
-    randoms = [Task("random", shape, 0) for shape in _spread(shapes, RANDOM)]
+    if kind == "kl":
+        groups = [[Task("kl", shape, 0) for shape in _spread(shapes, PREDICTING)]]
+    else:
+        changed, same = map(_shapes, (HEADS, HEADS.values()))
+        fresh = dict.fromkeys([*_spread(shapes, RANDOM), *changed, *same])
+        groups = [
+            [Task("cut", shape, 0) for shape in [*shapes, *changed]],
+            [Task("cut", shape, seed) for shape in _spread(shapes, REPEATED) for seed in (1, 2)],
+            [Task("random", shape, 0) for shape in fresh],
+        ]
     weighted = []
-    for group in (cuts, repeats, randoms):
+    for group in groups:
         order = np.random.default_rng(0).permutation(len(group))
         weighted += [((place + 0.5) / len(group), group[k]) for place, k in enumerate(order)]
     return [task for _, task in sorted(weighted, key=lambda pair: pair[0])]
+
+
+def _shapes(texts: Iterable[str]) -> list[Architecture]:
+    return [Architecture(dict(zip("DAHI", map(int, text.split(",")), strict=True))) for text in texts]
 
 
 def _spread(shapes: list[Architecture], count: int) -> list[Architecture]:
@@ -90,9 +115,10 @@ def _spread(shapes: list[Architecture], count: int) -> list[Architecture]:
 class Bench:
     """T, text and probes, loaded once a process."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
         torch.set_num_threads(SETTINGS["threads"])
-        self.teacher: Teacher = load_teacher(packaged_teacher(load_space(SETTINGS["space"]).teacher))
+        packaged = packaged_teacher(load_space(SETTINGS["space"]).teacher)
+        self.teacher: Teacher = load_teacher(packaged if kind == "cut" else HERE / "cache" / "minilm-mlm")
         corpus = Corpus.of(standard_library())
         sizes = {name: SETTINGS[name] for name in ("length", "train_tokens", "held_out_tokens")}
         with FileLock(HERE / "cache" / "states.lock"):
@@ -104,29 +130,30 @@ class Bench:
         self.probes = {"movies": probes.movies(), "reviews": probes.reviews()}
 
     def run(self, task: Task) -> tuple[list[object], list[list[object]]]:
-        """Return a row of truth.csv and the rows of curves.csv."""
+        """Return a row of the kind's file and the rows of curves.csv."""
         began = time.process_time()
         student = self._student(task)
         start = student.fit_readout(self.calibration)
         held_out = self.material.validation[:CURVE_BLOCKS]
-        curve = [[*task.key, 0, round(student.error(held_out), 5)]]
+        curve = [[*task.key, 0, round(self.error.measure(student, held_out), 5)]]
 
         def watch(step: int, loss: float) -> None:
             if step in CURVE:
-                curve.append([*task.key, step, round(student.error(held_out), 5)])
+                curve.append([*task.key, step, round(self.error.measure(student, held_out), 5)])
 
-        cut = task.kind == "cut"
+        cut = task.kind != "random"
         train(
             student,
             self.material.train.shuffled(SETTINGS["batch"], 1000 + task.seed),  # not the order of any search
+            matching=self.error.matching,
             steps=SETTINGS["steps"],
             learning_rate=8e-3 * min(1.0, start) ** 2 if cut else SETTINGS["learning_rate_from_random"],
-            scale=self.calibration.variance(),
             warmup=SETTINGS["warmup"],
             after_step=watch,
         )
-        student.fit_readout(self.calibration)
-        error = student.error(self.material.test)
+        if self.teacher.head is None:
+            student.fit_readout(self.calibration)
+        error = self.error.measure(student, self.material.test)
         own = student_embeddings(student, self.teacher, self.sentences)
         agreement = similarity_agreement(self.reference, own)
 
@@ -135,21 +162,23 @@ class Bench:
 
         accuracies = [round(probes.accuracy(embed, texts), 5) for texts in self.probes.values()]
         measured = [round(start, 5), round(error, 5), round(agreement, 5), *accuracies]
-        return [*task.key, *measured, round(time.process_time() - began, 1)], curve
+        return [*task.key[1:], *measured, round(time.process_time() - began, 1)], curve
 
     def _student(self, task: Task) -> Student:
-        if task.kind == "cut":
+        if task.kind != "random":
             return self.error.student(task.shape)
         torch.manual_seed(task.seed)
         return Student(bert.build(task.shape, self.teacher.constants).eval(), self.teacher.architecture["H"])
 
 
 def done() -> set[tuple[str, ...]]:
-    path = HERE / "truth.csv"
-    if not path.exists():
-        return set()
-    with path.open(newline="") as file:
-        return {tuple(row[name] for name in ("kind", *"DAHI", "seed")) for row in csv.DictReader(file)}
+    found = set()
+    for kind in ("cut", "random", "kl"):
+        path = HERE / f"{kind}.csv"
+        if path.exists():
+            with path.open(newline="") as file:
+                found |= {(kind, *(row[name] for name in (*"DAHI", "seed"))) for row in csv.DictReader(file)}
+    return found
 
 
 def keep(name: str, columns: list[str], rows: list[list[object]]) -> None:
@@ -159,25 +188,26 @@ def keep(name: str, columns: list[str], rows: list[list[object]]) -> None:
         csv.writer(file).writerows([columns, *rows] if new else rows)
 
 
-def open_tasks(worker: int, workers: int) -> Iterator[Task]:
+def open_tasks(kind: str, worker: int, workers: int) -> Iterator[Task]:
     finished = done()
-    return (task for task in tasks()[worker::workers] if task.key not in finished)
+    return (task for task in tasks(kind)[worker::workers] if task.key not in finished)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--worker", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--kind", choices=("cut", "kl"), default="cut")
     asked = parser.parse_args()
     (HERE / "cache").mkdir(exist_ok=True)
-    bench = Bench()
+    bench = Bench(asked.kind)
     write_json(HERE / "settings.json", {**SETTINGS, "environment": environment()})
-    for task in open_tasks(asked.worker, asked.workers):
+    for task in open_tasks(asked.kind, asked.worker, asked.workers):
         row, curve = bench.run(task)
         with FileLock(HERE / "cache" / "rows.lock"):
             keep("curves.csv", ["kind", *"DAHI", "seed", "step", "error"], curve)
-            keep("truth.csv", COLUMNS, [row])
-        print(json.dumps(dict(zip(COLUMNS, row, strict=True))), flush=True)
+            keep(f"{task.kind}.csv", COLUMNS, [row])
+        print(task.kind, json.dumps(dict(zip(COLUMNS, row, strict=True))), flush=True)
 
 
 if __name__ == "__main__":

@@ -51,10 +51,10 @@ def error(surrogate: Distillation, material: Material, shape: Architecture, vari
             material.train.shuffled(16, seed=0),
             steps=steps,
             learning_rate=rate or learning_rate_for(2e-3, start),
-            scale=calibration.variance(),
+            matching=surrogate.matching,
         )
         student.fit_readout(calibration)
-    return student.error(material.validation)
+    return surrogate.measure(student, material.validation)
 
 
 def main() -> None:

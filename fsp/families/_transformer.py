@@ -34,3 +34,18 @@ def check_heads(architecture: Mapping[str, int]) -> None:
     """Raise InputError where the heads do not partition the hidden size."""
     if architecture["H"] % architecture["A"]:
         raise InputError(f"A={architecture['A']} does not divide H={architecture['H']}; choose A so that H % A == 0")
+
+
+def head_size_changed(full: Mapping[str, int], shape: Mapping[str, int]) -> bool:
+    """Return whether the attention heads of a shape have another size H / A than those of the trained network.
+
+    Such a shape can only be cut by merging or splitting trained heads; false for a family without heads.
+
+    Example:
+        >>> large = {"D": 24, "A": 16, "H": 1024, "I": 4096}
+        >>> head_size_changed(large, {"D": 4, "A": 8, "H": 1024, "I": 768})
+        True
+        >>> head_size_changed(large, {"D": 4, "A": 8, "H": 512, "I": 768})
+        False
+    """
+    return "A" in full and shape["H"] * full["A"] != shape["A"] * full["H"]

@@ -13,9 +13,10 @@ from fsp.latency.fingerprint import fingerprint
 from fsp.latency.rounds import LEAST_ROUNDS, time_rounds
 from fsp.latency.runtimes import call_in
 from fsp.latency.targets import Target
-from fsp.objectives.speed import BATCH, LENGTH, operations
+from fsp.objectives.speed import operations
 from fsp.progress import Advance, Silent
 from fsp.space import Architecture, SearchSpace
+from fsp.workload import BATCH, LENGTH
 
 _GROUP = 6  # networks in memory at a time, beside the reference
 _WARMUP = 1

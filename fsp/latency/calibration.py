@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from fsp.errors import InputError
 from fsp.files import digest, read_json, write_json
 from fsp.latency.fingerprint import fingerprint
-from fsp.objectives.speed import BATCH, LENGTH
 from fsp.products import Products, fit_terms, products_up_to, relative_errors
 from fsp.space import SearchSpace
+from fsp.workload import BATCH, LENGTH
 
 DEPTH, WIDTH = "D", "H"
 _SCHEMA = 1

@@ -6,8 +6,7 @@ from numpy.typing import NDArray
 from fsp.families import family_of
 from fsp.objectives.blocks import in_blocks
 from fsp.space import SearchSpace
-
-BATCH, LENGTH = 1, 128  # one sequence of 128 tokens, as the latencies are measured
+from fsp.workload import BATCH, LENGTH
 
 
 def operations(

@@ -65,7 +65,9 @@ def pareto(result: dict[str, Any], table: pd.DataFrame, objective: str, axes: "A
     if limit:
         axes.axvline(limit / full, color=_GREY, lw=1, ls=":", label="limit")
     axes.set_xlabel(_LABELS.get(objective, objective))
-    axes.set_ylabel("error of the search (1 − R²)")
+    axes.set_ylabel(
+        "error of the search" + (" (1 − R²)" if result.get("matching", "states") == "states" else " (KL, nats)")
+    )
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)
     return axes

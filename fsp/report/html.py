@@ -9,7 +9,7 @@ import pandas as pd
 from fsp.errors import InputError
 from fsp.files import read_json, write_text
 from fsp.report import figures
-from fsp.report.summary import COLUMNS, NAMES, headline, model_rows
+from fsp.report.summary import CARD_COLUMNS, COLUMNS, NAMES, card_rows, error_of, headline, model_rows, trust
 
 _COLUMNS = (
     "parameters",
@@ -58,12 +58,16 @@ def write_page(result: dict[str, Any], table: pd.DataFrame, path: Path) -> None:
         .render(
             result=result,
             headline=headline(result),
+            error=error_of(result),
             models=model_rows(result),
             names=NAMES,
             titles=COLUMNS,
             columns=columns,
             evaluations=ordered.to_dict("records"),
             selected=result["selected"],
+            trust=trust(result),
+            card_titles=CARD_COLUMNS,
+            card=card_rows(result["card"]) if result.get("card") else [],
             light=embedded(figures.front_svg(result, table, dark=False)),
             dark=embedded(figures.front_svg(result, table, dark=True)),
         )

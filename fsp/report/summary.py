@@ -21,6 +21,17 @@ COLUMNS = {
 }
 
 
+ERRORS = {  # by what students are matched to
+    "states": "1 − R² of T's token states read from the student's",
+    "logits": "KL(T ‖ student) in nats at masked positions",
+}
+
+
+def error_of(result: dict[str, Any]) -> str:
+    """Return what the run's errors are, in words."""
+    return ERRORS[result.get("matching", "states")]  # runs of earlier versions matched states alone
+
+
 def shape_text(shape: dict[str, int]) -> str:
     """Return an architecture as `D=3 A=8 H=256 I=768`."""
     return " ".join(f"{name}={value}" for name, value in shape.items())
@@ -66,9 +77,15 @@ def headline(result: dict[str, Any]) -> list[str]:
         f"({choice['parameters'] / full['parameters']:.0%} with embeddings), needs "
         f"{choice['operations'] / full['operations']:.0%} of its operations and runs "
         f"{full['latency']['median_ms'] / choice['latency']['median_ms']:.1f} times as fast.",
-        f"It leaves {choice['error']['mean']:.1%} of the variance of T's token states unexplained; its sentence "
-        f"similarities rank like T's with Spearman {choice['spearman']['mean']:.3f}.",
+        f"Its error on unseen text is {choice['error']['mean']:.3f} ({error_of(result)}); its sentence similarities "
+        f"rank like T's with Spearman {choice['spearman']['mean']:.3f}.",
     ]
+    controls = result.get("controls")
+    if controls:
+        lines.append(
+            f"For scale: T's embeddings without any layer have a search error of {controls['D=0']:.3f}, the mean "
+            f"state {controls['mean']:.3f}; the choice's was {result['search_error']:.3f}."
+        )
     for name, what in (("total", "all parameters"), ("encoder", "encoder parameters")):
         w = result["w_choice"][name]
         line = (
@@ -78,3 +95,52 @@ def headline(result: dict[str, Any]) -> list[str]:
         edge = w["at_lower_edge_in"]
         lines.append(line + (f" (at the lower edge of the space in {', '.join(edge)})." if edge else "."))
     return lines
+
+
+CARD_COLUMNS = {
+    "surrogate": "surrogate",
+    "overall": "Spearman",
+    "bands": "inside size bands (95% interval)",
+    "least": "least band",
+    "top": "top 10% shared",
+    "regret": "largest regret",
+}
+
+
+def card_rows(card: dict[str, Any]) -> list[dict[str, str]]:
+    """Return a report card's surrogates as text, keyed by the names in `CARD_COLUMNS`."""
+    return [
+        {
+            "surrogate": name,
+            "overall": _number(found["spearman"]),
+            "bands": f"{_number(found['spearman_in_bands'])} "
+            f"({_number(found['spearman_in_bands_interval'][0])} to {_number(found['spearman_in_bands_interval'][1])})",
+            "least": _number(found["least_in_bands"]),
+            "top": _number(found["top10_overlap"], ".0%"),
+            "regret": _number(max(found["regrets"]), ".1%"),
+        }
+        for name, found in card["rankings"].items()
+    ]
+
+
+def _number(value: float | None, form: str = ".2f") -> str:
+    return "-" if value is None else format(value, form)
+
+
+def trust(result: dict[str, Any]) -> str:
+    """Return in words what is known of how far to trust the search's error."""
+    card = result.get("card")
+    if not card:
+        return (
+            "No report card of this teacher's surrogate error is on record: how far the search error ranks candidates "
+            "of like size as long training would is not known. `fsp error card` measures it."
+        )
+    ranking = next(iter(card["rankings"].values()))
+    steps, ceiling = card["steps"], ranking["ceiling_in_bands"]
+    noise = f"; the noise of long training itself allows {ceiling:.2f}" if ceiling is not None else ""
+    inside = card["rankings"][f"s={steps}"]["spearman_in_bands"]
+    return (
+        f"Against long training of {card['shapes']} shapes of space {card['space']}, the search error after {steps} "
+        f"steps ranks shapes of like size with Spearman {_number(inside)}{noise}. Smaller is better for every "
+        "surrogate; zero-cost ones train nothing."
+    )

@@ -4,44 +4,63 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fsp.data import Corpus, pack
 from fsp.errors import InputError
 from fsp.files import digest, replacing
+from fsp.training.masking import Masking
 from fsp.training.teacher import Teacher
 
 READOUT_TOKENS = 16_384  # a readout fitted on fewer overfits: it has up to a thousand inputs
 LEAST_HELD_OUT_TOKENS = 2_048
 
 
+class Batch(NamedTuple):
+    """Some blocks as tensors: ids `(n, length)`, T's states `(n, length, H)` in float32, masked `(n, length)`."""
+
+    tokens: Tensor
+    states: Tensor
+    masked: Tensor | None
+
+
 @dataclass(frozen=True)
 class Blocks:
-    """Token ids `n x length` and T's states of them, `n x length x H` (float16, possibly memory-mapped)."""
+    """Token ids `n x length` and T's states of them, `n x length x H` (float16, possibly memory-mapped).
+
+    masked: which positions are to be predicted, `n x length`; None where nothing is masked. The ids are those that
+    T and students see, masks put in.
+    """
 
     tokens: NDArray[np.int32]
     states: NDArray[np.float16]
+    masked: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def __getitem__(self, rows: slice) -> "Blocks":
-        return Blocks(self.tokens[rows], self.states[rows])
+        return Blocks(self.tokens[rows], self.states[rows], None if self.masked is None else self.masked[rows])
 
-    def take(self, rows: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the given rows as tensors: ids (int64) and states (float32)."""
-        tokens = torch.from_numpy(self.tokens[rows].astype(np.int64))
-        return tokens, torch.from_numpy(self.states[rows].astype(np.float32))
+    def take(self, rows: NDArray[np.int64]) -> Batch:
+        """Return the given rows as tensors."""
+        return Batch(
+            torch.from_numpy(self.tokens[rows].astype(np.int64)),
+            torch.from_numpy(self.states[rows].astype(np.float32)),
+            None if self.masked is None else torch.from_numpy(self.masked[rows]),
+        )
 
-    def batches(self, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def batches(self, size: int) -> Iterator[Batch]:
         """Yield all blocks in order, `size` at a time."""
         for i in range(0, len(self), size):
             yield self.take(np.arange(i, min(i + size, len(self))))
 
-    def shuffled(self, size: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def shuffled(self, size: int, seed: int) -> Iterator[Batch]:
         """Yield batches of `size` blocks without end, each pass over the blocks in a new order given by the seed.
 
         There must be at least `size` blocks.
@@ -54,8 +73,10 @@ class Blocks:
 
     @property
     def digest(self) -> str:
-        """Short digest of the tokens and their arrangement."""
-        return tokens_digest(self.tokens)
+        """Short digest of the tokens, their arrangement and what is masked."""
+        if self.masked is None:
+            return tokens_digest(self.tokens)
+        return digest([tokens_digest(self.tokens), tokens_digest(self.masked.astype(np.int32))])
 
     def variance(self) -> float:
         """Return the states' variance a token, summed over the coordinates."""
@@ -127,7 +148,7 @@ class Material:
         held_out_tokens: int,
         advance: Callable[[int], object] = lambda tokens: None,
     ) -> "Material":
-        """Pack a corpus and compute T's states of it.
+        """Pack a corpus, mask it where T has a head for masked language modelling, and compute T's states of it.
 
         Args:
             teacher: T.
@@ -140,12 +161,14 @@ class Material:
             advance: called with the number of tokens done since the last call.
 
         Raises:
-            InputError: `length` exceeds T's positions, or a part of the corpus is too small.
+            InputError: `length` exceeds T's positions, a part of the corpus is too small, or T has a head for masked
+                language modelling and its tokenizer no mask token.
         """
         positions = teacher.model.config.max_position_embeddings
         if not 8 <= length <= positions:
             raise InputError(f"a block of {length} tokens does not suit the teacher; choose 8 to {positions}")
-        parts = []
+        masking = Masking.of(teacher.tokenizer) if teacher.head is not None else None
+        parts: list[tuple[NDArray[np.int32], NDArray[np.bool_] | None]] = []
         for name, texts, wanted, least in (
             ("training", corpus.train, max(train_tokens, READOUT_TOKENS), READOUT_TOKENS),
             ("validation", corpus.validation, held_out_tokens, LEAST_HELD_OUT_TOKENS),
@@ -158,5 +181,10 @@ class Material:
                     "give about 300 kB of text or more"
                 )
             chosen = np.random.default_rng(0).permutation(len(blocks))[: max(1, wanted // length)]
-            parts.append(blocks[chosen])
-        return cls(*(Blocks(blocks, cached_states(teacher, blocks, folder, advance=advance)) for blocks in parts))
+            parts.append(masking(blocks[chosen], seed=0) if masking else (blocks[chosen], None))
+        return cls(
+            *(
+                Blocks(tokens, cached_states(teacher, tokens, folder, advance=advance), masked)
+                for tokens, masked in parts
+            )
+        )

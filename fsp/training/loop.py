@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from fsp.errors import Diverged
-from fsp.training.losses import squared_error
+from fsp.training.blocks import Batch
+from fsp.training.matching import Matching
 from fsp.training.student import Student
 
 
@@ -24,28 +25,36 @@ def learning_rate_at(step: int, steps: int, warmup: float) -> float:
     return (steps - step) / (steps - rise)
 
 
+def adamw(network: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """Return AdamW for all weights of a network, with decay on its matrices only."""
+    matrices = [p for p in network.parameters() if p.ndim == 2]
+    vectors = [p for p in network.parameters() if p.ndim != 2]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+
+
 def train(
     student: Student,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[Batch],
     *,
+    matching: Matching,
     steps: int,
     learning_rate: float,
-    scale: float,
     warmup: float = 0.1,
     weight_decay: float = 0.01,
     clip: float = 1.0,
     after_step: Callable[[int, float], object] = lambda step, loss: None,
 ) -> list[float]:
-    """Train a student to match T's token states and return the loss of every step.
+    """Train a student to match T and return the loss of every step.
 
     Dropout stays off: the targets are deterministic, and tens of steps have no time to average its noise.
 
     Args:
         student: changed in place.
-        batches: at least `steps` pairs of token ids `(n, length)` and T's states `(n, length, H)`.
+        batches: at least `steps` of them.
+        matching: what is matched.
         steps: optimiser steps.
         learning_rate: the peak, reached after `warmup * steps` steps.
-        scale: the loss is divided by it; T's variance a token makes it 1 - R².
         warmup: fraction of the steps.
         weight_decay: on weight matrices only.
         clip: largest gradient norm.
@@ -56,16 +65,12 @@ def train(
     """
     student.eval()
     student.requires_grad_(True)
-    matrices = [p for p in student.parameters() if p.ndim == 2]
-    vectors = [p for p in student.parameters() if p.ndim != 2]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+    optimiser = adamw(student, learning_rate, weight_decay)
     losses: list[float] = []
-    for step, (tokens, states) in zip(range(steps), batches, strict=False):
+    for step, batch in zip(range(steps), batches, strict=False):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate * learning_rate_at(step, steps, warmup)
-        total, count = squared_error(student(tokens), states)
-        loss = total / (count * scale)
+        loss = matching.loss(student(batch.tokens), batch)
         losses.append(float(loss.detach()))
         if not math.isfinite(losses[-1]):
             raise Diverged(f"loss {losses[-1]} at step {step + 1} of {steps}")

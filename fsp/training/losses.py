@@ -1,7 +1,7 @@
 """Losses, each returning (sum, count) so that whoever adds up batches normalises once."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def squared_error(predicted: Tensor, target: Tensor) -> tuple[Tensor, int]:
@@ -19,6 +19,26 @@ def squared_error(predicted: Tensor, target: Tensor) -> tuple[Tensor, int]:
         raise ValueError(f"shapes differ: {tuple(predicted.shape)} and {tuple(target.shape)}")
     difference = predicted.float() - target.float()
     return difference.square().sum(), difference.shape[:-1].numel()
+
+
+def kl_divergence(logits: Tensor, target: Tensor) -> tuple[Tensor, int]:
+    """Return KL(target ‖ logits) in nats, summed over the vocabulary and all positions, and the number of positions.
+
+    Args:
+        logits: `(..., vocabulary)`, of the student.
+        target: the same shape, of T.
+
+    Source: Hinton, Vinyals and Dean, Distilling the knowledge in a neural network (2015), at temperature 1.
+
+    Example:
+        >>> total, count = kl_divergence(torch.zeros(3, 2), torch.tensor([0.0, torch.inf]).expand(3, 2).clamp(max=50))
+        >>> round(float(total), 4), count  # three times log 2
+        (2.0794, 3)
+    """
+    if logits.shape != target.shape:
+        raise ValueError(f"shapes differ: {tuple(logits.shape)} and {tuple(target.shape)}")
+    ours, theirs = logits.float().log_softmax(dim=-1), target.float().log_softmax(dim=-1)
+    return nn.functional.kl_div(ours, theirs, reduction="sum", log_target=True), logits.shape[:-1].numel()
 
 
 class Unexplained:

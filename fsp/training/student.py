@@ -9,7 +9,6 @@ from fsp.errors import Diverged
 from fsp.families.bert import architecture_of
 from fsp.space import Architecture
 from fsp.training.blocks import Blocks
-from fsp.training.losses import Unexplained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,17 +48,27 @@ class Student(nn.Module):
         return self.readout(self.encoder(input_ids=tokens).last_hidden_state)
 
     @torch.no_grad()
-    def fit_readout(self, blocks: Blocks) -> float:
+    def fit_readout(self, blocks: Blocks, own_states: Tensor | None = None) -> float:
         """Set the readout to the least-squares map from the encoder's token states to T's over the blocks.
 
-        Returns 1 - R² on these blocks themselves. Raises Diverged where the student's states are no numbers.
+        Returns 1 - R² on these blocks themselves.
+
+        Args:
+            blocks: tokens and T's states.
+            own_states: the encoder's states of the same tokens, `(n, length, h)`, where they are known already.
+
+        Raises:
+            Diverged: the student's states are no numbers.
         """
         width = self.encoder.config.hidden_size + 1
         gram = torch.zeros(width, width, dtype=torch.float64)
         moment = torch.zeros(width, self.readout.out_features, dtype=torch.float64)
         square = 0.0
-        for tokens, states in blocks.batches(_BATCH):
-            own = self.encoder(input_ids=tokens).last_hidden_state.flatten(0, 1).double()
+        for i, (tokens, states, _) in enumerate(blocks.batches(_BATCH)):
+            if own_states is None:
+                own = self.encoder(input_ids=tokens).last_hidden_state.flatten(0, 1).double()
+            else:
+                own = own_states[i * _BATCH : (i + 1) * _BATCH].flatten(0, 1).double()
             own = torch.cat([own, torch.ones(len(own), 1, dtype=torch.float64)], dim=1)
             target = states.flatten(0, 1).double()
             gram += own.T @ own
@@ -73,11 +82,3 @@ class Student(nn.Module):
         self.readout.bias.copy_(solution[-1])
         residual = square - float((solution * (2 * moment - gram @ solution)).sum())
         return residual / (square - float(total.square().sum()) / count)
-
-    @torch.inference_mode()
-    def error(self, blocks: Blocks) -> float:
-        """Return 1 - R² of T's token states as read from the student's over the blocks; NaN if anything is."""
-        share = Unexplained()
-        for tokens, states in blocks.batches(_BATCH):
-            share.add(self(tokens), states)
-        return share.value()

@@ -8,25 +8,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
-from fsp.cutting import check_fits
 from fsp.errors import InputError
 from fsp.families import bert
+from fsp.families.bert.heads import check_cuttable
 from fsp.files import sha256
 from fsp.space import Architecture
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+_PREDICTING = ("ForMaskedLM", "ForPreTraining")  # architectures with a head for masked language modelling
+
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained encoder with its tokenizer. `fingerprint` changes with any weight."""
+    """A trained encoder with its tokenizer. `fingerprint` changes with any weight.
+
+    head: for masked language modelling, token states `(..., H)` to logits `(..., vocabulary)`; None where T has none.
+    """
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
     name: str
     fingerprint: str
+    head: nn.Module | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -39,8 +46,8 @@ class Teacher:
         return bert.constants_of(self.model.config)
 
     def check(self, architecture: Architecture) -> None:
-        """Raise InputError where a shape cannot be cut out of T: larger than T, or of another head size."""
-        check_fits(self.architecture, architecture)
+        """Raise InputError where a shape cannot be cut out of T: larger than T, or A does not divide H."""
+        check_cuttable(self.architecture, architecture)
 
 
 def packaged_teacher(source: Mapping[str, str]) -> Path:
@@ -65,6 +72,8 @@ def packaged_teacher(source: Mapping[str, str]) -> Path:
 def load_teacher(source: str | Path, *, name: str | None = None) -> Teacher:
     """Load a BERT or RoBERTa encoder in Hugging Face format, from a directory or by hub name; float32, CPU.
 
+    Its head for masked language modelling comes along where the weights have one.
+
     Args:
         source: the directory or hub name.
         name: what reports call it; the directory's or hub's name by default.
@@ -72,7 +81,7 @@ def load_teacher(source: str | Path, *, name: str | None = None) -> Teacher:
     Raises:
         InputError: no such model, no weights, weights missing for parts of the encoder, or an unsupported family.
     """
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
     from transformers.utils import logging
 
     folder = Path(source) if Path(source).is_dir() else None
@@ -84,7 +93,9 @@ def load_teacher(source: str | Path, *, name: str | None = None) -> Teacher:
         bert.architecture_of(config)
         if folder and not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
             raise InputError(f"teacher {source} has no weights; put model.safetensors beside its config.json")
-        model, info = AutoModel.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
+        predicts = any(str(name).endswith(_PREDICTING) for name in config.architectures or ())
+        loader = AutoModelForMaskedLM if predicts else AutoModel
+        whole, info = loader.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
         tokenizer = AutoTokenizer.from_pretrained(source)
     except InputError as error:
         raise InputError(f"teacher {source}: {error}") from None
@@ -93,7 +104,13 @@ def load_teacher(source: str | Path, *, name: str | None = None) -> Teacher:
         raise InputError(f"cannot load teacher {source}: {reason}") from None
     finally:
         logging.set_verbosity(verbosity)
+    model, head = whole.base_model, None
     missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
+    if predicts:
+        name_of_head, head = next((n, part) for n, part in whole.named_children() if n != whole.base_model_prefix)
+        absent = [key for key in missing if key.startswith(f"{name_of_head}.")]
+        if absent:  # transformers has put random weights there
+            head, missing = None, [key for key in missing if key not in absent]
     if missing:
         raise InputError(
             f"teacher {source} lacks weights for {missing[0]} and {len(missing) - 1} more; not a trained encoder"
@@ -112,12 +129,14 @@ def load_teacher(source: str | Path, *, name: str | None = None) -> Teacher:
             f"teacher {source}: its tokenizer has {len(tokenizer)} tokens and its model {model.config.vocab_size}; "
             "they do not belong together"
         )
-    model.eval().requires_grad_(False)
-    return Teacher(model, tokenizer, name or (folder.name if folder else str(source)), _fingerprint(model))
+    whole.eval().requires_grad_(False)
+    fingerprint = _fingerprint(model, *([] if head is None else [head]))
+    return Teacher(model, tokenizer, name or (folder.name if folder else str(source)), fingerprint, head)
 
 
-def _fingerprint(model: "PreTrainedModel") -> str:
+def _fingerprint(*parts: nn.Module) -> str:
     whole = hashlib.sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        whole.update(name.encode() + weight.numpy().tobytes())
+    for part in parts:
+        for name, weight in sorted(part.state_dict().items()):
+            whole.update(name.encode() + weight.numpy().tobytes())
     return whole.hexdigest()[:16]

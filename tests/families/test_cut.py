@@ -3,7 +3,7 @@ import torch
 
 from fsp.errors import InputError
 from fsp.families import bert
-from fsp.families.bert.cutter import Cutter, _pivots, _ridge
+from fsp.families.bert.cutter import Cutter, _gram, _pivots, _refit_writer
 from fsp.space import Architecture
 
 FULL = {"D": 3, "A": 4, "H": 32, "I": 48}
@@ -86,7 +86,7 @@ def test_cutting_leaves_t_as_it_was_and_is_repeatable():
     ("shape", "says"),
     [
         ({"D": 4, "A": 4, "H": 32, "I": 48}, "does not fit"),
-        ({"D": 3, "A": 2, "H": 32, "I": 48}, "head size 16"),
+        ({"D": 3, "A": 3, "H": 32, "I": 48}, "A=3 does not divide H=32"),
         ({"D": 3, "A": 4, "H": 32}, "no shape of this family"),
     ],
 )
@@ -118,12 +118,28 @@ def test_heads_are_ranked_by_the_variance_they_write():
         assert cutter._head_order[k].tolist() == torch.stack(variance).argsort(descending=True).tolist()
 
 
-def test_ridge_against_its_closed_form_in_float64():
+def test_a_refitted_writer_against_its_closed_form_in_float64():
     generator = torch.Generator().manual_seed(0)
-    x, y = torch.randn(200, 5, generator=generator), torch.randn(200, 3, generator=generator)
-    weights, bias = _ridge(x, y)
-    xc, yc = (v.double() - v.double().mean(0) for v in (x, y))
+    x, y = torch.randn(200, 5, generator=generator) + 3, torch.randn(200, 3, generator=generator)
+    module = torch.nn.Linear(5, 3).requires_grad_(False)
+    weights, bias = module.weight.double(), module.bias.double()
+    written = _refit_writer(module, x.clone(), y)
+    lacking = y.double() - x.double() @ weights.T - bias
+    xc, yc = (v - v.mean(0) for v in (x.double(), lacking))
     gram = xc.T @ xc
-    expected = torch.linalg.inv(gram + 0.1 * gram.diagonal().mean() * torch.eye(5, dtype=torch.float64)) @ xc.T @ yc
-    assert torch.allclose(weights.double(), expected.T, atol=1e-5)
-    assert torch.allclose(bias.double(), y.double().mean(0) - expected.T @ x.double().mean(0), atol=1e-5)
+    change = (torch.linalg.inv(gram + 0.1 * gram.diagonal().mean() * torch.eye(5, dtype=torch.float64)) @ xc.T @ yc).T
+    assert torch.allclose(module.weight.double(), weights + change, atol=1e-5)
+    assert torch.allclose(module.bias.double(), bias + lacking.mean(0) - change @ x.double().mean(0), atol=1e-5)
+    assert torch.allclose(written, module(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [3, 256, 300, 600])
+def test_a_gram_made_in_blocks_is_the_product(width):
+    values = torch.randn(50, width, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(_gram(values), values.double().T @ values.double(), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 32, 48), (2, 3, 24, 20), (2, 2, 32, 48), (2, 4, 16, 48)])
+def test_the_states_that_come_with_a_cut_are_its_own(shape):
+    network, own = Cutter(teacher(), tokens()).cut_with_states(dict(zip("DAHI", shape, strict=True)))
+    assert torch.allclose(own, states(network), atol=1e-4)

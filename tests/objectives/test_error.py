@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 
@@ -5,7 +6,7 @@ import pytest
 import torch
 
 from fsp.data import Corpus, read_corpus
-from fsp.errors import Diverged
+from fsp.errors import Diverged, InputError
 from fsp.objectives.error import E_MIN, Distillation, DistillationSettings, learning_rate_for
 from fsp.space import Architecture
 from fsp.training.blocks import Material
@@ -81,6 +82,92 @@ def test_good_cuts_take_small_steps():
 def test_divergence_is_an_error_of_its_own(parts):
     with pytest.raises(Diverged):
         Distillation(*parts, DistillationSettings(steps=8, learning_rate=1e12))(SMALL)
+
+
+@pytest.fixture(scope="module")
+def masked_parts(tiny, tmp_path_factory):
+    """T with a head for masked language modelling, and the text masked for it."""
+    from transformers import AutoTokenizer, BertForMaskedLM
+
+    from fsp.families import bert
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    config = bert.config_for(
+        {"D": 3, "A": 4, "H": 32, "I": 64}, {"vocabulary": 30522, "positions": 128, "token_types": 2}
+    )
+    config.initializer_range = 0.1
+    folder = tmp_path_factory.mktemp("masked")
+    BertForMaskedLM(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny.teacher).save_pretrained(folder)
+    teacher = load_teacher(folder)
+    corpus = Corpus.of(read_corpus([tiny.corpus]))
+    return teacher, Material.prepare(teacher, corpus, folder, length=64, train_tokens=20_000, held_out_tokens=4096)
+
+
+def test_a_head_is_loaded_and_decides_what_is_matched(masked_parts, parts):
+    teacher, material = masked_parts
+    states = torch.from_numpy(material.test.states[:1].astype("float32"))
+    assert teacher.head(states).shape == (1, 64, 30522)
+    assert material.train.masked.mean() == pytest.approx(0.15, abs=0.02)
+    assert (Distillation(*masked_parts).settings["matching"], Distillation(*parts).settings["matching"]) == (
+        "logits",
+        "states",
+    )
+    assert parts[1].train.masked is None
+
+
+def test_divergence_orders_shapes_and_t_has_none(masked_parts):
+    for steps in (0, 8):
+        error = Distillation(*masked_parts, DistillationSettings(steps=steps))
+        assert error(masked_parts[0].architecture) <= 0.02
+    untrained = error.with_steps(0)
+    controls = error.controls()
+    assert E_MIN < untrained(MEDIUM) < untrained(SMALL) < controls["mean"]
+    assert error(SMALL) < untrained(SMALL)
+
+
+def test_weights_of_the_head_count_in_the_fingerprint(masked_parts, tmp_path):
+    from transformers import AutoModelForMaskedLM
+
+    teacher, _ = masked_parts
+    model = AutoModelForMaskedLM.from_pretrained(teacher_folder(masked_parts))
+    model.cls.predictions.transform.dense.bias.data += 1
+    model.save_pretrained(tmp_path)
+    teacher.tokenizer.save_pretrained(tmp_path)
+    assert load_teacher(tmp_path).fingerprint != teacher.fingerprint
+
+
+def teacher_folder(parts):
+    return parts[0].model.config._name_or_path
+
+
+def test_a_head_without_weights_is_no_head(masked_parts, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(f"{teacher_folder(masked_parts)}/model.safetensors")
+    shutil.copytree(teacher_folder(masked_parts), tmp_path / "t", ignore=shutil.ignore_patterns("states-*"))
+    kept = {name: value for name, value in weights.items() if not name.startswith("cls.")}
+    save_file(kept, tmp_path / "t" / "model.safetensors", metadata={"format": "pt"})
+    assert load_teacher(tmp_path / "t").head is None
+
+
+def test_controls_bound_the_errors(parts):
+    error = Distillation(*parts, DistillationSettings(steps=0))
+    controls = error.controls()
+    assert controls["mean"] == pytest.approx(1, abs=0.01)
+    assert error(MEDIUM) < controls["D=0"] < controls["mean"]
+
+
+def test_equal_flops_give_small_shapes_more_steps(parts):
+    error = Distillation(*parts, DistillationSettings(flops=1e9))
+    small, medium = error.steps_of(SMALL), error.steps_of(MEDIUM)
+    assert small > medium >= 1
+    assert error(MEDIUM) == Distillation(*parts, DistillationSettings(steps=medium))(MEDIUM)
+    assert error.settings["flops"] == 1e9
+    assert error.longer(2).steps_of(SMALL) == pytest.approx(2 * small, abs=1)
+    with pytest.raises(InputError, match="positive"):
+        Distillation(*parts, DistillationSettings(flops=0.0))
 
 
 def test_longer_is_the_same_error_with_more_steps(parts):

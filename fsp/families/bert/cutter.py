@@ -13,8 +13,10 @@ import torch
 from scipy.linalg.lapack import dpstrf
 from torch import Tensor, nn
 
-from fsp.cutting import check_fits, spread
+from fsp.cutting import spread
+from fsp.families._transformer import head_size_changed
 from fsp.families.bert import CONFIG_NAMES, Shape, architecture_of
+from fsp.families.bert.heads import Projections, TrainedHeads, check_cuttable, whole_heads
 from fsp.space import Architecture
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ _BATCH = 32  # blocks a forward pass of T
 _RANKING_TOKENS = 4096  # enough to rank units; healing uses all tokens
 _RIDGE = 0.1  # of the mean squared feature; smaller overfits the few ten thousand tokens (experiments/healing)
 _READERS = ("query", "key", "value")
+_BLOCK = 256  # columns of a product of a matrix with itself
 
 
 class _Seen:
@@ -42,10 +45,10 @@ class _Seen:
         self.output_sums.append(inputs[0].flatten(0, 1).half())
 
     def at_context(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.context_grams.append(_gram(inputs[0].flatten(0, 1)))
+        self.context_grams.append(_covariance(inputs[0].flatten(0, 1)))
 
     def at_inner(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.inner_grams.append(_gram(inputs[0].flatten(0, 1)))
+        self.inner_grams.append(_covariance(inputs[0].flatten(0, 1)))
 
 
 class Cutter:
@@ -78,21 +81,34 @@ class Cutter:
         self._output_sum = [torch.cat(layer.output_sums) for layer in seen]
         self._rank(seen)
 
-    @torch.no_grad()
     def cut(self, architecture: Shape, *, heal: bool = True) -> "PreTrainedModel":
         """Return an encoder of that shape made of the most important parts of T.
 
-        Layers are taken evenly spaced, the last one always.
+        Layers are taken evenly spaced, the last one always. Heads are taken whole where they keep T's size, and are
+        else merged or split, see `fsp.families.bert.heads`.
 
         Args:
-            architecture: D, A, H, I, none larger than T's, with T's head size.
+            architecture: D, A, H, I, none larger than T's.
             heal: refit what the cut breaks; without it the kept weights are plain copies.
 
         Raises:
-            InputError: the shape is larger than T or has another head size.
+            InputError: the shape is larger than T, or A does not divide H.
         """
+        return self._cut(architecture, heal=heal)[0]
+
+    def cut_with_states(self, architecture: Shape) -> "tuple[PreTrainedModel, Tensor]":
+        """Return the healed cut of that shape with its last hidden states of the tokens, `(n, length, H)`.
+
+        The states are what healing the last layer leaves; a forward pass gives the same but for float32 rounding.
+        Raises InputError as `cut` does.
+        """
+        return self._cut(architecture, heal=True)
+
+    @torch.no_grad()
+    def _cut(self, architecture: Shape, *, heal: bool) -> "tuple[PreTrainedModel, Tensor]":
+        """The cut and its last hidden states, which are those of its embeddings where it is not healed."""
         shape = Architecture(architecture)
-        check_fits(self._full, shape)
+        check_cuttable(self._full, shape)
         config = copy.deepcopy(self._model.config)
         for name, key in CONFIG_NAMES.items():
             setattr(config, key, shape[name])
@@ -100,16 +116,15 @@ class Cutter:
 
         keep = self._hidden_order[: shape["H"]].sort().values
         source = spread(self._full["D"], shape["D"])
-        heads = [self._head_order[k][: shape["A"]].sort().values for k in source]
-        values = [(h[:, None] * self._head_size + torch.arange(self._head_size)).flatten() for h in heads]
+        heads = [self._heads(k, shape) for k in source]
         inner = [self._inner_order[k][: shape["I"]].sort().values for k in source]
 
-        self._copy(small, keep, source, values, inner)
+        self._copy(small, keep, source, heads, inner)
+        hidden = small.embeddings(input_ids=self._tokens)
         if heal:
-            hidden = small.embeddings(input_ids=self._tokens)
             for k, layer in enumerate(small.encoder.layer):
-                hidden = self._heal(layer, hidden, source[k], keep, values[k], inner[k])
-        return small
+                hidden = self._heal(layer, hidden, source[k], keep, heads[k], inner[k])
+        return small, hidden
 
     @torch.inference_mode()
     def _observe(self, seen: list[_Seen]) -> Tensor:
@@ -134,18 +149,29 @@ class Cutter:
         """Order hidden coordinates, heads and intermediate units, most important first."""
         ranking, size = slice(_RANKING_TOKENS), self._head_size
         hidden = torch.zeros(self._full["H"], self._full["H"], dtype=torch.float64)
-        self._head_order, self._inner_order = [], []
+        self._head_order, self._inner_order, self._shown = [], [], []
         for k, (eye, layer) in enumerate(zip(seen, self._model.encoder.layer, strict=True)):
-            hidden += _gram(self._layer_input(k)[ranking]) + _gram(self._middle(k)[ranking])
+            read = self._layer_input(k)[ranking]
+            read_gram = _covariance(read)
+            hidden += read_gram + _covariance(self._middle(k)[ranking])
             write = layer.attention.output.dense.weight.double().unflatten(1, (-1, size))  # H x A x size
-            context = (
-                torch.stack(eye.context_grams).sum(dim=0).unflatten(0, (-1, size)).unflatten(2, (-1, size))
-            )  # A x size x A x size
+            passed = torch.stack(eye.context_grams).sum(dim=0)
+            context = passed.unflatten(0, (-1, size)).unflatten(2, (-1, size))  # A x size x A x size
+            self._shown.append((read.double().mean(dim=0), read_gram / len(read), passed / len(read)))
             written = torch.einsum("has,asat,hat->a", write, context, write)
             self._head_order.append(written.argsort(descending=True, stable=True))
             norms = layer.output.dense.weight.double().norm(dim=0)
             self._inner_order.append(_pivots(torch.stack(eye.inner_grams).sum(dim=0) * torch.outer(norms, norms)))
         self._hidden_order = _pivots(hidden)
+
+    def _heads(self, k: int, shape: Shape) -> Projections:
+        """The heads of a candidate's layer that is taken from T's layer k."""
+        layer, size = self._model.encoder.layer[k], self._head_size
+        if not head_size_changed(self._full, shape):
+            kept = self._head_order[k][: shape["A"]].sort().values
+            return whole_heads(layer, (kept[:, None] * size + torch.arange(size)).flatten())
+        trained = TrainedHeads(layer, self._full["A"], *self._shown[k])
+        return trained.reshaped(shape["A"], shape["H"] // shape["A"])
 
     def _layer_input(self, k: int) -> Tensor:
         """T's hidden state before layer k, `n x H`."""
@@ -158,7 +184,7 @@ class Cutter:
         return self._model.encoder.layer[k].attention.output.LayerNorm(self._attention_sum[k].float())
 
     def _copy(
-        self, small: "PreTrainedModel", keep: Tensor, source: list[int], values: list[Tensor], inner: list[Tensor]
+        self, small: "PreTrainedModel", keep: Tensor, source: list[int], heads: list[Projections], inner: list[Tensor]
     ) -> None:
         """Copy the kept weights of T, layer norms included."""
         trained = self._model.state_dict()
@@ -169,34 +195,43 @@ class Cutter:
             if name.startswith("encoder.layer."):
                 k, module = int(name.split(".")[2]), name.split(".", 3)[3].rpartition(".")[0]
                 origin = name.replace(f"layer.{k}.", f"layer.{source[k]}.", 1)
-                headed = {f"attention.self.{reader}": values[k] for reader in _READERS}
-                rows = {**headed, "intermediate.dense": inner[k]}.get(module, keep)
-                columns = {"attention.output.dense": values[k], "output.dense": inner[k]}.get(module, keep)
+                rows = inner[k] if module == "intermediate.dense" else keep
+                columns = inner[k] if module == "output.dense" else keep
             elif name.endswith("_embeddings.weight"):
                 rows = torch.arange(len(trained[name]))
+            if ".attention.self." in name:
+                continue
+            if name.endswith("attention.output.dense.weight"):
+                state[name] = heads[k].write[keep]
+                continue
             weight = trained[origin][rows]
             state[name] = weight[:, columns] if weight.ndim == 2 else weight
+        for k, made in enumerate(heads):
+            for reader in _READERS:
+                weight, bias = getattr(made, reader)
+                state[f"encoder.layer.{k}.attention.self.{reader}.weight"] = weight[:, keep]
+                state[f"encoder.layer.{k}.attention.self.{reader}.bias"] = bias
         small.load_state_dict(state)
 
-    def _heal(self, layer: Any, hidden: Tensor, k: int, keep: Tensor, values: Tensor, inner: Tensor) -> Tensor:
+    def _heal(self, layer: Any, hidden: Tensor, k: int, keep: Tensor, heads: Projections, inner: Tensor) -> Tensor:
         """Refit one layer of the cut to do what T's layer k does; return its output on the calibration tokens."""
         trained = self._model.encoder.layer[k]
         state = hidden.flatten(0, 1)
-        readers = [(getattr(layer.attention.self, n), getattr(trained.attention.self, n), values) for n in _READERS]
+        readers = [(getattr(layer.attention.self, name), getattr(heads, name)) for name in _READERS]
         _refit_readers(readers, state, self._layer_input(k), keep)
 
-        contexts: list[Tensor] = []
-        write = layer.attention.output.dense
-        handle = write.register_forward_pre_hook(lambda _, inputs: contexts.append(inputs[0].flatten(0, 1)))
-        layer.attention(hidden)
-        handle.remove()
-        _refit_writer(write, contexts[0], self._attention_sum[k][:, keep].float() - state)
-        middle = layer.attention.output.LayerNorm(write(contexts[0]) + state)
+        write, norm = layer.attention.output.dense, layer.attention.output.LayerNorm
+        context = layer.attention.self(hidden)[0].flatten(0, 1)
+        wanted = self._attention_sum[k][:, keep].float() - state
+        middle = norm(_refit_writer(write, context, wanted) + state)
 
-        _refit_readers([(layer.intermediate.dense, trained.intermediate.dense, inner)], middle, self._middle(k), keep)
+        wide = trained.intermediate.dense
+        readers = [(layer.intermediate.dense, (wide.weight[inner], wide.bias[inner]))]
+        _refit_readers(readers, middle, self._middle(k), keep)
         activation = layer.intermediate(middle)
-        _refit_writer(layer.output.dense, activation, self._output_sum[k][:, keep].float() - middle)
-        return layer.output.LayerNorm(layer.output.dense(activation) + middle).view(hidden.shape)
+        wanted = self._output_sum[k][:, keep].float() - middle
+        written = _refit_writer(layer.output.dense, activation, wanted)
+        return layer.output.LayerNorm(written + middle).view(hidden.shape)
 
 
 def _remove(handles: list[Any]) -> None:
@@ -204,10 +239,18 @@ def _remove(handles: list[Any]) -> None:
         handle.remove()
 
 
-def _gram(values: Tensor) -> Tensor:
+def _covariance(values: Tensor) -> Tensor:
     """Covariance times the number of rows, float64, of `n x d` values."""
-    centred = values - values.mean(dim=0)
-    return (centred.T @ centred).double()
+    return _gram(values - values.mean(dim=0))
+
+
+def _gram(centred: Tensor) -> Tensor:
+    """XᵀX of centred `n x d` values, float64; only the blocks on and below the diagonal are multiplied."""
+    gram = centred.new_empty(2 * centred.shape[1:])
+    for i in range(0, len(gram), _BLOCK):
+        torch.mm(centred[:, i:].T, centred[:, i : i + _BLOCK], out=gram[i:, i : i + _BLOCK])
+    lower = gram.tril().double()
+    return lower + lower.tril(-1).T
 
 
 def _pivots(gram: Tensor) -> Tensor:
@@ -216,29 +259,40 @@ def _pivots(gram: Tensor) -> Tensor:
     return torch.from_numpy(pivots).long() - 1
 
 
-def _ridge(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights `(outputs, inputs)` and bias of the ridge regression of targets on features, `n x d` each."""
-    feature_mean, target_mean = features.mean(dim=0), targets.mean(dim=0)
-    centred = features - feature_mean
-    gram = (centred.T @ centred).double()
-    gram += _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.float64)
-    weights = torch.linalg.solve(gram, (centred.T @ (targets - target_mean)).double()).float().T
-    return weights, target_mean - weights @ feature_mean
+def _ridge(gram: Tensor, moment: Tensor) -> Tensor:
+    """Weights `(outputs, inputs)` of a ridge regression, float32, from the products of centred inputs, float64."""
+    ridge = (_RIDGE * gram.diagonal().mean()).clamp(min=torch.finfo(gram.dtype).tiny)  # inputs that never vary give 0
+    return torch.linalg.solve(gram + ridge * torch.eye(len(gram), dtype=gram.dtype), moment).float().T
 
 
-def _refit_readers(readers: list[tuple[Any, Any, Tensor]], state: Tensor, full: Tensor, keep: Tensor) -> None:
-    """Let (module, T's module, kept rows) read T's full state as it is predicted from the kept coordinates."""
-    missing = full.clone()
-    missing[:, keep] -= state
-    spread, offset = _ridge(state, missing)
-    spread[keep, torch.arange(len(keep))] += 1
-    for module, trained, rows in readers:
-        module.weight.copy_(trained.weight[rows] @ spread)
-        module.bias.copy_(trained.bias[rows] + trained.weight[rows] @ offset)
+def _refit_readers(
+    readers: list[tuple[nn.Linear, tuple[Tensor, Tensor]]], state: Tensor, full: Tensor, keep: Tensor
+) -> None:
+    """Let modules read T's full state as it is predicted from the kept coordinates.
+
+    Each comes with the weight and bias by which it is to read the full state.
+    """
+    mean = state.mean(dim=0)
+    centred = state - mean
+    gram = _gram(centred)
+    moment = (centred.T @ full).double()  # with what is missing: the full state less the kept coordinates
+    moment[:, keep] -= gram
+    predict = _ridge(gram, moment)
+    missing = full.mean(dim=0)
+    missing[keep] -= mean
+    offset = missing - predict @ mean
+    predict[keep, torch.arange(len(keep))] += 1
+    for module, (weight, bias) in readers:
+        module.weight.copy_(weight @ predict)
+        module.bias.copy_(bias + weight @ offset)
 
 
-def _refit_writer(module: nn.Linear, features: Tensor, wanted: Tensor) -> None:
-    """Change a module by the ridge regression of what its output lacks."""
-    weights, offset = _ridge(features, wanted - module(features))
-    module.weight.add_(weights)
-    module.bias.add_(offset)
+def _refit_writer(module: nn.Linear, features: Tensor, wanted: Tensor) -> Tensor:
+    """Change a module by the ridge regression of what its output lacks; return its output. Centres the features."""
+    mean, wanted_mean = features.mean(dim=0), wanted.mean(dim=0)
+    features -= mean
+    gram = _gram(features)
+    lacking = (features.T @ wanted).double() - gram @ module.weight.double().T
+    module.weight.add_(_ridge(gram, lacking))
+    module.bias.copy_(wanted_mean - module.weight @ mean)
+    return torch.addmm(wanted_mean, features, module.weight.T)

@@ -1,0 +1,168 @@
+"""Agora against its rivals and controls on sentiment, with equal fits and equal steps for all.
+
+    python experiments/agora/fetch.py runs/sentiment
+    fsp distill D=2 A=4 H=128 I=512 --out runs/student --tokens 262144
+    python experiments/agora/run.py runs/sentiment/movies.csv runs/student --rows 300 --seeds 18
+
+Appends to results.csv beside this file, one row a condition, and resumes where it was: finished rows are not made
+again, and finished fits are kept in cache/.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from fsp.finetuning.algorithm import Budget, Request, agora, leader
+from fsp.finetuning.classifier import Classifier
+from fsp.finetuning.examples import Data, Example
+from fsp.finetuning.expansion import Expansion
+from fsp.finetuning.finetune import _request
+from fsp.finetuning.fits import Fits, StoredTrainer
+from fsp.finetuning.generators import Edits, Synonyms
+from fsp.finetuning.labellers import judge, load_labeller
+from fsp.finetuning.pruning import lcs_keep
+from fsp.finetuning.rivals import grid_search, random_sets
+from fsp.finetuning.theta import SMALL
+from fsp.space import load_space
+from fsp.training.teacher import packaged_teacher
+
+HERE = Path(__file__).parent
+STEPS, POINTS, DEV, TEST = 150, 2, 300, 2000
+COLUMNS = ["rows", "seed", "condition", "test", "dev", "fits", "added"]
+PLAIN = SMALL[3]  # the middle learning rate, batch 16
+
+
+def load(path: Path, rows: int, seed: int) -> Data:
+    """The last rows of the file are the test set, the same for all seeds; train and dev are drawn from the others."""
+    table = pd.read_csv(path)
+    labels = tuple(sorted(table["label"].unique()))
+    examples = [
+        Example((text,), labels.index(label)) for text, label in zip(table["text"], table["label"], strict=True)
+    ]
+    drawn = np.random.default_rng(seed).permutation(len(examples) - TEST)[: rows + DEV]
+    return Data(
+        labels,
+        tuple(examples[i] for i in drawn[:rows]),
+        tuple(examples[i] for i in drawn[rows:]),
+        tuple(examples[-TEST:]),
+        "test",
+    )
+
+
+class OfRandomRows:
+    """The same number of points as Agora makes, of random rows of dev instead of the mistakes."""
+
+    def __init__(self, expand: Expansion, seed: int):
+        self.expand, self.random = expand, np.random.default_rng([seed, 7])
+
+    def __call__(self, mistakes, number):
+        """Return as many labelled points, of other rows."""
+        return self.expand(sorted(self.random.choice(DEV, len(mistakes), replace=False).tolist()), number)
+
+
+class Gold:
+    """The same points, with the label of the row that each was made of instead of the labeller's."""
+
+    def __init__(self, expand: Expansion):
+        self.expand = expand
+
+    def __call__(self, mistakes, number):
+        """Return the points of the mistakes, rightly labelled as far as the edits keep the label."""
+        dev = self.expand.data.dev
+        return [Example(one.fields, dev[one.source].label, None, one.source) for one in self.expand(mistakes, number)]
+
+
+def measure(data: Data, model: str, encoder: str, seed: int, folder: Path, wanted: set[str]):
+    """Yield a row for each condition."""
+    classifier = Classifier(model, data.labels)
+    fixed = {"data": data.digest, "model": classifier.fingerprint, "steps": STEPS, "seed": seed}
+    trainer = StoredTrainer(classifier, data, STEPS, seed, Fits(folder / "fits.journal", fixed), folder / "weights")
+    trainer.folder.mkdir(parents=True, exist_ok=True)
+    probe = load_labeller(f"probe:{encoder}", data.train, data.labels)
+    synonyms = Synonyms(classifier.embedding_table, classifier.tokenizer)
+
+    def expansion() -> Expansion:
+        return Expansion(data, Edits(synonyms, POINTS), probe, seed)
+
+    def on_test(network) -> float:
+        guesses = classifier.predict(network, data.final)
+        return float(np.mean([guess == one.label for guess, one in zip(guesses, data.final, strict=True)]))
+
+    def of(outcome):
+        request = _request(outcome.best, outcome)
+        return on_test(trainer.weights(request)), outcome.best.fit.accuracy, len(outcome.fits), len(request.added)
+
+    own = agora(SMALL, trainer, expansion(), lcs_keep)
+    count = len(own.fits)
+    budget = Budget(fits=count)
+    if "agora" in wanted:
+        yield ("agora", *of(own))
+    if "first round" in wanted:
+        first = leader(own.rounds[0].tried)
+        yield "first round", on_test(trainer.weights(Request(first.theta))), first.fit.accuracy, len(SMALL), 0
+    if "plain" in wanted:
+        network = trainer.weights(Request(PLAIN))
+        yield "plain", on_test(network), None, 1, 0
+    grid = grid_search(SMALL, trainer, budget=budget)
+    if "grid" in wanted:
+        yield ("grid", *of(grid))
+    if "grid, refit on train + dev" in wanted:
+        refit = Request(grid.best.theta, data.dev, grid.best.attempt)
+        yield "grid, refit on train + dev", on_test(trainer._fitted(refit)), None, count + 1, 0
+    if "random search" in wanted:
+        yield ("random search", *of(grid_search(random_sets(SMALL, count, seed), trainer, budget=budget)))
+    if "pseudo-labels on random rows" in wanted:
+        yield (
+            "pseudo-labels on random rows",
+            *of(agora(SMALL, trainer, OfRandomRows(expansion(), seed), lcs_keep, budget=budget)),
+        )
+    if "gold labels" in wanted:
+        yield ("gold labels", *of(agora(SMALL, trainer, Gold(expansion()), lcs_keep, budget=budget)))
+    if "labeller" in wanted:
+        yield "labeller", judge(probe, data.final).accuracy, judge(probe, data.dev).accuracy, 0, 0
+    if "tf-idf" in wanted:
+        tfidf = load_labeller("tfidf", data.train, data.labels)
+        yield "tf-idf", judge(tfidf, data.final).accuracy, judge(tfidf, data.dev).accuracy, 0, 0
+
+
+CONDITIONS = [
+    *("agora", "first round", "plain", "grid", "grid, refit on train + dev", "random search"),
+    *("pseudo-labels on random rows", "gold labels", "labeller", "tf-idf"),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", type=Path)
+    parser.add_argument("model")
+    parser.add_argument("--rows", type=int, nargs="+", default=[100, 300, 1000])
+    parser.add_argument("--seeds", type=int, default=18)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    encoder = str(packaged_teacher(load_space("minilm").teacher))
+    path = HERE / "results.csv"
+    if not path.exists():
+        path.write_text(",".join(COLUMNS) + "\n")
+    for rows in arguments.rows:
+        for seed in range(arguments.seeds):
+            table = pd.read_csv(path)
+            done = set(table[(table["rows"] == rows) & (table["seed"] == seed)]["condition"])
+            wanted = set(CONDITIONS) - done
+            if not wanted:
+                continue
+            folder = HERE / "cache" / f"{rows}-{seed}"
+            for condition, test, dev, fits, added in measure(
+                load(arguments.data, rows, seed), arguments.model, encoder, seed, folder, wanted
+            ):
+                figures = [f"{test:.4f}", "" if dev is None else f"{dev:.4f}", fits, added]
+                with path.open("a", newline="") as file:
+                    csv.writer(file).writerow([rows, seed, condition, *figures])
+                print(rows, seed, condition, *figures, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Print results.csv as a Markdown table: mean test accuracy with 95% intervals, and paired differences to Agora's."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+table = pd.read_csv(Path(__file__).parent / "results.csv")
+
+
+def interval(values: pd.Series) -> str:
+    n = len(values)
+    half = f" ± {100 * t.ppf(0.975, n - 1) * values.std() / np.sqrt(n):.1f}" if n > 1 else ""
+    return f"{100 * values.mean():.1f}{half}"
+
+
+for rows, part in table.groupby("rows"):
+    wide = part.pivot_table(index="seed", columns="condition", values="test").dropna()
+    print(
+        f"\n{rows} training rows, {len(wide)} seeds\n\n"
+        "| condition | fits | test accuracy (%) | Agora minus it |\n|---|---|---|---|"
+    )
+    for condition in part["condition"].drop_duplicates():
+        fits = part[part["condition"] == condition]["fits"].mean()
+        difference = "" if condition == "agora" else interval(wide["agora"] - wide[condition])
+        print(f"| {condition} | {fits:.1f} | {interval(wide[condition])} | {difference} |")

@@ -1,0 +1,162 @@
+"""`fsp error`: how far to trust the surrogate error."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fsp import __version__
+from fsp.cli_options import CorpusOption, Json, Limit, Seed, Space, Steps, Teacher, Threads
+from fsp.errors import InputError
+from fsp.progress import Bars
+
+if TYPE_CHECKING:
+    from fsp.card import ReportCard
+
+app = typer.Typer(help="How far to trust the surrogate error.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def _group() -> None:
+    """How far to trust the surrogate error."""
+
+
+@app.command()
+def card(
+    space: Space,
+    out: Annotated[Path, typer.Option(help="Folder for card.json, card.csv and all evaluations.")],
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV file of true errors, one training a row: the parameters and 'error'.",
+            show_default="train a sample long",
+        ),
+    ] = None,
+    teacher: Teacher = None,
+    corpus: CorpusOption = None,
+    limit: Limit = None,
+    shapes: Annotated[int, typer.Option(help="How many candidates to train long.")] = 24,
+    truth_steps: Annotated[int, typer.Option(help="Steps of the long training.")] = 512,
+    truth_seeds: Annotated[int, typer.Option(help="Long trainings of each; 2 or more tell the noise.")] = 2,
+    steps: Steps = 16,
+    seed: Seed = 0,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the surrogate error with the error after long training, inside bands of equal size.
+
+    Interrupted, the same command goes on where it was.
+    """
+    from fsp.card import read_truth, report_card, sample, train_truth
+    from fsp.files import write_json, write_text
+    from fsp.folder import alone_in, claim
+    from fsp.inputs import Settings, fitted_to, load_inputs, surrogate
+    from fsp.planning import plan
+    from fsp.search.limits import parse_limits
+    from fsp.space import load_space
+    from fsp.trust import SCHEMA
+
+    for name, value, least in (
+        ("shapes", shapes, 10),
+        ("truth-steps", truth_steps, 1),
+        ("truth-seeds", truth_seeds, 1),
+    ):
+        if value < least:
+            raise InputError(f"--{name} must be at least {least}, not {value}")
+    settings = Settings(
+        parse_limits(limit), None, steps, tokens=262_144, seed=seed, threads=threads, held_out_tokens=16_384
+    )
+    if steps < 1:
+        raise InputError("a report card compares the error after s and 2s steps; give --steps of at least 1")
+    bars, chosen = Bars(), load_space(space)
+    known = read_truth(truth, chosen) if truth else None
+    with alone_in(out):
+        inputs = load_inputs(chosen, teacher, corpus or (), bars)
+        chosen = fitted_to(chosen, inputs.teacher)
+        candidates = plan(chosen, limits=settings.limits, interval=1, seed=seed).table
+        configuration: dict[str, Any] = {
+            "space": chosen.describe(),
+            "teacher": inputs.teacher.fingerprint,
+            "corpus": inputs.corpus.digest,
+            "truth": [str(truth)] if truth else [shapes, truth_steps, truth_seeds, settings.limits],
+            "steps": steps,
+            "seed": seed,
+            "threads": settings.processor_threads,
+        }
+        claim(out, configuration)
+        error = surrogate(inputs, settings, out / "cache", bars)
+        study = out / "evaluations.journal"
+        if known is None:
+            known = train_truth(
+                chosen,
+                error,
+                sample(chosen, candidates, shapes),
+                steps=truth_steps,
+                seeds=truth_seeds,
+                study=study,
+                display=bars,
+            )
+        made = report_card(chosen, error, known, study=study, seed=seed, display=bars)
+        facts = {
+            "schema": SCHEMA,
+            "fsp": __version__,
+            "space": chosen.name,
+            "teacher": inputs.teacher.name,
+            "fingerprint": inputs.teacher.fingerprint,
+            "steps": steps,
+            **made.describe(),
+        }
+        write_text(out / "card.csv", made.table.to_csv(index=False))
+        write_json(out / "card.json", facts)
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        _print(made, steps)
+        print(f"\n{out / 'card.json'}, card.csv")
+
+
+def _print(made: "ReportCard", steps: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    for title in ("surrogate", "Spearman", "in size bands (95%)", "least", "Kendall", "top 10%", "regret", "of W", "s"):
+        table.add_column(title, justify="left" if title == "surrogate" else "right")
+    for name, found in made.rankings.items():
+        low, high = found.spearman_in_bands_interval
+        table.add_row(
+            name,
+            _number(found.spearman),
+            f"{_number(found.spearman_in_bands)} ({_number(low)}-{_number(high)})",
+            _number(found.least_in_bands),
+            _number(found.kendall),
+            _number(found.top10_overlap),
+            f"{max(found.regrets):.1%}",
+            "-" if found.w_regret != found.w_regret else f"{found.w_regret:.1%}",
+            f"{made.seconds[name]:.1f}" if name in made.seconds else "-",
+        )
+    console = Console(highlight=False)
+    Console(width=max(console.width, 110), highlight=False).print(table)
+    ceiling = next(iter(made.rankings.values()))
+    lines = [
+        f"{len(made.table)} shapes; regret: largest over five size caps; s: seconds a candidate",
+        f"noise of the truth: {made.noise:.2%} of the error, so that no surrogate is expected above "
+        f"{ceiling.ceiling:.3f} overall and {ceiling.ceiling_in_bands:.3f} in bands"
+        if made.noise is not None
+        else "noise of the truth: unknown (one training a shape)",
+        f"{steps} steps {'suffice' if made.stable else 'are few'}: the ranking in bands agrees with that after "
+        f"{2 * steps} at {made.stability:.2f}",
+        f"controls: mean state {made.controls['mean']:.3f}, embeddings without layers {made.controls['D=0']:.3f}",
+    ]
+    if made.fitted:
+        lines.append(
+            f"fitted, cross-validated: Spearman in bands {made.fitted['spearman_in_bands']:.2f}, "
+            f"90% intervals cover {made.fitted['coverage_90']:.0%}"
+        )
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _number(value: float) -> str:
+    return "-" if value != value else f"{value:.2f}"

@@ -1,0 +1,157 @@
+"""Attention heads of another size than T's: trained heads merged, split, or both.
+
+What a head passes on and what it attends to are treated apart. Any basis of a trained head's values serves as well,
+so they are dealt out in runs, the directions that write most first. A new head attends by one pattern only: its
+logits are a mean of those of the trained heads whose values it passes on, weighted by their share of its values, and
+reduced to the rank that its size allows.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fsp.cutting import check_smaller
+from fsp.families._transformer import check_heads
+from fsp.families.bert import Shape
+
+_TINY = 1e-9  # of the largest singular value: below it there is nothing but rounding
+
+Run = list[tuple[int, int]]  # the value directions of one new head: (trained head, number of its direction)
+
+
+def check_cuttable(full: Shape, shape: Shape) -> None:
+    """Raise InputError where a shape is larger than T, or its A does not divide its H."""
+    check_smaller(full, shape)
+    check_heads(shape)
+
+
+@dataclass(frozen=True)
+class Projections:
+    """What the heads of a layer do, as affine maps of T's hidden state (width H_T) and back.
+
+    query, key, value: weight `H x H_T` and bias `H` each, heads on end. write: `H_T x H`.
+    """
+
+    query: tuple[Tensor, Tensor]
+    key: tuple[Tensor, Tensor]
+    value: tuple[Tensor, Tensor]
+    write: Tensor
+
+
+def whole_heads(layer: Any, rows: Tensor) -> Projections:
+    """Return the projections of trained heads as they are; `rows` are the positions of their values."""
+    reader, write = layer.attention.self, layer.attention.output.dense
+    query, key, value = ((m.weight[rows], m.bias[rows]) for m in (reader.query, reader.key, reader.value))
+    return Projections(query, key, value, write.weight[:, rows])
+
+
+class TrainedHeads:
+    """The heads of one of T's layers, to be made into heads of another size.
+
+    Args:
+        layer: T's layer.
+        heads: how many it has.
+        mean: of the layer's input on real text, `H_T`, float64.
+        covariance: of the same, `H_T x H_T`.
+        context: covariance of the values as the heads pass them on, `H_T x H_T`.
+    """
+
+    def __init__(self, layer: Any, heads: int, mean: Tensor, covariance: Tensor, context: Tensor):
+        reader = layer.attention.self
+        self._size = len(mean) // heads
+        split = (heads, self._size)
+        self._query = _affine(reader.query)  # H_T x (H_T + 1): the bias is the last column
+        self._key = _affine(reader.key)
+        # softmax ignores what is equal for all keys, so these are centred and queries are not
+        one = torch.cat([mean, mean.new_ones(1)])
+        moment = torch.outer(one, one)
+        moment[:-1, :-1] += covariance
+        self._queries = self._query @ moment @ self._query.T
+        self._keys = self._key[:, :-1] @ covariance @ self._key[:, :-1].T
+        products = (self._queries * self._keys).unflatten(0, split).unflatten(2, split).sum(dim=(1, 3))
+        length = products.diagonal().clamp(min=torch.finfo(torch.float64).tiny).sqrt()
+        self._alike = products / torch.outer(length, length)  # cosine of the logits of two heads
+
+        values, write = _affine(reader.value).unflatten(0, split), layer.attention.output.dense.weight.double()
+        self._values, self._writes, self._written = [], [], []
+        for head in range(heads):
+            here = slice(head * self._size, (head + 1) * self._size)
+            out, strength, _ = torch.linalg.svd(write[:, here] @ _root(context[here, here]), full_matrices=False)
+            unit = float(write[:, here].norm()) / self._size**0.5 or 1.0  # T's weights keep their magnitude
+            self._values.append(out.T @ write[:, here] @ values[head] / unit)
+            self._writes.append(out * unit)
+            self._written.append(strength.square())
+
+    def reshaped(self, heads: int, size: int) -> Projections:
+        """Return the projections of so many heads of that size (together at most T's hidden size)."""
+        made = [self._head(run, size) for run in self._runs(heads, size)]
+        read = [torch.cat(parts).float() for parts in zip(*(head[:3] for head in made), strict=True)]
+        query, key, value = ((weight[:, :-1], weight[:, -1]) for weight in read)
+        return Projections(query, key, value, torch.cat([head[3] for head in made], dim=1).float())
+
+    def _runs(self, heads: int, size: int) -> list[Run]:
+        """Choose the value directions of each new head.
+
+        Where heads shrink, each new one is part of one trained head. Where they grow, the trained heads that write
+        most are laid end to end and cut.
+        """
+        count, width = len(self._written), self._size
+        if size <= width:
+            pieces = [(head, first) for head in range(count) for first in range(0, width - size + 1, size)]
+            strength = [float(self._written[head][first : first + size].sum()) for head, first in pieces]
+            best = sorted(range(len(pieces)), key=strength.__getitem__, reverse=True)[:heads]
+            return [[(head, first + j) for j in range(size)] for head, first in (pieces[i] for i in sorted(best))]
+        written = torch.stack([strength.sum() for strength in self._written])
+        chosen = written.argsort(descending=True, stable=True)[: -(-heads * size // width)].tolist()
+        line = [(head, j) for head in self._side_by_side(chosen, size) for j in range(width)]
+        return [line[i * size : (i + 1) * size] for i in range(heads)]
+
+    def _side_by_side(self, chosen: list[int], size: int) -> list[int]:
+        """Order trained heads so that those whose values share a new head attend alike."""
+        line, left = [chosen[0]], chosen[1:]
+        while left:
+            first = len(line) * self._size // size * size  # value direction that the next new head begins with
+            begun = line[first // self._size :] or left[:1]
+            line.append(max(left, key=lambda head: float(self._alike[head, begun].sum())))
+            left.remove(line[-1])
+        return line
+
+    def _head(self, run: Run, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Query, key and value of one new head, `size x (H_T + 1)` with the bias last, and its `H_T x size` write."""
+        covered = sorted({head for head, _ in run})
+        share = torch.tensor([sum(head == h for h, _ in run) / size for head in covered], dtype=torch.float64)
+        rows = torch.cat([torch.arange(head * self._size, (head + 1) * self._size) for head in covered])
+        weight = share.repeat_interleave(self._size)[:, None] * (size / self._size) ** 0.5
+        queries = weight * self._queries[rows][:, rows] * weight.T
+        query, key = _reduced(queries, self._keys[rows][:, rows], size)
+        value = torch.stack([self._values[head][j] for head, j in run])
+        write = torch.stack([self._writes[head][:, j] for head, j in run], dim=1)
+        return query @ (weight * self._query[rows]), key @ self._key[rows], value, write
+
+
+def _affine(module: Any) -> Tensor:
+    """Weight and bias side by side, float64."""
+    return torch.cat([module.weight, module.bias[:, None]], dim=1).double()
+
+
+def _root(moment: Tensor) -> Tensor:
+    """R with R Rᵀ = moment, for a symmetric positive semidefinite one."""
+    values, vectors = torch.linalg.eigh(moment)
+    return vectors * values.clamp(min=0).sqrt()
+
+
+def _reduced(queries: Tensor, keys: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Return maps P, Q `(rank, n)` for which E[(qᵀk - (Pq)ᵀ(Qk))²] is least, given E[qqᵀ] and E[kkᵀ], `n x n`.
+
+    With roots R, S of the two, it is the distance of Rᵀ S from the best product of that rank: a singular value
+    decomposition U D Vᵀ (Eckart and Young). Rows without a singular value are zero.
+    """
+    left, right = _root(queries), _root(keys)
+    u, d, vt = torch.linalg.svd(left.T @ right, full_matrices=False)
+    u, d, v = u[:, :rank], d[:rank], vt[:rank].T
+    scale = torch.where(d > _TINY * d[0], d.clamp(min=torch.finfo(d.dtype).tiny).rsqrt(), 0.0)[:, None]
+    maps = scale * (right @ v).T, scale * (left @ u).T
+    padding = queries.new_zeros(max(0, rank - len(d)), len(queries))
+    return torch.cat([maps[0], padding]), torch.cat([maps[1], padding])

@@ -1,0 +1,211 @@
+"""Fitting a text classifier: any `AutoModelForSequenceClassification`, from the same checkpoint each time."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from fsp.errors import Diverged, InputError
+from fsp.finetuning.examples import Example
+from fsp.finetuning.pretrained import load_model, load_tokenizer
+from fsp.finetuning.theta import Hyperparameters
+from fsp.training.loop import adamw, learning_rate_at
+
+HEADS = ("model", "bort")
+_BATCH = 64  # rows a forward pass where nothing is trained
+_CLIP = 1.0
+
+
+class Classifier:
+    """A checkpoint that classifiers are fitted from.
+
+    Args:
+        source: a Hugging Face directory or hub name, with or without a classification head.
+        labels: names of the classes.
+        head: `model`, the one that transformers gives this family, or `bort`: dropout, dense, tanh, dropout, dense on
+            the first token, new in every fit. Both are saved as what they are in transformers.
+        length: tokens after which a text or pair is cut off.
+
+    Attributes:
+        fingerprint: short digest of the checkpoint's weights.
+        embedding_table: its input embeddings, `V x H`.
+
+    Raises:
+        InputError: there is no such model, it has no sequence classification, weights of its body are missing, or
+            the Bort head does not fit it.
+    """
+
+    def __init__(self, source: str | Path, labels: Sequence[str], *, head: str = "model", length: int = 128):
+        if head not in HEADS:
+            raise InputError(f"no head {head!r}; there are {', '.join(HEADS)}")
+        self.source, self.labels, self.head = source, tuple(labels), head
+        self.tokenizer = load_tokenizer(source)
+        model, missing = self._load(seed=0)
+        prefix = model.base_model_prefix + "."
+        lacking = [name for name in missing if name.startswith(prefix) and "pooler" not in name]
+        if lacking:
+            raise InputError(f"{source} lacks weights for {lacking[0]} and {len(lacking) - 1} more; it is not trained")
+        if len(self.tokenizer) > model.get_input_embeddings().num_embeddings:
+            raise InputError(f"{source}: its tokenizer has more tokens than its model; they do not belong together")
+        positions = getattr(model.config, "max_position_embeddings", None) or length
+        self.length = min(length, positions - 2 if "roberta" in model.config.model_type else positions)
+        self.fingerprint = _fingerprint(model, missing)
+        self.embedding_table: NDArray[np.float32] = model.get_input_embeddings().weight.detach().numpy()
+        if head == "bort":
+            _bort_head(model)  # refuses models that it does not fit
+        self._encoded: dict[tuple[str, ...], list[int]] = {}
+        self._types: dict[tuple[str, ...], list[int]] = {}
+
+    def fit(self, theta: Hyperparameters, rows: Sequence[Example], *, steps: int, seed: int) -> Any:
+        """Return a model trained on rows for a number of steps; the same for the same arguments.
+
+        AdamW, the learning rate rising over `theta.warmup` of the steps and falling linearly to 0, gradients clipped
+        at norm 1, dropout on. Rows are taken in random order, each once before any is taken again.
+
+        Args:
+            theta: the hyperparameters; its `seed` has no say here.
+            rows: what to train on.
+            steps: of the optimiser.
+            seed: of the head's weights, the order of the rows and the dropout.
+
+        Raises:
+            Diverged: the loss is no number.
+        """
+        order = _batches(len(rows), theta.batch, np.random.default_rng(seed))
+        with torch.random.fork_rng(devices=[]):
+            model, _ = self._load(seed)
+            torch.manual_seed(seed)
+            if self.head == "bort":
+                _bort_head(model)
+            model.train()
+            optimiser = adamw(model, theta.learning_rate, theta.weight_decay)
+            for step in range(steps):
+                for group in optimiser.param_groups:
+                    group["lr"] = theta.learning_rate * learning_rate_at(step, steps, theta.warmup)
+                batch = [rows[i] for i in next(order)]
+                logits = model(**self._batch([one.fields for one in batch])).logits
+                loss = nn.functional.cross_entropy(logits, self._targets(batch))
+                if not math.isfinite(float(loss.detach())):
+                    raise Diverged(f"loss {float(loss.detach())} at step {step + 1} of {steps}")
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                nn.utils.clip_grad_norm_(model.parameters(), _CLIP)
+                optimiser.step()
+        return model.eval()
+
+    @torch.inference_mode()
+    def predict(self, model: Any, rows: Sequence[Example]) -> NDArray[np.int64]:
+        """Return the classes that a fitted model gives to rows, `(n,)`.
+
+        Raises:
+            Diverged: its logits are no numbers.
+        """
+        fields = [one.fields for one in rows]
+        by_length = sorted(range(len(rows)), key=lambda i: len(self._ids(fields[i])))
+        result = np.empty(len(rows), dtype=np.int64)
+        for start in range(0, len(rows), _BATCH):
+            part = by_length[start : start + _BATCH]
+            logits = model(**self._batch([fields[i] for i in part])).logits
+            if not logits.isfinite().all():
+                raise Diverged("the fitted model's logits are no numbers")
+            result[part] = logits.argmax(dim=1).numpy()
+        return result
+
+    def truncated(self, rows: Sequence[Example]) -> int:
+        """Return how many rows are longer than the model sees."""
+        return sum(len(self._ids(one.fields)) >= self.length and self._is_longer(one.fields) for one in rows)
+
+    def load_fitted(self, folder: Path) -> Any:
+        """Return a model that `fit` made and `save_pretrained` wrote."""
+        from transformers import AutoModelForSequenceClassification
+
+        return load_model(AutoModelForSequenceClassification, folder)[0]
+
+    def _load(self, seed: int) -> tuple[Any, tuple[str, ...]]:
+        """Return the checkpoint's model; the seed makes the weights of a new head."""
+        from transformers import AutoModelForSequenceClassification
+
+        names = dict(enumerate(self.labels))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model, missing = load_model(
+                AutoModelForSequenceClassification,
+                self.source,
+                id2label=names,
+                label2id={name: i for i, name in names.items()},
+                ignore_mismatched_sizes=True,  # a head for other classes is replaced by a new one
+            )
+        model.config.pad_token_id = self.tokenizer.pad_token_id
+        return model, missing
+
+    def _targets(self, rows: Sequence[Example]) -> torch.Tensor:
+        targets = torch.zeros(len(rows), len(self.labels))
+        for row, one in enumerate(rows):
+            if one.target is None:
+                targets[row, one.label] = 1.0
+            else:
+                targets[row] = torch.tensor(one.target)
+        return targets
+
+    def _batch(self, texts: Sequence[tuple[str, ...]]) -> dict[str, torch.Tensor]:
+        columns: dict[str, list[list[int]]] = {"input_ids": [self._ids(fields) for fields in texts]}
+        if "token_type_ids" in self.tokenizer.model_input_names:
+            columns["token_type_ids"] = [self._types[fields] for fields in texts]
+        padded = self.tokenizer.pad(columns, padding="longest", return_tensors="pt")
+        return dict(padded)
+
+    def _ids(self, fields: tuple[str, ...]) -> list[int]:
+        if fields not in self._encoded:
+            encoded = self.tokenizer(*fields, padding=False, truncation=True, max_length=self.length)
+            self._encoded[fields] = encoded["input_ids"]
+            self._types[fields] = encoded.get("token_type_ids", [])
+        return self._encoded[fields]
+
+    def _is_longer(self, fields: tuple[str, ...]) -> bool:
+        whole = self.tokenizer(*fields, padding=False, truncation=False, verbose=False)
+        return len(whole["input_ids"]) > self.length
+
+
+def _fingerprint(model: Any, missing: Sequence[str]) -> str:
+    """Short digest of a model's weights without those that its checkpoint lacks."""
+    whole = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        if name not in missing:
+            whole.update(name.encode() + weight.contiguous().numpy().tobytes())
+    return whole.hexdigest()[:16]
+
+
+def _batches(rows: int, size: int, random: np.random.Generator) -> Any:
+    """Yield indices of `size` rows, or of all where there are fewer, each row once before any comes again."""
+    waiting: list[int] = []
+    while True:
+        while len(waiting) < min(size, rows):
+            waiting += random.permutation(rows).tolist()
+        yield waiting[: min(size, rows)]
+        del waiting[: min(size, rows)]
+
+
+def _bort_head(model: Any) -> None:
+    """Give a model Bort's head: RoBERTa's is that already; BERT's pooler lacks the dropout before its dense layer.
+
+    Source: the classifier of alexa/bort.
+    """
+    head = getattr(model, "classifier", None)
+    if all(hasattr(head, part) for part in ("dense", "dropout", "out_proj")):
+        return
+    pooler: Any = getattr(model.base_model, "pooler", None)
+    if not (isinstance(head, nn.Linear) and hasattr(pooler, "dense") and hasattr(model, "dropout")):
+        raise InputError(
+            f"the Bort head fits BERT- and RoBERTa-like models, not {model.config.model_type}; leave it out"
+        )
+    pooler.dense.weight.data.normal_(0.0, model.config.initializer_range)
+    pooler.dense.bias.data.zero_()
+    pooler.dense.register_forward_pre_hook(
+        lambda module, inputs: nn.functional.dropout(inputs[0], model.dropout.p, module.training)
+    )

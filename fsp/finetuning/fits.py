@@ -1,0 +1,184 @@
+"""Fits that outlive the process: an Optuna study holds them, several processes share them."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from filelock import FileLock, Timeout
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from fsp.errors import Diverged, InputError
+from fsp.files import digest
+from fsp.finetuning.algorithm import Fit, Request
+from fsp.finetuning.classifier import Classifier
+from fsp.finetuning.examples import Data, Example
+from fsp.finetuning.pretrained import quiet
+from fsp.finetuning.saving import whole_folder
+from fsp.finetuning.theta import LARGEST
+from fsp.progress import Advance
+from fsp.study import storage_of
+
+_DISTRIBUTIONS: dict[str, BaseDistribution] = {
+    "learning_rate": FloatDistribution(0, sys.float_info.max),
+    "weight_decay": FloatDistribution(0, sys.float_info.max),
+    "warmup": FloatDistribution(0, 1),
+    "batch": IntDistribution(1, LARGEST),
+    "seed": IntDistribution(0, LARGEST),
+    "attempt": IntDistribution(0, LARGEST),
+    "steps": IntDistribution(1, LARGEST),
+    "added": IntDistribution(0, LARGEST),
+}
+_PATIENCE = 0.5  # seconds between looks at the study while other processes make all fits that are left
+
+
+class Fits:
+    """The finished fits of one model on one data set under one set of settings.
+
+    Args:
+        journal: the file, created where there is none.
+        settings: everything a fit depends on besides its request.
+
+    Raises:
+        InputError: the file is no journal.
+    """
+
+    def __init__(self, journal: Path, settings: dict[str, Any]):
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        name = f"finetuning-{digest(settings)}"
+        try:
+            self._study = optuna.create_study(
+                storage=storage_of(journal), study_name=name, direction="maximize", load_if_exists=True
+            )
+        except OSError as error:
+            raise InputError(f"cannot open the study {journal}: {error.strerror}") from None
+        if not self._study.user_attrs:
+            self._study.set_user_attr("settings", settings)
+        self._known: dict[str, Fit] = {}
+
+    def get(self, key: str) -> Fit | None:
+        """Return a finished fit, of whichever process."""
+        if key not in self._known:
+            for trial in self._study.get_trials(deepcopy=False)[len(self._known) :]:
+                fit = _fit(trial)
+                self._known.setdefault(fit.key, fit)
+        return self._known.get(key)
+
+    def best(self) -> float:
+        """Return the largest accuracy of all fits, -1 where there is none."""
+        return max((fit.rank for fit in self._known.values()), default=-1.0)
+
+    def add(self, request: Request[Example], steps: int, fit: Fit) -> None:
+        """Keep a finished fit."""
+        self._study.add_trial(
+            create_trial(
+                state=TrialState.FAIL if fit.accuracy is None else TrialState.COMPLETE,
+                value=fit.accuracy,
+                params={
+                    **asdict(request.theta),
+                    "attempt": request.attempt,
+                    "steps": steps,
+                    "added": len(request.added),
+                },
+                distributions=_DISTRIBUTIONS,
+                user_attrs={
+                    "key": fit.key,
+                    "seconds": fit.seconds,
+                    "failure": fit.failure,
+                    "mistakes": list(fit.mistakes),
+                },
+            )
+        )
+
+
+def _fit(trial: optuna.trial.FrozenTrial) -> Fit:
+    known = trial.user_attrs
+    accuracy = trial.value if trial.state == TrialState.COMPLETE else None
+    return Fit(accuracy, tuple(known["mistakes"]), known["seconds"], known["key"], known["failure"])
+
+
+@dataclass
+class StoredTrainer:
+    """Makes fits that are in no process's store yet, and takes the others from there.
+
+    classifier, data, steps, seed: what is fitted, on what, for how long. fits: the store. folder: for the weights of
+    every fit that was the best when it was made. advance: called with 1 after each fit.
+    """
+
+    classifier: Classifier
+    data: Data
+    steps: int
+    seed: int
+    fits: Fits
+    folder: Path
+    advance: Advance = lambda amount: None
+
+    def __call__(self, requests: Sequence[Request[Example]]) -> Iterator[Fit]:
+        """Yield the fits in the order of the requests; while another process makes one, a later one is made."""
+        keys = [self.key(request) for request in requests]
+        for place, key in enumerate(keys):
+            while (fit := self.fits.get(key)) is None:
+                if not any(self._make(requests[i], keys[i]) for i in range(place, len(keys))):
+                    time.sleep(_PATIENCE)
+            self.advance(1)
+            yield fit
+
+    def key(self, request: Request[Example]) -> str:
+        """Return the name of a fit: a digest of its request."""
+        added = [(one.fields, one.label, one.target) for one in request.added]
+        return digest([asdict(request.theta), request.attempt, self._steps(request), added])
+
+    def weights(self, request: Request[Example]) -> Any:
+        """Return the model of a finished fit: its weights where they were kept, or else fitted again."""
+        folder = self.folder / self.key(request)
+        if folder.is_dir():
+            return self.classifier.load_fitted(folder)
+        return self._fitted(request)
+
+    def _make(self, request: Request[Example], key: str) -> bool:
+        """Make and keep a fit that is missing, unless another process is at it; tell whether it was made."""
+        lock = FileLock(self.folder / f"{key}.lock", timeout=0)
+        try:
+            with lock:
+                if self.fits.get(key) is not None:
+                    return False
+                fit = self._try(request, key)
+                self.fits.add(request, self._steps(request), fit)
+                return True
+        except Timeout:
+            return False
+
+    def _try(self, request: Request[Example], key: str) -> Fit:
+        start = time.perf_counter()
+        try:
+            model = self._fitted(request)
+            guesses = self.classifier.predict(model, self.data.dev)
+        except (Diverged, MemoryError, RuntimeError) as problem:
+            if not isinstance(problem, Diverged) and not _is_out_of_memory(problem):
+                raise
+            failure = f"diverged: {problem}" if isinstance(problem, Diverged) else "out of memory"
+            return Fit(None, (), time.perf_counter() - start, key, failure)
+        mistakes = tuple(i for i, one in enumerate(self.data.dev) if guesses[i] != one.label)
+        accuracy = 1 - len(mistakes) / len(self.data.dev)
+        if accuracy > self.fits.best():
+            with whole_folder(self.folder / key) as temporary, quiet():
+                model.save_pretrained(temporary)
+        return Fit(accuracy, mistakes, time.perf_counter() - start, key)
+
+    def _fitted(self, request: Request[Example]) -> Any:
+        seed = int(digest([self.seed, request.theta.seed, request.attempt]), 16) % LARGEST
+        rows = [*self.data.train, *request.added]
+        return self.classifier.fit(request.theta, rows, steps=self._steps(request), seed=seed)
+
+    def _steps(self, request: Request[Example]) -> int:
+        return max(1, round(request.share * self.steps))
+
+
+def _is_out_of_memory(problem: BaseException) -> bool:
+    text = str(problem).lower()
+    return isinstance(problem, MemoryError | torch.OutOfMemoryError) or "allocate memory" in text

@@ -1,0 +1,164 @@
+"""Labellers S: what labels generated points, with a probability for each class."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from fsp.errors import InputError
+from fsp.finetuning.examples import Example, majority_share
+from fsp.finetuning.pretrained import load_encoder, load_model, load_tokenizer
+from fsp.measurement import embeddings
+
+Fields = tuple[str, ...]
+Labeller = Callable[[Sequence[Fields]], NDArray[np.float64]]  # texts to probabilities, `n x classes`
+
+ENOUGH = 2 / 3  # what the theory asks of S
+_SIGNIFICANCE = 0.05
+_STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # of the regularisation (C), chosen by cross-validation on train
+_LENGTH = 128
+_BATCH = 64
+
+
+def load_labeller(source: str, train: Sequence[Example], labels: Sequence[str]) -> Labeller:
+    """Return a labeller.
+
+    Args:
+        source: `tfidf`, logistic regression on TF-IDF; `probe:DIR`, logistic regression on the mean token states of
+            the frozen encoder in DIR (or of that hub name); a directory or hub name, a trained classifier that has
+            the same labels. The first two are fitted on train.
+        train: the train set.
+        labels: the classes.
+
+    Raises:
+        InputError: there is no such model, or it has other labels.
+    """
+    if source == "tfidf":
+        return _tfidf(train, len(labels))
+    if source.startswith("probe:"):
+        return _probe(source.removeprefix("probe:"), train, len(labels))
+    if not source:
+        raise InputError("name a labeller: tfidf, probe:DIR or DIR")
+    return _classifier(source, labels)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How good a labeller is on the rows it was tried on.
+
+    level: `enough` (above 2/3), `weak` (above chance), `chance` (not significantly better than always guessing the
+    most frequent label, at 5%, one-sided).
+    """
+
+    accuracy: float
+    chance: float
+    rows: int
+    level: str
+
+    def __str__(self) -> str:
+        meaning = {
+            "enough": "above the 2/3 that the theory asks",
+            "weak": "below the 2/3 that the theory asks",
+            "chance": f"no better than guessing ({self.chance:.1%})",
+        }
+        return f"the labeller is right on {self.accuracy:.1%} of {self.rows} rows of dev: {meaning[self.level]}"
+
+
+def judge(labeller: Labeller, dev: Sequence[Example]) -> Verdict:
+    """Return how good a labeller is on rows that it was not fitted on."""
+    guesses = labeller([one.fields for one in dev]).argmax(axis=1)
+    right = int(sum(guess == one.label for guess, one in zip(guesses, dev, strict=True)))
+    chance = majority_share(dev)
+    better = chance < 1 and binomtest(right, len(dev), chance, alternative="greater").pvalue <= _SIGNIFICANCE
+    level = "chance" if not better else "enough" if right / len(dev) > ENOUGH else "weak"
+    return Verdict(right / len(dev), chance, len(dev), level)
+
+
+def _tfidf(train: Sequence[Example], classes: int) -> Labeller:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    try:
+        features = vectorizer.fit_transform([" ".join(one.fields) for one in train])
+    except ValueError:
+        raise InputError("the texts of train hold no words; tfidf cannot label them") from None
+    model = _logistic(features, [one.label for one in train])
+    return lambda texts: _spread(model, lambda: vectorizer.transform([" ".join(f) for f in texts]), len(texts), classes)
+
+
+def _probe(source: str, train: Sequence[Example], classes: int) -> Labeller:
+    embed = embedder(source)
+    model = _logistic(embed([one.fields for one in train]), [one.label for one in train])
+    return lambda texts: _spread(model, lambda: embed(texts), len(texts), classes)
+
+
+def embedder(source: str | Path) -> Callable[[Sequence[Fields]], NDArray[np.float32]]:
+    """Return a function from texts to the mean token states of a frozen encoder at length 1, `n x H`."""
+    encoder = load_encoder(source)
+
+    def embed(texts: Sequence[Fields]) -> NDArray[np.float32]:
+        inputs: Any = [fields[0] if len(fields) == 1 else fields for fields in texts]
+        vectors = embeddings(encoder.model, encoder.tokenizer, inputs)
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+    return embed
+
+
+def _logistic(features: Any, labels: Sequence[int]) -> Any:
+    """Logistic regression, its regularisation chosen by cross-validation where every class has two rows."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+
+    model = LogisticRegression(max_iter=1000)
+    folds = min(5, *Counter(labels).values())
+    if folds < 2:
+        return model.fit(features, labels)
+    split = StratifiedKFold(folds, shuffle=True, random_state=0)
+    return GridSearchCV(model, {"C": _STRENGTHS}, cv=split, scoring="neg_log_loss").fit(features, labels)
+
+
+def _spread(model: Any, features: Callable[[], Any], rows: int, classes: int) -> NDArray[np.float64]:
+    """Probabilities of all classes, also of those that the model has not met; scikit-learn refuses to give none."""
+    result = np.zeros((rows, classes))
+    if rows:
+        result[:, model.classes_] = model.predict_proba(features())
+    return result
+
+
+def _classifier(source: str, labels: Sequence[str]) -> Labeller:
+    from transformers import AutoModelForSequenceClassification
+
+    model, missing = load_model(AutoModelForSequenceClassification, source)
+    if missing:
+        raise InputError(f"labeller {source} is no trained classifier: it lacks {missing[0]}; or use probe:{source}")
+    tokenizer = load_tokenizer(source)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    theirs = [str(model.config.id2label[i]) for i in range(model.config.num_labels)]
+    if sorted(theirs) == sorted(labels):
+        order = [theirs.index(label) for label in labels]
+    elif len(theirs) == len(labels) and theirs == [f"LABEL_{i}" for i in range(len(theirs))]:
+        order = list(range(len(labels)))  # it has no names of its own: its classes are taken in our order
+    else:
+        raise InputError(f"labeller {source} knows the labels {', '.join(theirs)}; the data has {', '.join(labels)}")
+
+    def probabilities(texts: Sequence[Fields]) -> NDArray[np.float64]:
+        result = np.zeros((len(texts), len(labels)))
+        for start in range(0, len(texts), _BATCH):
+            batch = tokenizer(
+                *map(list, zip(*texts[start : start + _BATCH], strict=True)),
+                padding="longest",
+                truncation=True,
+                max_length=_LENGTH,
+                return_tensors="pt",
+            )
+            with torch.inference_mode():
+                result[start : start + _BATCH] = model(**batch).logits.double().softmax(dim=1)[:, order].numpy()
+        return result
+
+    return probabilities

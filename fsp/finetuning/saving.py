@@ -1,0 +1,112 @@
+"""The folder of a fine-tuning: shared by the processes that work in it, and the model that is handed over."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from fsp.errors import InputError
+from fsp.files import TEMPORARY
+from fsp.finetuning.pretrained import quiet
+from fsp.folder import claim
+
+_LOCK = ".lock"
+
+
+def join(folder: Path, configuration: dict[str, Any]) -> None:
+    """Begin a fine-tuning in a folder, or join one of the same configuration there.
+
+    Raises:
+        InputError: the folder cannot be written to, or holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; name a folder for the results")
+    strangers = [path.name for path in folder.iterdir() if path.name != _LOCK] if folder.is_dir() else []
+    if strangers and "run.json" not in strangers and not all(name.startswith(TEMPORARY) for name in strangers):
+        raise InputError(f"{folder} already holds other files ({strangers[0]}); choose a new folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder):
+            claim(folder, configuration)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}") from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder while something is written that only one process may write."""
+    with FileLock(folder / _LOCK):
+        yield
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`; on success it takes its place, on error it is removed."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=TEMPORARY))
+    try:
+        temporary.chmod(0o755)
+        yield temporary
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def save_classifier(model: Any, tokenizer: Any, folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write a classifier as a Hugging Face directory with a model card, in one step; a folder that exists is replaced.
+
+    Args:
+        model: an `AutoModelForSequenceClassification`.
+        tokenizer: its tokenizer.
+        folder: the directory.
+        facts: the result of the fine-tuning (see docs/agora.md), also written to `fsp.json`.
+    """
+    with whole_folder(folder) as temporary, quiet():
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        (temporary / "fsp.json").write_text(json.dumps(dict(facts), indent=2) + "\n", encoding="utf-8")
+        (temporary / "README.md").write_text(card(facts), encoding="utf-8")
+
+
+def card(facts: Mapping[str, Any]) -> str:
+    """Return the model card: what was trained on what, and how good it is on which rows."""
+    rows, final, search = facts["rows"], facts["final"], facts["search"]
+    low, high = final["interval_95"]
+    lines = [
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: text-classification",
+        "tags: [text-classification, fsp]",
+        "---",
+        f"# {facts['model']}, fine-tuned by fsp ({facts['method']})",
+        "",
+        f"Labels: {', '.join(facts['labels'])}. Trained on {rows['train']:,} rows, compared on {rows['dev']:,} rows "
+        "of dev.",
+        "",
+        f"**Accuracy {final['accuracy']:.1%}** (95% interval {low:.1%} to {high:.1%}) on {rows['final']:,} rows of the "
+        f"{final['set']}, which no step and no choice has seen; always guessing the most frequent label is right on "
+        f"{final['majority']:.1%} of them. On dev, which the choice was made by, it is {facts['dev_accuracy']:.1%}: "
+        "too high to be believed.",
+        "",
+        f"{search['fits']} fits of {search['steps']} steps; chosen: {facts['chosen']['theta']}.",
+    ]
+    if facts["method"] == "agora":
+        added, labeller = facts["added"], facts["labeller"]
+        lines += [
+            "",
+            f"It also saw {added['seen_by_winner']} generated points, labelled by a labeller ({labeller['source']}) "
+            f"that is right on {labeller['accuracy']:.1%} of dev and {final['labeller']:.1%} of the {final['set']}. "
+            f"{added['near_dev']} of all {added['kept']} points are near-copies of dev rows: so they are made;"
+            f" {added['dropped_near_final']} near-copies of the {final['set']} were dropped. The first round's best, "
+            f"that is grid search, is right on {final['first_round']:.1%} of the {final['set']}.",
+        ]
+        if facts["outside_theory"]:
+            lines += ["", "Agora's guarantees are for two labels; this task has more and is outside the theory."]
+    return "\n".join(lines) + "\n"

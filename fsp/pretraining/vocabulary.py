@@ -1,0 +1,111 @@
+"""The vocabulary layer and what is computed from its logits, a few rows at a time.
+
+Logits of all rows are never held: each chunk of rows is turned into losses and gradients at once, and only the
+gradients of the layer and of its input stay. No logit is computed twice.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# From the logits of a chunk and its rows, the sum of each loss.
+Terms = Callable[[Tensor, slice], Mapping[str, Tensor]]
+
+_CPU_CHUNK, _GPU_CHUNK = 1 << 22, 1 << 27  # logits a chunk: 16 MB and 512 MB in float32
+
+
+def chunks(rows: int, vocabulary: int, device: torch.device) -> Iterator[slice]:
+    """Yield slices of rows whose logits fit a fixed amount of memory; one row at least."""
+    size = max(1, (_CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK) // vocabulary)
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
+
+
+def head_losses(
+    states: Tensor, layer: nn.Linear, terms: Terms, weights: Mapping[str, float], *, scale: float = 1.0
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the scaled total of losses of a vocabulary layer's logits, and each loss's plain sum without gradient.
+
+    Args:
+        states: inputs of the layer, `n x E`.
+        layer: `E -> V`.
+        terms: from a chunk's logits (float32) and its rows, the sum of each loss by name.
+        weights: of the losses in the total.
+        scale: of the total; applied after the products, where float16 does not lose it.
+
+    Example:
+        >>> layer, states = nn.Linear(4, 10), torch.randn(3, 4)
+        >>> square = lambda logits, rows: {"square": logits.square().sum()}
+        >>> total, sums = head_losses(states, layer, square, {"square": 2})
+        >>> total.backward()
+        >>> bool(total == 2 * sums["square"]), layer.weight.grad.shape
+        (True, torch.Size([10, 4]))
+    """
+    sums: dict[str, Tensor] = {}
+    learning = torch.is_grad_enabled() and (states.requires_grad or layer.weight.requires_grad)
+    total = _HeadLosses.apply(states, layer.weight, layer.bias, terms, weights, scale, sums, learning)
+    return total, sums
+
+
+class _HeadLosses(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        terms: Terms,
+        weights: Mapping[str, float],
+        scale: float,
+        sums: dict[str, Tensor],
+        learning: bool,
+    ) -> Tensor:
+        device = states.device
+        automatic = torch.is_autocast_enabled(device.type)
+        dtype = torch.get_autocast_dtype(device.type) if automatic else weight.dtype
+        inputs, matrix = states.detach().to(dtype), weight.detach().to(dtype)
+        into_states = torch.empty_like(inputs) if learning else None
+        into_weight = torch.empty_like(weight) if learning else None
+        into_bias = torch.zeros_like(bias) if learning and bias is not None else None
+        total = torch.zeros((), device=device, dtype=torch.float64 if dtype == torch.float64 else torch.float32)
+        with torch.autocast(device.type, enabled=False):
+            for rows in chunks(len(inputs), len(matrix), device):
+                logits = F.linear(inputs[rows], matrix)
+                logits = logits if dtype == torch.float64 else logits.float()
+                if bias is not None:
+                    logits += bias
+                with torch.set_grad_enabled(learning):
+                    logits.requires_grad_(learning)
+                    found = terms(logits, rows)
+                    chunk_total = torch.stack([weights[name] * value for name, value in found.items()]).sum()
+                for name, value in found.items():
+                    sums[name] = sums.get(name, 0) + value.detach()
+                total += scale * chunk_total.detach()
+                if into_states is None or into_weight is None:
+                    continue
+                (slope,) = torch.autograd.grad(chunk_total, logits)
+                if into_bias is not None:
+                    into_bias += scale * slope.sum(dim=0)
+                slope = slope.to(dtype)
+                into_states[rows].addmm_(slope, matrix, beta=0)
+                if weight.dtype == dtype:
+                    into_weight.addmm_(slope.T, inputs[rows], beta=int(rows.start > 0), alpha=scale)
+                else:
+                    product = (slope.T @ inputs[rows]).to(weight.dtype)
+                    into_weight = product.mul_(scale) if rows.start == 0 else into_weight.add_(product, alpha=scale)
+        if into_states is not None:
+            into_states = into_states.to(states.dtype).mul_(scale)
+        ctx.gradients = into_states, into_weight, into_bias
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        (slope,) = slopes
+        gradients, ctx.gradients = ctx.gradients, None
+        if slope.device.type != "cpu" or slope.item() != 1:  # a pass over the largest matrix is worth a comparison
+            # the buffers belong to this call alone, so they are scaled where they are
+            gradients = tuple(part.mul_(slope) if part is not None else None for part in gradients)
+        return (*gradients, None, None, None, None, None)

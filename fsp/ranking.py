@@ -1,0 +1,218 @@
+"""How far to trust a surrogate to rank: correlations inside size bands, their ceiling, and the regret of choosing.
+
+Everywhere smaller is better, of truth and of surrogates alike; pass minus the parameter count where more is better.
+What is undefined (see `fsp.agreement`) is NaN here and null in JSON.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fsp.agreement import (
+    BANDS,
+    Floats,
+    kendall,
+    mean,
+    noise_ceiling,
+    row_spearman,
+    rows_of,
+    size_bands,
+    spearman,
+    top_overlap,
+)
+from fsp.errors import InputError
+from fsp.search.coefficient import w_coefficient
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How well one surrogate stands for the truth. A value that is undefined or was not asked for is NaN.
+
+    rows: how many; band_rows: in each size band, smallest sizes first.
+    spearman, kendall: over all rows (tau-b); in_bands: Spearman inside each band; spearman_in_bands and
+        least_in_bands: their mean and minimum. Each `_interval` is a 95% percentile bootstrap interval over rows.
+    ceiling, ceiling_in_bands: see `noise_ceiling`; over all rows, and the mean over bands.
+    top10_overlap: see `top_overlap`.
+    caps: sizes; regrets: of the least error by the surrogate among the rows no larger, for each cap.
+    w_regret: of the largest W by the surrogate.
+    """
+
+    rows: int
+    band_rows: tuple[int, ...]
+    spearman: float
+    spearman_interval: Interval
+    kendall: float
+    in_bands: tuple[float, ...]
+    spearman_in_bands: float
+    spearman_in_bands_interval: Interval
+    least_in_bands: float
+    least_in_bands_interval: Interval
+    ceiling: float
+    ceiling_in_bands: float
+    top10_overlap: float
+    caps: tuple[float, ...]
+    regrets: tuple[float, ...]
+    w_regret: float
+
+    def describe(self) -> dict[str, Any]:
+        """Return all fields as a JSON-like value, None for what is undefined."""
+        return {name: _json_like(value) for name, value in asdict(self).items()}
+
+
+def rank(
+    surrogates: Mapping[str, ArrayLike],
+    truth: ArrayLike,
+    size: ArrayLike,
+    /,
+    *,
+    speed: ArrayLike | None = None,
+    maximum: tuple[float, float] | None = None,
+    noise: ArrayLike | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Ranking]:
+    """Return how well each of several surrogates stands for one truth; all see the same bands, caps and resamples.
+
+    The bands are the quintiles of size (`size_bands`), the caps its quantiles at 20, 40, 60, 80 and 100%.
+
+    Args:
+        surrogates: by name, `(n,)` each, smaller is better.
+        truth: the true error, `(n,)`, positive.
+        size: p, `(n,)`, positive.
+        speed: i, `(n,)`, positive; without it W is not looked at.
+        maximum: p and i of T for W; by default the largest of the rows.
+        noise: sd of log truth of one row's measurement, a number or `(n,)`; without it there is no ceiling.
+        resamples: of the bootstrap; 0 for no intervals.
+        seed: of resamples and ceiling.
+
+    Raises:
+        InputError: no rows, lengths differ, a value is not finite, or truth, size or speed is not positive.
+
+    Example:
+        >>> truth, size = [0.5, 0.4, 0.3, 0.25], [1, 2, 3, 4]
+        >>> found = rank({"good": [5, 4, 3, 2], "poor": [4, 4, 4, 5]}, truth, size, resamples=0)
+        >>> found["good"].spearman, round(found["poor"].spearman, 2), round(found["poor"].regrets[-1], 2)
+        (1.0, -0.77, 0.6)
+    """
+    true, p = _column("truth", truth, positive=True), _column("size", size, positive=True)
+    columns = {name: _column(name, values) for name, values in surrogates.items()}
+    i = None if speed is None else _column("speed", speed, positive=True)
+    for name, values in {"size": p, **({} if i is None else {"speed": i}), **columns}.items():
+        if len(values) != len(true):
+            raise InputError(f"{name} has {len(values)} rows and the truth {len(true)}; give one value a row")
+    bands = size_bands(p)
+    caps = np.quantile(p, np.arange(1, BANDS + 1) / BANDS)
+    ceiling, ceiling_in_bands = math.nan, math.nan
+    if noise is not None:
+        sd = _column("noise", noise)
+        if sd.shape not in ((), true.shape):
+            raise InputError(f"noise has {len(sd)} rows and the truth {len(true)}; give one number, or one a row")
+        sd = np.broadcast_to(sd, true.shape)
+        ceiling = noise_ceiling(true, sd, seed=seed)
+        ceiling_in_bands = mean(noise_ceiling(true[rows], sd[rows], seed=seed) for rows in rows_of(bands))
+    gain = None if i is None else w_coefficient(p, i, np.ones(len(p)), maximum=maximum or (p.max(), i.max()))
+    result = {}
+    for name, surrogate in columns.items():
+        inside = [spearman(surrogate[rows], true[rows]) for rows in rows_of(bands)]
+        every, middle, least = _bootstrap(surrogate, true, bands, resamples, seed)
+        result[name] = Ranking(
+            rows=len(true),
+            band_rows=tuple(len(rows) for rows in rows_of(bands)),
+            spearman=spearman(surrogate, true),
+            spearman_interval=every,
+            kendall=kendall(surrogate, true),
+            in_bands=tuple(inside),
+            spearman_in_bands=mean(inside),
+            spearman_in_bands_interval=middle,
+            least_in_bands=min((value for value in inside if not math.isnan(value)), default=math.nan),
+            least_in_bands_interval=least,
+            ceiling=ceiling,
+            ceiling_in_bands=ceiling_in_bands,
+            top10_overlap=top_overlap(surrogate, true),
+            caps=tuple(caps.tolist()),
+            regrets=tuple(regret(surrogate[p <= cap], true[p <= cap]) for cap in caps),
+            w_regret=math.nan if gain is None else w_regret(surrogate, true, gain),
+        )
+    return result
+
+
+def regret(surrogate: ArrayLike, truth: ArrayLike, /) -> float:
+    """Return (e - e*)/e*: e the true error of the row the surrogate calls best, e* the least; ties at their mean.
+
+    Example:
+        >>> regret([3, 1, 2], [0.25, 0.5, 1.0]), regret([1, 1], [0.25, 0.5])
+        (1.0, 0.5)
+    """
+    a, b = np.asarray(surrogate, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    return float(b[a == a.min()].mean() / b.min() - 1)
+
+
+def w_regret(surrogate: ArrayLike, truth: ArrayLike, gain: ArrayLike, /) -> float:
+    """Return (W* - W)/W*: W of the row that is best when the surrogate stands for the error; ties at their mean.
+
+    W = gain/error asks for a ratio-scaled error: NaN for a surrogate that is not positive, and where W* is 0.
+
+    Args:
+        surrogate: `(n,)`.
+        truth: the true error, `(n,)`, positive.
+        gain: W without its error, (1 - p/p_T)(1 - i/i_T), `(n,)`.
+
+    Example:
+        >>> w_regret([0.1, 0.5], [0.2, 0.1], [0.5, 0.5]), w_regret([-1, -2], [0.2, 0.1], [0.5, 0.5])
+        (0.5, nan)
+    """
+    a, b, g = (np.asarray(values, dtype=np.float64) for values in (surrogate, truth, gain))
+    best = (g / b).max()
+    if not (a > 0).all() or best <= 0:
+        return math.nan
+    believed = g / a
+    return float(1 - (g / b)[believed == believed.max()].mean() / best)
+
+
+def _bootstrap(
+    surrogate: Floats, truth: Floats, bands: NDArray[np.int64], resamples: int, seed: int
+) -> tuple[Interval, Interval, Interval]:
+    """Return the intervals of Spearman over all rows, its mean and its minimum over bands; rows drawn in each band."""
+    if not resamples:
+        return ((math.nan, math.nan),) * 3
+    generator = np.random.default_rng(seed)
+    drawn = [rows[generator.integers(len(rows), size=(resamples, len(rows)))] for rows in rows_of(bands) if len(rows)]
+    everywhere = np.concatenate(drawn, axis=1)
+    inside = np.stack([row_spearman(surrogate[rows], truth[rows]) for rows in drawn])
+    defined = ~np.isnan(inside)
+    counts = defined.sum(axis=0)
+    means = np.where(defined, inside, 0.0).sum(axis=0)[counts > 0] / counts[counts > 0]
+    least = np.where(defined, inside, np.inf).min(axis=0)[counts > 0]
+    return _interval(row_spearman(surrogate[everywhere], truth[everywhere])), _interval(means), _interval(least)
+
+
+def _interval(values: Floats) -> Interval:
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return math.nan, math.nan
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _column(name: str, values: ArrayLike, *, positive: bool = False) -> Floats:
+    try:
+        column = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} holds something that is no number") from None
+    if not column.size:
+        raise InputError(f"{name} has no rows; nothing can be ranked")
+    if not np.isfinite(column).all() or (positive and not (column > 0).all()):
+        raise InputError(f"{name} must be finite{' and positive' if positive else ''} in every row; leave others out")
+    return column
+
+
+def _json_like(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_json_like(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,22 @@
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXPERIMENT = Path(__file__).parents[2] / "experiments" / "agora" / "annuli.py"
+
+
+@pytest.fixture(scope="module")
+def solve():
+    spec = importlib.util.spec_from_file_location("annuli", EXPERIMENT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return lambda right: np.array([module.solve(right, seed)[:2] for seed in range(4)])
+
+
+def test_a_labeller_that_is_right_three_times_in_four_fills_the_gap_and_a_coin_does_not(solve):
+    coin, fair = solve(0.5), solve(0.75)
+    assert (coin[:, 0] < 0.5).all()  # the learner knows nothing of the missing arc
+    assert (fair[:, 1] > 0.9).all()
+    assert (coin[:, 1] < 0.8).all() and coin[:, 1].mean() < 0.7

@@ -1,0 +1,150 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fsp.errors import InputError
+from fsp.finetuning.examples import Example, load_data, majority_share, normalised, set_aside
+from fsp.finetuning.near_copies import near_copies, similarities
+
+TRAIN = [("a fine film", "good"), ("a dull film", "bad"), ("we loved it", "good")]
+DEV = [("what a bore", "bad"), ("what a joy", "good"), ("never again", "bad"), ("see it twice", "good")]
+TEST = [("splendid work", "good"), ("shoddy work", "bad")]
+
+
+def written(path, rows, columns=("text", "label")):
+    frame = pd.DataFrame(rows, columns=list(columns))
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in frame.to_dict("records")), encoding="utf-8")
+    elif path.suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    def make(train=TRAIN, dev=DEV, test=TEST, suffix=".csv", columns=("text", "label")):
+        parts = {"train": train, "dev": dev, "test": test}
+        return {n: written(tmp_path / f"{n}{suffix}", r, columns) for n, r in parts.items() if r is not None}
+
+    return make
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_every_format_gives_the_same_data(files, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    data = load_data(**files(suffix=suffix))
+    assert data.labels == ("bad", "good") and data.final_is == "test"
+    assert data.train == tuple(Example((text,), ["bad", "good"].index(label)) for text, label in TRAIN)
+    assert data.digest == load_data(**files(suffix=".csv")).digest
+
+
+def test_number_labels_are_ordered_by_value_and_equal_in_every_format(files):
+    rows = [("one", 10), ("two", 9), ("three", 2)]
+    csv = load_data(**files(rows, [("four", 9)], [("five", 2)]))
+    jsonl = load_data(**files(rows, [("four", 9)], [("five", 2)], ".jsonl"))
+    assert csv.labels == jsonl.labels == ("2", "9", "10") and csv.digest == jsonl.digest
+
+
+def test_pairs_and_named_columns(files):
+    rows = [("is it", "yes it is", "1"), ("was it", "no", "0")]
+    dev, test = [("will it", "may be", "1")], [("has it", "never", "0")]
+    data = load_data(**files(rows, dev, test, columns=("sentence1", "sentence2", "label")))
+    assert data.train[0].fields == ("is it", "yes it is")
+    data = load_data(**files(rows, dev, test, columns=("a", "b", "gold")), text=["b"], label="gold")
+    assert data.train[1] == Example(("no",), 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"columns": ("words", "label")}, "has no column text or sentence .it has: words, label.; name the column"),
+        ({"columns": ("text", "gold")}, "train has no column label"),
+        ({"train": []}, "train has no rows"),
+        ({"dev": []}, "dev has no rows"),
+        ({"train": [("a", "x"), ("b", "x")]}, "train has the single label 'x'"),
+        ({"dev": [("z", "awful")]}, "dev, row 1: label 'awful' is not among train's .bad, good."),
+        ({"train": [("a", "x"), (" ", "y")]}, "train, row 2: text is ' ', not a text"),
+        ({"train": [("a", "x"), ("b", "")]}, "train, row 2: label is '', not a label"),
+        ({"train": [("1.5", "x"), ("2", "y")]}, "column text holds numbers"),
+        ({"dev": [("A  Fine film", "good"), ("else", "bad")]}, "1 of 2 rows of dev are also in train"),
+        ({"test": [("what a bore", "bad"), ("what a joy", "bad")]}, "2 of 2 rows of test are also in dev"),
+        ({"train": [("a", "x"), (5, "y")], "suffix": ".jsonl"}, "train, row 2: text is 5, not a text"),
+        ({"train": [("a", "x"), (None, "y")], "suffix": ".jsonl"}, "train, row 2: text is nan, not a text"),
+        ({"train": [("a", "x"), ("b", 1.5)], "suffix": ".jsonl"}, "train, row 2: label is 1.5, not a label"),
+        ({"dev": [("just one", "good")], "test": None}, "dev has 1 rows, too few to set a third aside"),
+    ],
+)
+def test_unusable_data_is_refused(files, change, message):
+    with pytest.raises(InputError, match=message):
+        load_data(**files(**change))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"x", "convert it"),
+        ("a.csv", b"", "is empty"),
+        ("a.csv", b"text,label\n\xff\xfe,1\n", "is not UTF-8 text"),
+        ("a.csv", b'text,label\n"x,1,2\n', "is not readable as CSV"),
+        ("a.jsonl", b"{", "is not readable as JSONL"),
+        ("a.parquet", b"no", "pip install pyarrow|not readable as parquet"),
+    ],
+)
+def test_unreadable_files_are_refused(tmp_path, files, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        load_data(tmp_path / name, files()["dev"])
+    with pytest.raises(InputError, match="there is no file"):
+        load_data(tmp_path / "nowhere.csv", tmp_path / name)
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 1)), min_size=6, max_size=60), st.integers(0, 9))
+def test_a_third_is_set_aside_and_equal_texts_stay_together(rows, seed):
+    dev = [Example((f"text {number}",), label) for number, label in rows]
+    texts = {one.fields for one in dev}
+    if len(texts) < 3:
+        return
+    compared, aside = set_aside(dev, seed)
+    assert sorted(map(repr, [*compared, *aside])) == sorted(map(repr, dev))
+    assert not {one.fields for one in compared} & {one.fields for one in aside}
+    assert len({one.fields for one in aside}) == len(texts) // 3
+    assert (compared, aside) == set_aside(dev, seed)
+
+
+def test_what_is_set_aside_has_the_labels_in_proportion():
+    dev = [Example((f"text {i}",), int(i % 4 == 0)) for i in range(120)]
+    _, aside = set_aside(dev, seed=1)
+    assert len(aside) == 40 and sum(one.label for one in aside) == 10
+    assert majority_share(dev) == 0.75
+
+
+words = st.lists(
+    st.sampled_from(["film", "plot", "cast", "joy", "bore", "the", "a", "of"]), min_size=1, max_size=8
+).map(" ".join)
+
+
+@given(st.lists(words, max_size=6), st.lists(words, max_size=6))
+def test_similarities_against_sets_of_pieces(texts, references):
+    def pieces(text):
+        text = normalised([text])
+        return {text[i : i + 4] for i in range(max(1, len(text) - 3))}
+
+    expected = [
+        max((len(pieces(t) & pieces(r)) / len(pieces(t) | pieces(r)) for r in references), default=0.0) for t in texts
+    ]
+    found = similarities([[t] for t in texts], [[r] for r in references])
+    assert found == pytest.approx(np.array(expected))
+
+
+def test_near_copies_are_found_whatever_their_case_and_space():
+    text = "An utterly charming film about two brothers and a dog"
+    edited = "an utterly  charming Film about three brothers and a dog"
+    assert near_copies([[edited], ["Nothing of the kind happens here"]], [[text]]).tolist() == [True, False]
+    assert near_copies([], [[text]]).shape == (0,)

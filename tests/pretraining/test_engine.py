@@ -1,0 +1,257 @@
+import math
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from fsp.errors import InputError, RunFailed
+from fsp.pretraining import checkpoints
+from fsp.pretraining.batches import Batches
+from fsp.pretraining.engine import Engine, Upkeep, accelerator_for
+from fsp.pretraining.health import Health
+from fsp.pretraining.lessons import LiveTeacher
+from fsp.pretraining.masking import Masking
+from fsp.pretraining.models import LanguageModel
+from fsp.pretraining.packed import Stream
+from fsp.pretraining.settings import Settings
+from fsp.pretraining.students import random_student, student_config
+from fsp.pretraining.trainee import Trainee
+
+from .conftest import TYPES, small_network
+
+SMALL = {"D": 2, "A": 2, "H": 16, "I": 24}
+FEW = dict(steps=6, batch=8, length=16, dropout=0.1, learning_rate=1e-3)
+
+
+def engine(folder, *, kind="bert", trained=None, settings=None, spoil=(), **upkeep):
+    """An engine over random text, and the list its records go to."""
+    settings = settings or Settings(**FEW)
+    teacher = LanguageModel(small_network(kind))
+    config = student_config(teacher.config, SMALL, dropout=settings.dropout)
+    student = trained or random_student(config, head=settings.needs_head, causal=teacher.causal, seed=0)
+    tokens = np.random.default_rng(0).integers(5, 2000, size=16 * 60).astype(np.uint16)
+    start, end = (None, 3) if teacher.causal else (2, 3)
+    masking = (
+        None if teacher.causal or not settings.needs_head else Masking(0.15, 4, 2000, (0, 1, 2, 3, 4), settings.seed)
+    )
+    batches = Batches(Stream(tokens, settings.length, start, end), masking, teacher.causal, settings.seed)
+    torch.manual_seed(0)
+    trainee = Trainee(
+        student,
+        settings.weights,
+        temperature=settings.temperature,
+        teacher_width=32,
+        relation_heads=settings.relation_heads or 2,
+    )
+    live = LiveTeacher(teacher, bool(settings.kl), settings.needs_states, bool(settings.relation))
+    calls = iter(range(10**9))
+
+    def teach(batch):
+        if next(calls) in spoil:
+            lesson = live(batch)
+            return type(lesson)(lesson.read * math.nan, lesson.layer)
+        return live(batch)
+
+    records = []
+    made = Engine(
+        accelerator_for(settings),
+        trainee,
+        batches,
+        teach if settings.needs_teacher else None,
+        settings,
+        Upkeep(folder, **upkeep),
+        after_step=records.append,
+    )
+    return made, records
+
+
+def losses(records):
+    return [(r["loss"], r["gradient_norm"], r["learning_rate"]) for r in records]
+
+
+def weights(made):
+    return {name: p.detach().clone() for name, p in made.trainee.named_parameters()}
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_every_type_learns_with_every_loss(kind, tmp_path):
+    settings = Settings(steps=30, batch=8, length=16, learning_rate=3e-3, kl=1, mlm=0.1, cosine=1, mse=1, relation=1)
+    made, records = engine(tmp_path, kind=kind, settings=settings)
+    assert made.run().finished
+    for name in ("loss", "kl", "cosine", "mse", "relation"):
+        assert records[-1][name] < records[0][name], name
+    assert sum(settings.weights[n] * records[0][n] for n in settings.weights) == pytest.approx(
+        records[0]["loss"], rel=1e-5
+    )
+
+
+def test_accumulation_changes_nothing(tmp_path):
+    base = dict(FEW, dropout=0.0, cosine=1.0, relation=1.0)
+    runs = [engine(tmp_path / str(n), settings=Settings(**base, accumulate=n)) for n in (1, 2, 4)]
+    for made, _ in runs:
+        made.run()
+    for made, records in runs[1:]:
+        assert np.allclose(losses(records), losses(runs[0][1]), rtol=1e-4)
+        for name, value in weights(made).items():
+            assert torch.allclose(value, weights(runs[0][0])[name], atol=2e-5), name
+
+
+def test_a_step_is_that_of_a_plain_loop(tmp_path):
+    """Loss, gradient and clipping against full logits and torch's own functions."""
+    import torch.nn.functional as F
+
+    settings = Settings(**{**FEW, "steps": 1, "dropout": 0.0, "warmup": 0.0, "kl": 0.5, "clip": 0.3})
+    made, records = engine(tmp_path, settings=settings)
+    before = weights(made)
+    made.run()
+
+    teacher = small_network("bert")
+    student = random_student(
+        student_config(teacher.config, SMALL, dropout=0.0), head=True, causal=False, seed=0
+    ).network.train()
+    batch = made.batches.at(np.arange(8))
+    own = student(input_ids=batch.tokens).logits.flatten(0, 1)[batch.positions]
+    with torch.no_grad():
+        wanted = teacher(input_ids=batch.tokens).logits.flatten(0, 1)[batch.positions]
+    mlm = F.cross_entropy(own, batch.labels)
+    kl = 4 * F.kl_div((own / 2).log_softmax(-1), (wanted / 2).softmax(-1), reduction="batchmean")
+    loss = 0.5 * kl + 0.1 * mlm
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(student.parameters(), 0.3)
+    assert records[0]["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert records[0]["kl"] == pytest.approx(kl.item(), rel=1e-5)
+    assert records[0]["gradient_norm"] == pytest.approx(norm.item(), rel=1e-4)
+    matrices = [p for p in student.parameters() if p.ndim >= 2]
+    vectors = [p for p in student.parameters() if p.ndim < 2]
+    torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}],
+        lr=settings.learning_rate,
+        betas=(0.9, 0.98),
+        eps=1e-6,
+    ).step()
+    after = weights(made)
+    for name, value in student.named_parameters():
+        assert torch.allclose(after[f"network.{name}"], value, atol=5e-5), name
+        assert not torch.equal(after[f"network.{name}"], before[f"network.{name}"]) or not value.grad.any()
+
+
+def test_resumed_equals_uninterrupted_step_for_step(tmp_path):
+    whole, whole_records = engine(tmp_path / "whole", settings=Settings(**FEW, cosine=1.0), checkpoint_every=2)
+    whole.run()
+
+    class Killed(Exception):
+        pass
+
+    def kill(record):
+        records.append(record)
+        if record["step"] == 5:
+            raise Killed
+
+    first, records = engine(tmp_path / "parts", settings=Settings(**FEW, cosine=1.0), checkpoint_every=2)
+    first._after_step = kill
+    with pytest.raises(Killed):
+        first.run()
+    again, more = engine(tmp_path / "parts", settings=Settings(**FEW, cosine=1.0), checkpoint_every=2)
+    assert again.run().finished
+    assert [r["step"] for r in more] == [5, 6]
+    assert losses(records[:4] + more) == losses(whole_records)
+    for name, value in weights(again).items():
+        assert torch.equal(value, weights(whole)[name]), name
+    assert [p.name for p in sorted((tmp_path / "parts").iterdir())] == ["step-000000004", "step-000000006"]
+
+
+def test_sigterm_saves_and_ends(tmp_path):
+    made, records = engine(tmp_path, settings=Settings(**FEW))
+    made._after_step = lambda record: records.append(record) or os.kill(os.getpid(), signal.SIGTERM)
+    outcome = made.run()
+    assert not outcome.finished and outcome.steps == 2  # the signal came after the first, the second noticed it
+    assert checkpoints.load(tmp_path)[0] == 2
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_nan_batches_are_skipped_counted_and_harmless(tmp_path):
+    made, records = engine(tmp_path, settings=Settings(**FEW), spoil={2, 3})
+    outcome = made.run()
+    assert outcome.skipped == 2 and outcome.finished
+    assert [r["step"] for r in records if r["skipped"]] == [3, 4]
+    assert all(value.isfinite().all() for value in weights(made).values())
+    assert np.isfinite([r["loss"] for r in records if not r["skipped"]]).all()
+
+
+def test_too_many_nan_batches_end_it_with_the_last_checkpoint_intact(tmp_path):
+    made, _ = engine(tmp_path, settings=Settings(**FEW), spoil=set(range(3, 99)), checkpoint_every=2, most_skipped=1)
+    with pytest.raises(RunFailed, match=r"2 batches in a row.*the loss is nan"):
+        made.run()
+    step, tensors, state = checkpoints.load(tmp_path)
+    assert step == 4 and state["health"]["skipped"] == 1
+    assert all(value.isfinite().all() for value in tensors.values())
+
+
+def test_spikes():
+    health = Health(most=3)
+    for k in range(30):
+        assert health.judge(10.0 - k / 10, 1.0) is None
+    assert "after" in health.judge(40.0, 1.0)
+    assert "gradient" in health.judge(7.0, math.inf)
+    assert health.judge(8.0, 1.0) is None
+    again = Health(most=3)
+    again.restore(health.state())
+    assert again.state() == health.state() and again.skipped == 2
+
+
+def tensors(value):
+    return {"a": torch.full((4,), value), "optimiser.a.step": torch.tensor(3.0)}
+
+
+def test_the_last_k_checkpoints_are_kept(tmp_path):
+    for step in (1, 2, 10):
+        checkpoints.save(tmp_path, step, tensors(float(step)), {"x": step}, keep=2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000000002", "step-000000010"]
+    step, found, state = checkpoints.load(tmp_path)
+    assert (step, state) == (10, {"x": 10}) and torch.equal(found["a"], torch.full((4,), 10.0))
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    checkpoints.save(tmp_path, 1, tensors(1.0), {}, keep=1)
+
+    def full(content, path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    with pytest.raises(RunFailed, match=r"step 2: No space left on device; .*step-000000001 is intact"):
+        checkpoints.save(tmp_path, 2, tensors(2.0), {}, keep=1)
+    assert checkpoints.load(tmp_path)[0] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["step-000000001"]
+
+
+def test_a_real_full_disk(tmp_path):
+    """Beyond the largest file that the process may write."""
+    import resource
+
+    checkpoints.save(tmp_path, 1, tensors(1.0), {}, keep=1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(RunFailed, match="cannot write the checkpoint of step 2"):
+            checkpoints.save(tmp_path, 2, {"a": torch.zeros(100_000)}, {}, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert checkpoints.load(tmp_path)[0] == 1
+
+
+@pytest.mark.parametrize("name", ["tensors.safetensors", "checkpoint.json"])
+def test_a_truncated_checkpoint_is_named_and_kept(tmp_path, name):
+    path = checkpoints.save(tmp_path, 1, tensors(1.0), {}, keep=1) / name
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match=f"{name}.*remove"):
+        checkpoints.load(tmp_path)
+    assert path.exists()
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert checkpoints.load(tmp_path / "nothing") is None

@@ -1,0 +1,160 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from fsp.card import mean_truth, read_truth, report_card, sample, train_truth
+from fsp.cli import app
+from fsp.data import Corpus, read_corpus
+from fsp.errors import InputError
+from fsp.inputs import fitted_to
+from fsp.objectives.error import Distillation, DistillationSettings
+from fsp.planning import objectives_of, plan
+from fsp.report.summary import card_rows, trust
+from fsp.space import load_space
+from fsp.training.blocks import Material
+from fsp.training.teacher import load_teacher
+from fsp.trust import card_for
+
+WHOLE = {"encoder_parameters": "100%", "operations": "100%"}
+
+
+@pytest.fixture(scope="module")
+def parts(tiny, tmp_path_factory):
+    torch.set_num_threads(1)
+    teacher = load_teacher(tiny.teacher)
+    corpus = Corpus.of(read_corpus([tiny.corpus]))
+    folder = tmp_path_factory.mktemp("states")
+    material = Material.prepare(teacher, corpus, folder, length=64, train_tokens=20_000, held_out_tokens=4096)
+    error = Distillation(teacher, material, DistillationSettings(steps=1))
+    return fitted_to(tiny.space, teacher), error
+
+
+def test_means_over_seeds_are_geometric_and_noise_is_pooled():
+    space = load_space("minilm")
+    shapes = space.candidates[[3, 3, 8, 8, 8, 20]]
+    table = pd.DataFrame({**space.columns(shapes), "error": [0.1, 0.2, 0.3, 0.3, 0.3, 0.5]})
+    found, noise = mean_truth(space, table.sample(frac=1, random_state=0))
+    found = found.sort_values("trainings").reset_index(drop=True)
+    assert found["trainings"].tolist() == [1, 2, 3]
+    assert np.allclose(found["truth"], [0.5, np.sqrt(0.02), 0.3])
+    assert noise == pytest.approx(np.log(2) / np.sqrt(2) / np.sqrt(3))  # one of three degrees of freedom varies
+    expected = objectives_of(space, space.candidates[[20, 3, 8]])
+    assert found["encoder_parameters"].tolist() == expected["encoder_parameters"].tolist()
+    assert mean_truth(space, table.iloc[[0, 2, 5]])[1] is None
+
+
+def test_a_sample_covers_the_sizes():
+    space = load_space("minilm")
+    table = plan(space, interval=1).table
+    shapes = sample(space, table, 24)
+    assert len(shapes) == len(set(shapes)) == 24
+    assert dict(shapes[0]) == table.iloc[0][list(space.names)].to_dict()
+    assert dict(shapes[-1]) == table.iloc[-1][list(space.names)].to_dict()
+    assert len(sample(space, table, 10_000)) == len(table)
+
+
+def test_a_card_of_real_trainings(parts, tmp_path):
+    space, error = parts
+    shapes = sample(space, plan(space, limits=WHOLE, interval=1).table, 14)
+    study = tmp_path / "s.journal"
+    truth = train_truth(space, error, shapes, steps=6, seeds=2, study=study)
+    assert len(truth) == 28
+    card = report_card(space, error, truth, study=study)
+    assert len(card.table) == 14
+    assert {"s=0", "s=1", "s=2", "extrapolated", "equal FLOPs", "zero-cost synflow"} <= set(card.rankings)
+    assert card.rankings["s=1"].spearman > 0.5
+    assert card.noise > 0
+    assert np.allclose(card.table["extrapolated"], card.table["s=2"] ** 2 / card.table["s=1"])
+    assert card.table["truth"].max() < card.controls["mean"]
+    assert card.rankings["zero-cost encoder_parameters"].spearman == pytest.approx(
+        float(card.table["truth"].corr(-card.table["encoder_parameters"], method="spearman"))
+    )
+    shape = space.architectures(card.table[list(space.names)].to_numpy()[[0]])[0]
+    assert card.table["s=0"][0] == error.with_steps(0)(shape)
+    json.dumps(card.describe(), allow_nan=False)
+
+
+def test_truths_that_are_none(tmp_path):
+    space = load_space("minilm")
+    path = tmp_path / "t.csv"
+    with pytest.raises(InputError, match="cannot read"):
+        read_truth(path, space)
+    path.write_text("D,A,H\n1,4,128\n")
+    with pytest.raises(InputError, match="no column I"):
+        read_truth(path, space)
+    for value in ("0", "-1", "nan", "much"):
+        path.write_text(f"D,A,H,I,error\n1,4,128,128,{value}\n")
+        with pytest.raises(InputError, match="no positive numbers"):
+            read_truth(path, space)
+    path.write_text("D,A,H,I,error,seed\n1,4,128,128,0.5,0\n")
+    assert read_truth(path, space).to_dict("records") == [{"D": 1, "A": 4, "H": 128, "I": 128, "error": 0.5}]
+
+
+def test_too_few_shapes_and_no_steps(parts):
+    space, error = parts
+    truth = pd.DataFrame({**space.columns(space.candidates[:3]), "error": 0.5})
+    with pytest.raises(InputError, match="3 shapes"):
+        report_card(space, error, truth)
+    with pytest.raises(InputError, match="at least 1 step"):
+        report_card(space, error.with_steps(0), truth)
+
+
+def test_the_command(tiny, tmp_path):
+    out = tmp_path / "card"
+    base = ["error", "card", str(tiny.space_file), "--out", str(out), *tiny.arguments(), "--steps", "1"]
+    limits = [part for name, value in WHOLE.items() for part in ("--limit", f"{name}={value}")]
+    short = ["--truth-steps", "3", "--shapes", "10", "--truth-seeds", "1"]
+    done = CliRunner().invoke(app, [*base, *limits, *short, "--json"])
+    assert done.exit_code == 0, done.output
+    facts = json.loads(done.stdout)
+    assert facts["shapes"] == 10
+    assert facts["noise"] is None
+    assert (out / "card.csv").is_file()
+    assert json.loads((out / "card.json").read_text()) == facts
+    fingerprint = facts["fingerprint"]
+    assert card_for(fingerprint, 1, out / "card.json") == facts
+    for teacher, steps in ((fingerprint, 2), ("other", 1)):
+        with pytest.raises(InputError, match="another"):
+            card_for(teacher, steps, out / "card.json")
+    assert card_for(fingerprint, 1) is None  # not on record
+    assert "size with Spearman" in trust({"card": facts})
+    assert card_rows(facts)[1]["surrogate"] == "s=1"
+    again = CliRunner().invoke(app, [*base, *limits, *short])
+    assert again.exit_code == 0
+    assert "in size bands" in again.stdout
+    table = pd.read_csv(out / "card.csv")
+    other = CliRunner().invoke(app, [*base, *limits, "--truth-steps", "4", "--shapes", "10", "--truth-seeds", "1"])
+    assert isinstance(other.exception, InputError)
+    truth = tmp_path / "truth.csv"
+    table.rename(columns={"truth": "error"})[["D", "A", "H", "I", "error"]].to_csv(truth, index=False)
+    given = [*base[:4], str(tmp_path / "given"), *base[5:], "--truth", str(truth), "--json"]
+    done = CliRunner().invoke(app, given)
+    assert json.loads(done.stdout)["rankings"]["s=0"]["spearman"] == pytest.approx(facts["rankings"]["s=0"]["spearman"])
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", "{", '{"schema": 2}'])
+def test_files_that_are_no_card(tmp_path, content):
+    path = tmp_path / "card.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"no report card|not valid JSON"):
+        card_for("any", 1, path)
+
+
+def test_a_report_without_a_card_says_so():
+    assert "fsp error card" in trust({})
+    assert "fsp error card" in trust({"card": None})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [(["--shapes", "4"], "--shapes"), (["--steps", "0"], "--steps"), (["--truth-seeds", "0"], "--truth-seeds")],
+)
+def test_options_out_of_range(tiny, tmp_path, wrong, message):
+    done = CliRunner().invoke(app, ["error", "card", str(tiny.space_file), "--out", str(tmp_path / "c"), *wrong])
+    assert isinstance(done.exception, InputError)
+    assert message in str(done.exception)
+    assert not (tmp_path / "c").exists()
