@@ -45,7 +45,7 @@ SETTINGS = {
     "batch": 8,
     "steps": 1000,
     "warmup": 0.1,
-    "learning_rate_of_cuts": "8e-3 e0^2 for a cut of error e0",
+    "learning_rate_of_cuts": "4e-3 e0^2 for a cut of error e0",
     "learning_rate_from_random": 2e-3,
     "train_tokens": 600_000,
     "held_out_tokens": 16_384,
@@ -147,7 +147,7 @@ class Bench:
             self.material.train.shuffled(SETTINGS["batch"], 1000 + task.seed),  # not the order of any search
             matching=self.error.matching,
             steps=SETTINGS["steps"],
-            learning_rate=8e-3 * min(1.0, start) ** 2 if cut else SETTINGS["learning_rate_from_random"],
+            learning_rate=4e-3 * min(1.0, start) ** 2 if cut else SETTINGS["learning_rate_from_random"],
             warmup=SETTINGS["warmup"],
             after_step=watch,
         )
