@@ -23,6 +23,7 @@ from fsp.space import Architecture, SearchSpace
 _FOLDS = 5
 _STABLE = 0.9  # Spearman inside bands between s and 2s from which on more steps are not worth their cost
 _LEAST_SHAPES = 10
+_TRUTH_SEEDS = 1000  # from here on: no search uses them
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,6 @@ def train_truth(
                 if found.error is not None:
                     rows.append({**shape, "error": found.error})
     return pd.DataFrame(rows, columns=[*space.names, "error"])
-
-
-_TRUTH_SEEDS = 1000
 
 
 class _Truth:

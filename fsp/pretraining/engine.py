@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fsp.pretraining import checkpoints
 from fsp.pretraining.batches import Batches
@@ -19,6 +19,7 @@ from fsp.pretraining.lessons import Lesson
 from fsp.pretraining.settings import Settings, learning_rate_factor
 from fsp.pretraining.teacher_cache import Teach
 from fsp.pretraining.trainee import Trainee
+from fsp.training.loop import adamw
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -85,7 +86,16 @@ class Engine:
         if left or not self._share:
             raise ValueError(f"{settings.batch} blocks a step cannot be divided by {parts}")
         self.trainee = trainee
-        self.model, self._optimiser = accelerator.prepare(trainee, _adamw(trainee, settings))
+        self.model, self._optimiser = accelerator.prepare(
+            trainee,
+            adamw(
+                trainee,
+                settings.learning_rate,
+                settings.weight_decay,
+                betas=(0.9, settings.beta2),
+                eps=settings.epsilon,
+            ),
+        )
         self._health = Health(upkeep.most_skipped)
         self._counts = trainee.counts(
             settings.batch * batches.positions_a_block, settings.batch * batches.stream.length
@@ -218,15 +228,6 @@ def accelerator_for(settings: Settings) -> "Accelerator":
     AcceleratorState._reset_state()  # else a second run of the same Python would be held to the first one's precision
     # left to itself, Accelerate gives every process of a machine without GPU a run of its own
     return Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
-
-
-def _adamw(trainee: nn.Module, settings: Settings) -> torch.optim.AdamW:
-    """AdamW that decays matrices and tables, not biases and norms."""
-    matrices = [p for p in trainee.parameters() if p.ndim >= 2]
-    vectors = [p for p in trainee.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    betas = (0.9, settings.beta2)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, eps=settings.epsilon, fused=True)
 
 
 def _seed(seed: int, step: int, process: int) -> int:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fsp.training.losses import kl_divergence, wide
+
 Summed = tuple[Tensor, int]
 
 
@@ -34,7 +36,7 @@ class TopLogits:
             >>> round(float(top.log_tail.exp()), 6)
             0.25
         """
-        scaled = _wide(logits) / temperature
+        scaled = wide(logits) / temperature
         ids = scaled.topk(k, dim=-1).indices
         log_probabilities = scaled.log_softmax(dim=-1)
         rest = log_probabilities.scatter(-1, ids, -math.inf)
@@ -51,7 +53,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Summed:
         >>> cross_entropy(torch.zeros(2, 4), torch.tensor([1, 3]))[0] / 2  # log 4
         tensor(1.3863)
     """
-    return F.cross_entropy(_wide(logits), labels, reduction="sum"), len(labels)
+    return F.cross_entropy(wide(logits), labels, reduction="sum"), len(labels)
 
 
 def divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Summed:
@@ -68,9 +70,8 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Su
         >>> divergence(torch.randn(2, 5), torch.zeros(2, 5))[0] > 0, divergence(torch.ones(2, 5), torch.zeros(2, 5))
         (tensor(True), (tensor(0.), 2))
     """
-    target = (_wide(teacher.detach()) / temperature).log_softmax(dim=-1)
-    predicted = (_wide(student) / temperature).log_softmax(dim=-1)
-    return temperature**2 * F.kl_div(predicted, target, reduction="sum", log_target=True), len(student)
+    total, count = kl_divergence(wide(student) / temperature, wide(teacher.detach()) / temperature)
+    return temperature**2 * total, count
 
 
 def top_divergence(student: Tensor, teacher: TopLogits, temperature: float = 1.0) -> Summed:
@@ -88,7 +89,7 @@ def top_divergence(student: Tensor, teacher: TopLogits, temperature: float = 1.0
         >>> float(top_divergence(logits, TopLogits.of(logits, 2, 1.0))[0]) < 1e-6
         True
     """
-    scaled = _wide(student) / temperature
+    scaled = wide(student) / temperature
     normaliser = scaled.logsumexp(dim=-1)
     predicted = scaled.gather(-1, teacher.ids) - normaliser[:, None]
     tail = scaled.scatter(-1, teacher.ids, -math.inf).logsumexp(dim=-1) - normaliser
@@ -106,7 +107,7 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Summed:
         >>> cosine_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]]))
         (tensor(1.), 1)
     """
-    return (1 - F.cosine_similarity(_wide(student), _wide(teacher), dim=-1)).sum(), len(student)
+    return (1 - F.cosine_similarity(wide(student), wide(teacher), dim=-1)).sum(), len(student)
 
 
 def squared_distance(student: Tensor, teacher: Tensor) -> Summed:
@@ -116,7 +117,7 @@ def squared_distance(student: Tensor, teacher: Tensor) -> Summed:
         >>> squared_distance(torch.zeros(1, 4), torch.full((1, 4), 3.0))
         (tensor(9.), 1)
     """
-    return (_wide(student) - _wide(teacher)).square().mean(dim=-1).sum(), len(student)
+    return (wide(student) - wide(teacher)).square().mean(dim=-1).sum(), len(student)
 
 
 def relation_divergence(
@@ -141,8 +142,8 @@ def relation_divergence(
     """
     total, count = torch.zeros((), device=student[0].device), 0
     for own, wanted in zip(student, teacher, strict=True):
-        predicted = _relations(_wide(own), heads, causal)
-        target = _relations(_wide(wanted.detach()), heads, causal)
+        predicted = _relations(wide(own), heads, causal)
+        target = _relations(wide(wanted.detach()), heads, causal)
         ratio = (target - predicted).masked_fill(target.isneginf(), 0.0)
         total = total + (target.exp() * ratio).sum()
         count += predicted.shape[:-1].numel()
@@ -157,7 +158,3 @@ def _relations(vectors: Tensor, heads: int, causal: bool) -> Tensor:
         later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill(later, -math.inf)
     return scores.log_softmax(dim=-1)
-
-
-def _wide(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()

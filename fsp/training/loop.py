@@ -25,12 +25,19 @@ def learning_rate_at(step: int, steps: int, warmup: float) -> float:
     return (steps - step) / (steps - rise)
 
 
-def adamw(network: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """Return AdamW for all weights of a network, with decay on its matrices only."""
-    matrices = [p for p in network.parameters() if p.ndim == 2]
-    vectors = [p for p in network.parameters() if p.ndim != 2]
+def adamw(
+    network: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> torch.optim.AdamW:
+    """Return AdamW for all weights of a network, with decay on matrices and tables, not on biases and norms."""
+    matrices = [p for p in network.parameters() if p.ndim >= 2]
+    vectors = [p for p in network.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=learning_rate, fused=True)
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=eps, fused=True)
 
 
 def train(

@@ -4,6 +4,16 @@ import torch
 from torch import Tensor, nn
 
 
+def wide(values: Tensor) -> Tensor:
+    """Return values in float32; float64 stays float64, for references.
+
+    Example:
+        >>> wide(torch.ones(1, dtype=torch.float16)).dtype, wide(torch.ones(1, dtype=torch.float64)).dtype
+        (torch.float32, torch.float64)
+    """
+    return values if values.dtype == torch.float64 else values.float()
+
+
 def squared_error(predicted: Tensor, target: Tensor) -> tuple[Tensor, int]:
     """Return the summed squared error over all coordinates in float32, and the number of token vectors.
 
@@ -37,7 +47,7 @@ def kl_divergence(logits: Tensor, target: Tensor) -> tuple[Tensor, int]:
     """
     if logits.shape != target.shape:
         raise ValueError(f"shapes differ: {tuple(logits.shape)} and {tuple(target.shape)}")
-    ours, theirs = logits.float().log_softmax(dim=-1), target.float().log_softmax(dim=-1)
+    ours, theirs = wide(logits).log_softmax(dim=-1), wide(target).log_softmax(dim=-1)
     return nn.functional.kl_div(ours, theirs, reduction="sum", log_target=True), logits.shape[:-1].numel()
 
 
