@@ -58,13 +58,13 @@ def choose(
     """
     found = _study_of(Path(study), space, name)
     space = space.with_constants(found.space["constants"])
-    maximum = objectives_at(space, space.maximum)
+    maximum = objectives_at(space, space.maximum, limits or ())
     question = Question.of(objective, limits, size, exponents, maximum)
     evaluated: dict[Architecture, list[Evaluation]] = {}
     for evaluation in found.evaluations:
         evaluated.setdefault(evaluation.architecture, []).append(evaluation)
     points = np.concatenate([space.point(architecture) for architecture in evaluated])
-    everything = objectives_of(space, points)
+    everything = objectives_of(space, points, also=limits or ())
     first = min(evaluation.seed for evaluation in found.evaluations)
     table = evaluation_table(everything, dict(enumerate(evaluated.values())), maximum, first)
     table = table[table["error"].notna()]

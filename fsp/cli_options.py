@@ -20,8 +20,8 @@ Limit = Annotated[
     typer.Option(
         "--limit",
         metavar="NAME=VALUE",
-        help="Hard limit on parameters, encoder_parameters or operations (or latency, ms, where it is predicted), a "
-        "number or a share of T's; may be repeated.",
+        help="Hard limit on parameters, encoder_parameters, operations or peak_memory (bytes; or latency, ms, where it "
+        "is predicted), a number or a share of T's; may be repeated.",
         show_default="encoder_parameters=25% operations=25%",
     ),
 ]

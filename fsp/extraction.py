@@ -128,8 +128,10 @@ def extract(
             W-coefficient among all candidates.
         method: `interval`, the paper's FPTAS: every K-th candidate in the order of (encoder p, i); `certified`
             evaluates until no other candidate can be better by more than the gap, and gives a certificate.
-        limits: for `limits`, the largest value of each named objective, a number or a share of T's such as "25%";
-            a quarter of T's encoder parameters and i by default.
+        limits: for `limits`, the largest value of each named objective, a number or a share of T's such as "25%":
+            `parameters`, `embedding_parameters`, `encoder_parameters`, `operations`, `peak_memory` (bytes, see
+            `fsp.objectives.memory`) and, with a calibration, `latency` (milliseconds); a quarter of T's encoder
+            parameters and i by default.
         size: for `w`, what p(f) is.
         exponents: for `w`, those of the factors of p and i.
         interval: for `interval`, K; by default such that about 16 candidates are evaluated.
@@ -166,7 +168,7 @@ def extract(
     check_method(method, interval=interval, gap=gap, finalists=finalists, fidelities=fidelities)
     longer = longer_of(error) if finalists > 1 else None
     calibration = calibration_for(space, speed, method)
-    maximum = objectives_at_maximum(space, calibration)
+    maximum = objectives_at_maximum(space, calibration, limits or ())
     question = Question.of(objective, limits, size, exponents, maximum)
     if method == "interval":
         planned = plan(space, objective=objective, limits=limits, interval=interval, seed=seed, calibration=calibration)
@@ -174,7 +176,7 @@ def extract(
         work = candidates["operations"].sum()
         label = f"evaluating {len(candidates)} of {feasible} candidates"
     else:
-        candidates = objectives_of(space, space.candidates)
+        candidates = objectives_of(space, space.candidates, also=limits or ())
         within_limits = question.feasible(candidates)
         feasible, work = len(within_limits), candidates["operations"].iloc[within_limits].sum()
         label = f"evaluating some of {feasible} candidates"

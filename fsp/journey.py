@@ -84,7 +84,7 @@ def run(
             display=display,
         )
         students = _final_students(inputs, error, extraction, out, settings, display)
-        models = _measure(inputs, error, space, students, display)
+        models = _measure(inputs, error, extraction, students, display)
         result = {
             "schema": SCHEMA,
             "fsp": fsp.__version__,
@@ -134,7 +134,7 @@ def _final_students(
 
 
 def _measure(
-    inputs: Inputs, error: Distillation, space: SearchSpace, students: Students, display: Silent
+    inputs: Inputs, error: Distillation, extraction: Extraction, students: Students, display: Silent
 ) -> list[dict[str, Any]]:
     """Return what is known of T and of each contender, measured on the test text."""
     teacher, sentences = inputs.teacher, inputs.corpus.test_sentences[:_SENTENCES]
@@ -155,7 +155,7 @@ def _measure(
         {
             "name": name,
             "architecture": dict(shape),
-            **objectives_at(space, shape),
+            **objectives_at(extraction.space, shape, also=extraction.limits),
             "readout_parameters": students[name][0].readout_parameters if name in students else 0,
             "latency": asdict(timed[name]),
             "error": _summary(errors[name]),

@@ -1,7 +1,7 @@
 """What an extraction will evaluate, known before any training: candidates, p and i, limits, interval."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,25 +23,34 @@ _DEFAULT_EVALUATIONS = 16  # the default interval is chosen so that about so man
 
 
 def objectives_of(
-    space: SearchSpace, points: NDArray[np.int64], calibration: Calibration | None = None
+    space: SearchSpace, points: NDArray[np.int64], calibration: Calibration | None = None, also: Collection[str] = ()
 ) -> pd.DataFrame:
     """Return p and i of an `n x d` array of architectures as a table, parameters first.
 
-    With a calibration there is a column `latency` as well, predicted milliseconds.
+    With a calibration there is a column `latency` as well, predicted milliseconds; and `peak_memory` (bytes), which
+    takes seconds to count, where it is among the names in `also`.
     """
     table = pd.DataFrame({**space.columns(points), **sizes(space, points), "operations": operations(space, points)})
-    return table if calibration is None else table.assign(latency=calibration(points))
+    if calibration is not None:
+        table["latency"] = calibration(points)
+    if "peak_memory" in also:
+        from fsp.objectives.memory import peak_memory
+
+        table["peak_memory"] = peak_memory(space, points)
+    return table
 
 
-def objectives_at(space: SearchSpace, architecture: Mapping[str, int]) -> dict[str, int]:
-    """Return p and i of one architecture, which need not be a candidate."""
-    row = objectives_of(space, space.point(architecture)).iloc[0]
+def objectives_at(space: SearchSpace, architecture: Mapping[str, int], also: Collection[str] = ()) -> dict[str, int]:
+    """Return p and i of one architecture, which need not be a candidate; `also` as in `objectives_of`."""
+    row = objectives_of(space, space.point(architecture), also=also).iloc[0]
     return {str(name): int(value) for name, value in row.items() if name not in space.names}
 
 
-def objectives_at_maximum(space: SearchSpace, calibration: Calibration | None = None) -> dict[str, float]:
-    """Return p and i of T, with a calibration also its `latency` as measured."""
-    maximum: dict[str, float] = {**objectives_at(space, space.maximum)}
+def objectives_at_maximum(
+    space: SearchSpace, calibration: Calibration | None = None, also: Collection[str] = ()
+) -> dict[str, float]:
+    """Return p and i of T, with a calibration also its `latency` as measured; `also` as in `objectives_of`."""
+    maximum: dict[str, float] = {**objectives_at(space, space.maximum, also)}
     return maximum if calibration is None else {**maximum, "latency": calibration.maximum_ms}
 
 
@@ -97,9 +106,9 @@ def plan(
         6
     """
     check_method(method, interval=interval)
-    maximum = objectives_at_maximum(space, calibration)
+    maximum = objectives_at_maximum(space, calibration, limits or ())
     question = Question.of(objective, limits, "parameters", (1.0, 1.0), maximum)
-    table = objectives_of(space, space.candidates, calibration)
+    table = objectives_of(space, space.candidates, calibration, limits or ())
     table = table.iloc[question.feasible(table)].reset_index(drop=True)
     feasible = len(table)
     if method == "certified":

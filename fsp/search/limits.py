@@ -49,7 +49,9 @@ def resolve_limits(limits: Mapping[str, float | str], maximum: Mapping[str, floa
     resolved = {}
     for name, limit in limits.items():
         if name not in maximum:
-            raise InputError(f"no objective {name!r} to limit; there are {', '.join(maximum)}")
+            raise InputError(
+                f"no objective {name!r} to limit; there are {', '.join(dict.fromkeys([*maximum, 'peak_memory']))}"
+            )
         try:
             share = isinstance(limit, str) and limit.endswith("%")
             value = float(limit.rstrip("%")) / 100 * maximum[name] if share else float(limit)  # type: ignore[union-attr]

@@ -1,0 +1,93 @@
+"""Peak memory of inference: weights and the most that a forward pass holds beside them, counted and not run."""
+
+import weakref
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from fsp.families import family_of
+from fsp.space import SearchSpace
+from fsp.workload import BATCH, LENGTH
+
+_COUNTED = 3  # layers; from the second on, each layer adds the same
+
+
+def peak_memory(
+    space: SearchSpace, points: NDArray[np.int64], *, batch: int = BATCH, length: int = LENGTH
+) -> NDArray[np.int64]:
+    """Return the peak memory in bytes of an `n x d` array of architectures, in torch eager and float32 on a CPU.
+
+    It is the largest sum of all tensors alive at one time, weights included: what torch allocates. A process holds
+    its libraries besides, and kernels their scratch space; `fsp latency measure --memory` measures all of it. Networks
+    of one to three layers are followed with fake tensors, one of each shape of a layer; deeper ones grow linearly.
+
+    Args:
+        space: the search space; its family builds the networks.
+        points: architectures.
+        batch: sequences.
+        length: tokens of each.
+
+    Example:
+        >>> from fsp.space import load_space
+        >>> space = load_space("minilm")
+        >>> peak_memory(space, space.point(space.maximum)).tolist()
+        [92425344]
+    """
+    family = family_of(space)
+    counted: dict[tuple[int, ...], int] = {}
+
+    def count(shape: dict[str, int]) -> int:
+        key = tuple(shape.values())
+        if key not in counted:
+            with torch.device("meta"):
+                network = family.build(shape, space.constants).eval()
+            counted[key] = _count(network, lambda: family.inputs(space.constants, batch=batch, length=length))
+        return counted[key]
+
+    peaks = np.empty(len(points), dtype=np.int64)
+    for row, architecture in enumerate(space.architectures(points)):
+        depth = architecture["D"]
+        last = count({**architecture, "D": min(depth, _COUNTED)})
+        more = max(0, depth - _COUNTED)
+        peaks[row] = last + (more * (last - count({**architecture, "D": _COUNTED - 1})) if more else 0)
+    return peaks
+
+
+def _count(network: torch.nn.Module, inputs: Any) -> int:
+    """Peak bytes of a network on the meta device. Fake tensors take the kernels of a CPU, which meta ones do not."""
+    weights = [*network.named_parameters(), *network.named_buffers()]
+    with FakeTensorMode(), torch.no_grad(), _Counter() as counter:
+        held = {name: torch.empty(tensor.shape, dtype=tensor.dtype) for name, tensor in weights}
+        torch.func.functional_call(network, held, kwargs=inputs())
+        return counter.peak
+
+
+class _Counter(TorchDispatchMode):
+    """Follows the bytes of all tensors alive, and their peak."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = operator(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor) and leaf.untyped_storage() not in self._known:
+                self._allocated(leaf.untyped_storage())
+        return result
+
+    def _allocated(self, storage: torch.UntypedStorage) -> None:
+        size = storage.nbytes()
+        self._known.add(storage)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._freed, size)
+
+    def _freed(self, size: int) -> None:
+        self.now -= size
