@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -47,10 +48,12 @@ def test_a_value_depends_on_architecture_and_seed_alone(parts):
     assert error(MEDIUM, seed=4) != alone
 
 
-def test_another_process_gives_the_same_number(parts, tiny, tmp_path):
-    here = Distillation(*parts, DistillationSettings(steps=2))(MEDIUM)
+def test_workers_side_by_side_give_the_numbers_of_one_process(parts, tiny, tmp_path):
+    shapes = [SMALL, MEDIUM, Architecture(D=3, A=2, H=16, I=64), Architecture(D=1, A=4, H=32, I=16)]
+    error = Distillation(*parts, DistillationSettings(steps=2))
+    alone = [error(shape) for shape in shapes]
     code = f"""
-import torch; torch.set_num_threads(1)
+import sys, torch; torch.set_num_threads(1)
 from pathlib import Path
 from fsp.data import Corpus, read_corpus
 from fsp.objectives.error import Distillation, DistillationSettings
@@ -60,10 +63,15 @@ from fsp.training.teacher import load_teacher
 teacher = load_teacher({str(tiny.teacher)!r})
 corpus = Corpus.of(read_corpus([{str(tiny.corpus)!r}]))
 material = Material.prepare(teacher, corpus, Path({str(tmp_path)!r}), length=64, train_tokens=20_000, held_out_tokens=4096)
-print(repr(Distillation(teacher, material, DistillationSettings(steps=2))(Architecture({dict(MEDIUM)!r}))))
+error = Distillation(teacher, material, DistillationSettings(steps=2))
+print([error(Architecture(shape)) for shape in {[dict(shape) for shape in shapes]!r}[int(sys.argv[1])::2]])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(done.stdout) == here
+    call = [sys.executable, "-c", code]
+    workers = [subprocess.Popen([*call, str(first)], stdout=subprocess.PIPE, text=True) for first in (1, 0)]
+    said = [worker.communicate()[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0]
+    assert json.loads(said[1]) == alone[0::2]
+    assert json.loads(said[0]) == alone[1::2]
 
 
 def test_settings_tell_apart_what_numbers_depend_on(parts):
