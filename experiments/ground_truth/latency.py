@@ -1,0 +1,48 @@
+"""Measured latency of every shape of the ground truth.
+
+python experiments/ground_truth/latency.py     # on an idle machine; writes latency.csv, about four minutes
+
+One sequence of 128 tokens, torch eager, float32, all processors, random weights. Shapes are timed in groups, T in every
+group and round; `milliseconds` is T's median time multiplied by the median of the ratios to T. Everything is measured
+twice, and `apart` is how far the two are apart, relative to their mean.
+"""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from run import HEADS, SETTINGS
+
+from fsp.files import write_text
+from fsp.latency.calibrating import reference_time, relative_times
+from fsp.latency.fingerprint import fingerprint
+from fsp.planning import plan
+from fsp.space import load_space
+from fsp.workload import BATCH, LENGTH
+
+HERE = Path(__file__).parent
+ROUNDS = 24
+
+
+def main() -> None:
+    space = load_space(SETTINGS["space"])
+    shapes = plan(space, interval=1).table[list(space.names)].to_numpy()
+    points = np.concatenate([shapes, [list(map(int, text.split(","))) for text in HEADS]])
+    teacher = space.point(space.maximum)[0]
+    workload = {"batch": BATCH, "length": LENGTH}
+    first, second = (relative_times(space, points, teacher, **workload, rounds=ROUNDS) for _ in range(2))
+    unit = reference_time(space, teacher, **workload, rounds=2 * ROUNDS)
+    mean = (first + second) / 2
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([*"DAHI", "milliseconds", "apart"])
+    for point, ratio, apart in zip(points, mean, np.abs(first - second) / mean, strict=True):
+        writer.writerow([*point.tolist(), f"{unit * ratio:.3f}", f"{apart:.4f}"])
+    write_text(HERE / "latency.csv", text.getvalue())
+    print(f"{len(points)} shapes, {torch.get_num_threads()} threads, T {unit:.2f} ms, {fingerprint()}")
+
+
+if __name__ == "__main__":
+    main()
