@@ -36,7 +36,7 @@ def peak_memory(
         >>> from fsp.space import load_space
         >>> space = load_space("minilm")
         >>> peak_memory(space, space.point(space.maximum)).tolist()
-        [92425344]
+        [92433408]
     """
     family = family_of(space)
     counted: dict[tuple[int, ...], int] = {}
