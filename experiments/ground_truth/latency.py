@@ -7,11 +7,10 @@ group and round; `milliseconds` is T's median time multiplied by the median of t
 twice, and `apart` is how far the two are apart, relative to their mean.
 """
 
-import csv
-import io
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from run import HEADS, SETTINGS
 
@@ -35,12 +34,9 @@ def main() -> None:
     first, second = (relative_times(space, points, teacher, **workload, rounds=ROUNDS) for _ in range(2))
     unit = reference_time(space, teacher, **workload, rounds=2 * ROUNDS)
     mean = (first + second) / 2
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow([*"DAHI", "milliseconds", "apart"])
-    for point, ratio, apart in zip(points, mean, np.abs(first - second) / mean, strict=True):
-        writer.writerow([*point.tolist(), f"{unit * ratio:.3f}", f"{apart:.4f}"])
-    write_text(HERE / "latency.csv", text.getvalue())
+    apart = np.abs(first - second) / mean
+    table = pd.DataFrame({**space.columns(points), "milliseconds": (unit * mean).round(3), "apart": apart.round(4)})
+    write_text(HERE / "latency.csv", table.to_csv(index=False))
     print(f"{len(points)} shapes, {torch.get_num_threads()} threads, T {unit:.2f} ms, {fingerprint()}")
 
 

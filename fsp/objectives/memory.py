@@ -1,6 +1,8 @@
 """Peak memory of inference: weights and the most that a forward pass holds beside them, counted and not run."""
 
 import weakref
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fsp.families import family_of
+from fsp.families import family_of, load_family
 from fsp.space import SearchSpace
 from fsp.workload import BATCH, LENGTH
 
+Size = tuple[str, int]  # a parameter's or a constant's name and value
 _COUNTED = 3  # layers; from the second on, each layer adds the same
 
 
@@ -38,32 +41,34 @@ def peak_memory(
         >>> peak_memory(space, space.point(space.maximum)).tolist()
         [92433408]
     """
-    family = family_of(space)
-    counted: dict[tuple[int, ...], int] = {}
+    family_of(space)  # refuses a space that does not fit its family
+    constants = tuple(space.constants.items())
 
-    def count(shape: dict[str, int]) -> int:
-        key = tuple(shape.values())
-        if key not in counted:
-            with torch.device("meta"):
-                network = family.build(shape, space.constants).eval()
-            counted[key] = _count(network, lambda: family.inputs(space.constants, batch=batch, length=length))
-        return counted[key]
+    def count(shape: Mapping[str, int]) -> int:
+        return _count(space.family, tuple(shape.items()), constants, batch, length)
 
     peaks = np.empty(len(points), dtype=np.int64)
     for row, architecture in enumerate(space.architectures(points)):
-        depth = architecture["D"]
-        last = count({**architecture, "D": min(depth, _COUNTED)})
-        more = max(0, depth - _COUNTED)
-        peaks[row] = last + (more * (last - count({**architecture, "D": _COUNTED - 1})) if more else 0)
+        more = architecture.get("D", 0) - _COUNTED
+        if more <= 0:
+            peaks[row] = count(architecture)
+        else:
+            before, last = (count({**architecture, "D": depth}) for depth in (_COUNTED - 1, _COUNTED))
+            peaks[row] = last + more * (last - before)
     return peaks
 
 
-def _count(network: torch.nn.Module, inputs: Any) -> int:
-    """Peak bytes of a network on the meta device. Fake tensors take the kernels of a CPU, which meta ones do not."""
+@cache  # a search asks twice: for its plan, and for itself
+def _count(name: str, shape: tuple[Size, ...], constants: tuple[Size, ...], batch: int, length: int) -> int:
+    """Peak bytes of one network. Fake tensors take the kernels of a CPU, which those on the meta device do not."""
+    family = load_family(name)
+    with torch.device("meta"):
+        network = family.build(dict(shape), dict(constants)).eval()
     weights = [*network.named_parameters(), *network.named_buffers()]
     with FakeTensorMode(), torch.no_grad(), _Counter() as counter:
-        held = {name: torch.empty(tensor.shape, dtype=tensor.dtype) for name, tensor in weights}
-        torch.func.functional_call(network, held, kwargs=inputs())
+        held = {key: torch.empty(tensor.shape, dtype=tensor.dtype) for key, tensor in weights}
+        inputs = family.inputs(dict(constants), batch=batch, length=length)
+        torch.func.functional_call(network, held, kwargs=inputs)
         return counter.peak
 
 
