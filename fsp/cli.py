@@ -12,10 +12,25 @@ from fsp.cli_distill import distill
 from fsp.cli_export import export
 from fsp.cli_extract import extract
 from fsp.cli_finetune import finetune
-from fsp.cli_options import CorpusOption, Finalists, Interval, Json, Limit, Seed, Space, Steps, Teacher, Threads, Tokens
+from fsp.cli_options import (
+    Anchors,
+    CorpusOption,
+    Finalists,
+    Interval,
+    Json,
+    Limit,
+    Longer,
+    Seed,
+    Space,
+    Steps,
+    Teacher,
+    Threads,
+    Tokens,
+)
 from fsp.cli_verify import choose, verify
 from fsp.errors import InputError, RunFailed
 from fsp.progress import Bars
+from fsp.workload import LONGER
 
 # typer keeps its click either inside or beside itself, depending on the version; its own exceptions lead to both
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -60,6 +75,8 @@ def run(
     interval: Interval = None,
     steps: Steps = 16,
     finalists: Finalists = 3,
+    anchors: Anchors = 0,
+    longer: Longer = LONGER,
     tokens: Tokens = 131_072,
     seeds: Annotated[int, typer.Option(help="Final distillations of each model; 3 or more give intervals.")] = 1,
     card: Annotated[
@@ -79,7 +96,18 @@ def run(
     from fsp.search.limits import parse_limits
     from fsp.space import load_space
 
-    settings = Settings(parse_limits(limit), interval, steps, tokens, seeds, seed, threads=threads, finalists=finalists)
+    settings = Settings(
+        parse_limits(limit),
+        interval,
+        steps,
+        tokens,
+        seeds,
+        seed,
+        threads=threads,
+        finalists=finalists,
+        anchors=anchors,
+        longer=longer,
+    )
     result = journey(
         load_space(space), out, teacher=teacher, corpus=corpus or (), settings=settings, card=card, display=Bars()
     )

@@ -7,9 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsp.cli_options import CorpusOption, Finalists, Interval, Json, Limit, Seed, Space, Steps, Teacher, Threads
+from fsp.cli_options import (
+    Anchors,
+    CorpusOption,
+    Finalists,
+    Interval,
+    Json,
+    Limit,
+    Longer,
+    Seed,
+    Space,
+    Steps,
+    Teacher,
+    Threads,
+)
 from fsp.errors import InputError
 from fsp.progress import Bars
+from fsp.workload import LONGER
 
 if TYPE_CHECKING:
     from fsp.inputs import Settings
@@ -48,6 +62,8 @@ def extract(
     ] = None,
     steps: Steps = 16,
     finalists: Finalists = 1,
+    anchors: Anchors = 0,
+    longer: Longer = LONGER,
     fidelities: Annotated[
         str | None,
         typer.Option(
@@ -78,14 +94,13 @@ def extract(
     from fsp.space import load_space
 
     rungs = _numbers(fidelities)
-    check_method(method, interval=interval, gap=gap, finalists=finalists, fidelities=rungs)
+    again: dict[str, Any] = {"finalists": finalists, "anchors": anchors, "longer": longer}
+    check_method(method, interval=interval, gap=gap, **again, fidelities=rungs)
     if error not in _ERRORS:
         raise InputError(f"no error {error!r}; there are {' and '.join(_ERRORS)}")
     if certificate is not None and method != "certified":
         raise InputError("a certificate comes with --method certified; add it, or leave --certificate out")
-    settings = Settings(
-        parse_limits(limit), interval, steps, tokens=65_536, seed=seed, threads=threads, finalists=finalists
-    )
+    settings = Settings(parse_limits(limit), interval, steps, tokens=65_536, seed=seed, threads=threads, **again)
     asked: dict[str, Any] = {"objective": objective, "limits": settings.limits, "interval": interval}
     asked |= {"method": method, "seed": seed}
     chosen, bars = load_space(space), Bars()
@@ -106,7 +121,7 @@ def extract(
             chosen,
             error=scratch or surrogate(inputs, settings, Path(cache), bars),
             gap=gap,
-            finalists=finalists,
+            **again,
             fidelities=rungs,
             study=study,
             display=bars,
@@ -150,8 +165,8 @@ def _numbers(text: str | None) -> list[int] | None:
 def _print_plan(space: "SearchSpace", planned: "Plan", settings: "Settings", as_json: bool) -> None:
     from fsp.cost import EFFICIENCY, achieved_gflops, training_cost
     from fsp.objectives.error import DistillationSettings
-    from fsp.rerank import LONGER
 
+    again = settings.anchors + (settings.finalists if settings.finalists > 1 or settings.anchors else 0)
     cost = training_cost(
         space,
         planned,
@@ -159,7 +174,8 @@ def _print_plan(space: "SearchSpace", planned: "Plan", settings: "Settings", as_
         batch=DistillationSettings().batch,
         length=settings.length,
         gflops=achieved_gflops(),
-        finalists=settings.finalists,
+        again=again,
+        longer=settings.longer,
     )
     if as_json:
         shapes = space.architectures(planned.table[list(space.names)].to_numpy())
@@ -171,9 +187,9 @@ def _print_plan(space: "SearchSpace", planned: "Plan", settings: "Settings", as_
     print(f"candidates: {stops}{planned.candidates} of {planned.feasible} feasible")
     if not planned.interval:
         print("  the search stops earlier, as soon as the gap is proven")
-    if settings.finalists > 1:
+    if again:
         stops = "at most "  # how many are near-equals of the best is not known beforehand
-    longer = f", {LONGER * max(1, settings.steps)} of a finalist" if settings.finalists > 1 else ""
+    longer = f", {settings.longer * max(1, settings.steps)} of a finalist or anchor" if again else ""
     print(f"evaluations: {stops}{cost.evaluations}, each of {settings.steps} training steps{longer}")
     print(f"training: {stops}{cost.flops:.2e} FLOPs, {stops}about {_duration(cost.seconds)} on this machine")
     print(f"  ({cost.gflops:.0f} GFLOP/s in a float32 matrix product, {EFFICIENCY:.0%} of that in training)")

@@ -36,3 +36,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Finalists = Annotated[
     int, typer.Option(help="Train at most so many near-equals of the best longer, then choose among them; 1: none.")
 ]
+Anchors = Annotated[
+    int,
+    typer.Option(
+        help="Train so many candidates of all shapes longer and tell the longer error of the others by a law; 0: none."
+    ),
+]
+Longer = Annotated[int, typer.Option(help="How many times the steps finalists and anchors get.")]

@@ -7,7 +7,6 @@ import numpy as np
 
 from fsp.objectives.speed import operations
 from fsp.planning import Plan
-from fsp.rerank import LONGER
 from fsp.space import SearchSpace
 
 _PASSES = 3  # a step is a forward pass and a backward pass of twice its FLOPs
@@ -27,7 +26,15 @@ class Cost:
 
 
 def training_cost(
-    space: SearchSpace, planned: Plan, *, steps: int, batch: int, length: int, gflops: float, finalists: int = 1
+    space: SearchSpace,
+    planned: Plan,
+    *,
+    steps: int,
+    batch: int,
+    length: int,
+    gflops: float,
+    again: int = 0,
+    longer: int = 1,
 ) -> Cost:
     """Return what the s training steps of all planned evaluations cost.
 
@@ -43,7 +50,8 @@ def training_cost(
         batch: sequences a step.
         length: tokens a sequence.
         gflops: of this machine, see `achieved_gflops`.
-        finalists: as in `fsp.extract`; the costliest candidates count, at `LONGER` times the steps.
+        again: how many candidates are trained longer; the costliest count.
+        longer: how many times the steps these get.
 
     Example:
         >>> from fsp.planning import plan
@@ -56,9 +64,8 @@ def training_cost(
     points = planned.table[list(space.names)].to_numpy()
     passes = np.sort(operations(space, points, batch=batch, length=length))[::-1]
     trained = planned.seeds * sum(int(passes[:count].sum()) for count in (planned.candidates, planned.again))
-    finals = passes[:finalists] if finalists > 1 else passes[:0]
-    flops = _PASSES * (steps * trained + LONGER * max(1, steps) * int(finals.sum()))
-    evaluations = planned.seeds * (planned.candidates + planned.again) + len(finals)
+    flops = _PASSES * (steps * trained + longer * max(1, steps) * int(passes[:again].sum()))
+    evaluations = planned.seeds * (planned.candidates + planned.again) + len(passes[:again])
     return Cost(evaluations, flops, flops / (EFFICIENCY * gflops * 1e9), gflops)
 
 

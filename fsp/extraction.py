@@ -15,17 +15,20 @@ from fsp.evaluating import ErrorFunction, Evaluator, evaluation_table, takes_see
 from fsp.families._transformer import head_size_changed
 from fsp.halving import at_fidelities, successive_halving
 from fsp.latency.calibration import Calibration, stored
+from fsp.objectives.anchored import LEAST_ANCHORS, anchor_rows, anchored
 from fsp.objectives.fitted import FittedError
 from fsp.planning import check_method, objectives_at_maximum, objectives_of, plan
 from fsp.progress import Silent
 from fsp.question import Objective, Question, Size
-from fsp.rerank import longer_of, rerank
+from fsp.rerank import LongRuns, longer_of
 from fsp.search.certificate import seal
 from fsp.search.certified import search
 from fsp.search.certified_settings import CertifiedSettings
+from fsp.search.finalists import undecided
 from fsp.search.pareto import pareto_front
 from fsp.space import Architecture, SearchSpace
 from fsp.study import Evaluation
+from fsp.workload import LONGER
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,10 @@ class Extraction:
     maximum: p and i of the maximum point T.
     certificate: what is proven of the choice (see docs/certificate.md), None where the method proves nothing.
     finalists: the candidates evaluated again by the longer error, the search's best first; the table then has a
-        column `finalist_error` (NaN for all others, and where that failed).
+        column `finalist_error` (NaN for all others but anchors, and where that failed).
+
+    With anchors the table also has `predicted_error` with the ends `predicted_low` and `predicted_high` of its 90%
+    interval: the longer error of all its rows, measured where it was, see `fsp.objectives.anchored`.
 
     With fidelities the table has a column `steps`, after how many each error was measured; only errors after the most
     steps are compared with one another.
@@ -109,6 +115,8 @@ def extract(
     gap: float = 0.05,
     certified: CertifiedSettings | None = None,
     finalists: int = 1,
+    anchors: int = 0,
+    longer: int = LONGER,
     fidelities: Sequence[int] | None = None,
     study: str | Path | None = None,
     seed: int = 0,
@@ -139,8 +147,12 @@ def extract(
         certified: for `certified`, what is assumed and may be spent; by default no noise where the error takes no
             seed, and three seeds of each candidate where it does.
         finalists: at most so many candidates that cannot be told from the best (see `fsp.search.finalists.undecided`)
-            are evaluated again by `error.longer(4)`, an error of four times the training, and the best of them is
-            chosen; 1 for none.
+            are evaluated again by `error.longer(longer)`, an error of so many times the training, and the best of
+            them is chosen; 1 for none.
+        anchors: so many of the evaluated candidates, spread over the shapes, are evaluated by the longer error; a law
+            fitted to them tells the longer error of all others, by which finalists are then picked, and the choice is
+            made among anchors and finalists. 0 for none, else 4 or more.
+        longer: how many times the training anchors and finalists get; with an error of no steps so many steps.
         fidelities: for `interval`, rising numbers of steps, e.g. (0, 16, 64): all candidates are evaluated by
             `error.with_steps` of the first, the best third of them after the second, and so on; see
             `fsp.halving.successive_halving`. The choice is made among those that got the most steps.
@@ -149,9 +161,9 @@ def extract(
         display: where progress goes.
 
     Raises:
-        InputError: limits that nothing meets, an interval, gap, finalists or fidelities out of range, an unknown
-            objective or method, finalists of an error that has no `longer`, fidelities of one that has no
-            `with_steps`, or both of what `certified` proves.
+        InputError: limits that nothing meets, an interval, gap, finalists, anchors, longer or fidelities out of range,
+            an unknown objective or method, finalists or anchors of an error that has no `longer`, fidelities of one
+            that has no `with_steps`, any of these with what `certified` proves, or more anchors than candidates.
         RunFailed: every candidate failed.
 
     Example:
@@ -165,8 +177,10 @@ def extract(
         (Architecture(D=6, A=8, H=256, I=256), 17, 0.0)
     """
     display = display or Silent()
-    check_method(method, interval=interval, gap=gap, finalists=finalists, fidelities=fidelities)
-    longer = longer_of(error) if finalists > 1 else None
+    check_method(
+        method, interval=interval, gap=gap, finalists=finalists, anchors=anchors, longer=longer, fidelities=fidelities
+    )
+    long_error = longer_of(error, longer) if finalists > 1 or anchors else None
     calibration = calibration_for(space, speed, method)
     maximum = objectives_at_maximum(space, calibration, limits or ())
     question = Question.of(objective, limits, size, exponents, maximum)
@@ -224,18 +238,36 @@ def extract(
         table["steps"] = np.array(fidelities)[reached]
         score[reached < reached.max()] = np.nan
     finals: tuple[Architecture, ...] = ()
-    if longer is not None:
-        table["finalist_error"], finals = rerank(
-            table, score, evaluators[0], longer, finalists, seed=seed, display=display
-        )
-        if table["finalist_error"].notna().any():
-            score = question.score(table.assign(error=table["finalist_error"]))
+    if long_error is not None:
+        runs = LongRuns(table, evaluators[0], long_error, longer, seed=seed, display=display)
+        seeds = [evaluators[0].errors_of(shape) for shape in space.architectures(shapes[table.index])]
+        if anchors:
+            told = _by_anchors(space, table, runs, anchors)
+            score, seeds = question.score(table.assign(error=told["error"])), []  # the seeds' noise is not the law's
+            table = table.assign(**told.add_prefix("predicted_"))
+        rows = undecided(score, seeds, finalists)
+        if anchors or len(rows) > 1:
+            runs.measure(rows, "finalists")
+            finals = tuple(space.architectures(shapes[table.index[rows]]))
+        table["finalist_error"] = runs.errors
+        if runs.errors.notna().any():
+            score = question.score(table.assign(error=runs.errors))
     best = certificate["selected"] if certificate else table.index[int(np.nanargmax(score))]
     selected = _architecture(space, table.loc[best])
     table = table.reset_index(drop=True)
     return Extraction(
         space, selected, table, objective, question.limits, interval, feasible, maximum, certificate, finals
     )
+
+
+def _by_anchors(space: SearchSpace, table: pd.DataFrame, runs: LongRuns, anchors: int) -> pd.DataFrame:
+    """Train anchors longer and return the longer error of all rows, with the table's index."""
+    names = list(space.sizes)
+    sizes, top = table[names].to_numpy(dtype=float), [space.maximum[name] for name in names]
+    runs.measure(anchor_rows(table["error"], sizes, top, table["operations"], anchors), "anchors")
+    if runs.errors.count() < LEAST_ANCHORS:
+        raise RunFailed(f"{runs.errors.count()} of {anchors} anchors could be trained longer, too few to tell a law by")
+    return anchored(table["error"], runs.errors, sizes, top).set_index(table.index)
 
 
 def calibration_for(space: SearchSpace, speed: str | Calibration, method: str = "interval") -> Calibration | None:

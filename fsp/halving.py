@@ -19,13 +19,18 @@ def at_fidelities(error: ErrorFunction, fidelities: Sequence[int]) -> list[Error
     Raises:
         InputError: fewer than two fidelities, not rising, below 0, or of an error that has no `with_steps`.
     """
-    if len(fidelities) < 2 or fidelities[0] < 0 or any(b <= a for a, b in pairwise(fidelities)):
-        given = ",".join(map(str, fidelities))
-        raise InputError(f"fidelities {given} are no rising numbers of steps; give two or more, e.g. 0,16,64")
+    check_fidelities(fidelities)
     with_steps = getattr(error, "with_steps", None)
     if not callable(with_steps):
         raise InputError("fidelities need an error with a method with_steps(steps); add one, or leave them out")
     return [with_steps(steps) for steps in fidelities]
+
+
+def check_fidelities(fidelities: Sequence[int]) -> None:
+    """Raise InputError for fewer than two numbers of steps, some that do not rise, or one below 0."""
+    if len(fidelities) < 2 or fidelities[0] < 0 or any(b <= a for a, b in pairwise(fidelities)):
+        given = ",".join(map(str, fidelities))
+        raise InputError(f"fidelities {given} are no rising numbers of steps; give two or more, e.g. 0,16,64")
 
 
 def successive_halving(

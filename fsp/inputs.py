@@ -15,6 +15,7 @@ from fsp.progress import Silent
 from fsp.space import SearchSpace
 from fsp.training.blocks import READOUT_TOKENS, Material
 from fsp.training.teacher import Teacher, load_teacher, packaged_teacher
+from fsp.workload import LONGER
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Settings:
     limits: see `fsp.extract`. interval: K of the FPTAS, None for about 16 evaluations. steps: s of the surrogate.
     tokens: the final distillation's budget, for the choice and for every baseline. seeds: how many final
     distillations of each. length: tokens a training block. held_out_tokens: of validation and test each.
-    seed: of everything random. threads: of torch; None for all processors. finalists: see `fsp.extract`.
+    seed: of everything random. threads: of torch; None for all processors. finalists, anchors, longer: see
+    `fsp.extract`.
     """
 
     limits: Mapping[str, str | float] | None = None
@@ -37,6 +39,8 @@ class Settings:
     held_out_tokens: int = 8_192
     threads: int | None = None
     finalists: int = 3
+    anchors: int = 0
+    longer: int = LONGER
 
     @property
     def processor_threads(self) -> int:
@@ -44,7 +48,7 @@ class Settings:
         return self.threads or os.cpu_count() or 1
 
     def __post_init__(self) -> None:
-        leasts = {"steps": 0, "tokens": 1, "seeds": 1, "seed": 0, "held_out_tokens": 2048, "finalists": 1}
+        leasts = {"steps": 0, "tokens": 1, "seeds": 1, "seed": 0, "held_out_tokens": 2048, "finalists": 1, "longer": 1}
         for name, least in leasts.items():
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")

@@ -79,6 +79,8 @@ def run(
             limits=settings.limits,
             interval=settings.interval,
             finalists=settings.finalists,
+            anchors=settings.anchors,
+            longer=settings.longer,
             study=out / "evaluations.journal",
             seed=settings.seed,
             display=display,

@@ -9,7 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fsp.errors import InputError
+from fsp.halving import check_fidelities
 from fsp.latency.calibration import Calibration
+from fsp.objectives.anchored import LEAST_ANCHORS
 from fsp.objectives.size import sizes
 from fsp.objectives.speed import operations
 from fsp.question import Objective, Question
@@ -130,9 +132,11 @@ def check_method(
     interval: int | None,
     gap: float = 0.0,
     finalists: int = 1,
+    anchors: int = 0,
+    longer: int = 1,
     fidelities: Sequence[int] | None = None,
 ) -> None:
-    """Raise InputError for an unknown method, what does not belong to it, or a gap or finalists out of range."""
+    """Raise InputError for an unknown method, what does not belong to it, or a number out of range."""
     if method not in METHODS:
         raise InputError(f"no method {method!r}; there are {' and '.join(METHODS)}")
     if method != "interval" and interval is not None:
@@ -141,11 +145,18 @@ def check_method(
         raise InputError(f"gap {gap} is out of range; give a share from 0, e.g. 0.05 for 5%")
     if finalists < 1:
         raise InputError(f"finalists {finalists} is out of range; give 1 for no second look, or more")
-    if method == "certified" and finalists > 1:
+    if anchors and anchors < LEAST_ANCHORS:
+        raise InputError(f"anchors {anchors} is out of range; give {LEAST_ANCHORS} or more, or 0 for none")
+    if longer < 1:
+        raise InputError(f"longer {longer} is out of range; give how many times the training finalists get, e.g. 8")
+    if method == "certified" and (finalists > 1 or anchors):
         raise InputError(
-            "a certified choice is not re-ranked, as it is proven for the search's error; leave finalists at 1"
+            "a certified choice is not re-ranked, as it is proven for the search's error; leave finalists at 1 and "
+            "anchors at 0"
         )
     if fidelities and method != "interval":
         raise InputError(f"fidelities belong to method 'interval'; leave them out for {method!r}")
-    if fidelities and finalists > 1:
-        raise InputError("fidelities train the best candidates longer already; leave finalists at 1")
+    if fidelities and (finalists > 1 or anchors):
+        raise InputError("fidelities train the best candidates longer already; leave finalists at 1 and anchors at 0")
+    if fidelities:
+        check_fidelities(fidelities)

@@ -1,62 +1,62 @@
-"""Re-ranking the finalists: what the search cannot tell apart is evaluated again, with longer training."""
+"""Longer training of those candidates that it says most about: anchors of a law, and the finalists of a search."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from fsp.errors import InputError
 from fsp.evaluating import ErrorFunction, Evaluator
 from fsp.progress import Silent
-from fsp.search.finalists import undecided
-from fsp.space import Architecture
-
-LONGER = 4  # times the search's steps
 
 
-def longer_of(error: ErrorFunction) -> ErrorFunction:
-    """Return the error with `LONGER` times the training. Raises InputError where it offers none."""
+def longer_of(error: ErrorFunction, factor: int) -> ErrorFunction:
+    """Return the error with `factor` times the training. Raises InputError where it offers none."""
     longer = getattr(error, "longer", None)
     if not callable(longer):
-        raise InputError("finalists need an error with a method longer(factor); add one, or leave finalists at 1")
-    return longer(LONGER)
+        raise InputError(
+            "finalists and anchors need an error with a method longer(factor); add one, or leave finalists at 1 and "
+            "anchors at 0"
+        )
+    return longer(factor)
 
 
-def rerank(
-    table: pd.DataFrame,
-    score: NDArray[np.float64],
-    evaluator: Evaluator,
-    longer: ErrorFunction,
-    most: int,
-    *,
-    seed: int,
-    display: Silent,
-) -> tuple[pd.Series, tuple[Architecture, ...]]:
-    """Evaluate the candidates that cannot be told from the best again, with longer training.
+class LongRuns:
+    """The errors after longer training of some candidates of a table, each measured at most once.
 
     Args:
         table: the evaluated candidates, see `fsp.evaluating.evaluation_table`.
-        score: of each, larger is better, NaN where it failed, `(n,)`.
         evaluator: that of the search; the longer evaluations go into its study, under settings of their own.
-        longer: see `longer_of`.
-        most: how many candidates at most.
+        longer: see `longer_of`. factor: how much longer it trains.
         seed: of the longer evaluations.
         display: where progress goes.
 
-    Returns:
-        The longer error of each row of the table (NaN where not evaluated, or failed), and the finalists, best score
-        first; none where nothing comes near the best.
+    errors: of each row of the table, NaN where not measured or failed.
     """
-    space = evaluator.space
-    shapes = space.architectures(table[list(space.names)].to_numpy())
-    rows = undecided(score, [evaluator.errors_of(shape) for shape in shapes], most)
-    errors = pd.Series(np.nan, index=table.index)
-    if len(rows) < 2:
-        return errors, ()
-    evaluate = Evaluator(longer, space, evaluator.study, {"longer": LONGER})
-    cost = table["operations"].to_numpy(dtype=float)
-    with display.bar(f"training {len(rows)} finalists longer", float(cost[rows].sum())) as advance:
-        for row in rows:
-            error = evaluate(shapes[row], seed).error
-            errors.iloc[row] = np.nan if error is None else error
-            advance(cost[row])
-    return errors, tuple(shapes[row] for row in rows)
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        evaluator: Evaluator,
+        longer: ErrorFunction,
+        factor: int,
+        *,
+        seed: int,
+        display: Silent,
+    ):
+        self._evaluate = Evaluator(longer, evaluator.space, evaluator.study, {"longer": factor})
+        self._shapes = evaluator.space.architectures(table[list(evaluator.space.names)].to_numpy())
+        self._cost = table["operations"].to_numpy(dtype=float)
+        self._seed, self._display = seed, display
+        self._measured: set[int] = set()
+        self.errors = pd.Series(np.nan, index=table.index)
+
+    def measure(self, rows: Sequence[int], called: str) -> None:
+        """Train the candidates in these rows longer, once each; `called` names them on the screen."""
+        new = [row for row in rows if row not in self._measured]
+        with self._display.bar(f"training {len(new)} {called} longer", float(self._cost[new].sum())) as advance:
+            for row in new:
+                error = self._evaluate(self._shapes[row], self._seed).error
+                self.errors.iloc[row] = np.nan if error is None else error
+                self._measured.add(row)
+                advance(self._cost[row])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fsp.choice import choose
 from fsp.cli import main
-from fsp.errors import InputError
+from fsp.errors import InputError, RunFailed
 from fsp.extraction import extract
 from fsp.search.finalists import TOLERANCE, undecided
 from fsp.space import load_space
@@ -98,7 +98,7 @@ def test_longer_evaluations_are_kept_under_settings_of_their_own(tmp_path):
     assert len(error.after.calls) == 4
     assert again.calls == again.after.calls == []
     assert (second.selected, second.finalists) == (first.selected, first.finalists)
-    longer = [stored for stored in stored_studies(journal) if stored.settings.get("longer") == 4]
+    longer = [stored for stored in stored_studies(journal) if stored.settings.get("longer") == 8]
     assert [len(stored.evaluations) for stored in longer] == [4]
     # a finished study is still asked without saying which
     answer = choose(journal, SPACE)
@@ -132,6 +132,11 @@ def test_other_seeds_in_the_study_give_the_noise(tmp_path):
     [
         ({"finalists": 0}, "finalists 0 is out of range"),
         ({"finalists": 2, "error": lambda a: 1 / a["D"]}, "need an error with a method longer"),
+        ({"anchors": 4, "error": lambda a: 1 / a["D"]}, "need an error with a method longer"),
+        ({"anchors": 3}, "anchors 3 is out of range"),
+        ({"longer": 0}, "longer 0 is out of range"),
+        ({"anchors": 4, "method": "certified"}, "a certified choice is not re-ranked"),
+        ({"anchors": 4, "fidelities": (0, 2)}, "leave finalists at 1 and anchors at 0"),
         ({"finalists": 2, "method": "certified"}, "a certified choice is not re-ranked"),
     ],
 )
@@ -175,6 +180,8 @@ def test_extract_with_finalists_from_the_command_line(run, tiny):
     [
         (["extract", "minilm", "--finalists", "0"], "finalists 0 is out of range"),
         (["extract", "minilm", "--finalists", "2", "--method", "certified"], "not re-ranked"),
+        (["extract", "minilm", "--fidelities", "0,16,8"], "no rising numbers of steps"),
+        (["extract", "minilm", "--anchors", "2"], "anchors 2 is out of range"),
         (["run", "minilm", "--out", "o", "--finalists", "0"], "finalists must be at least 1"),
     ],
 )
@@ -183,3 +190,48 @@ def test_the_command_line_refuses_before_it_loads_anything(run, arguments, says)
     assert (code, out) == (2, "")
     assert says in err
     assert len(err.splitlines()) == 1
+
+
+class Curves(Toy):
+    """Short errors that flatter shallow shapes: after longer training depth counts for more."""
+
+    def __init__(self, factor=1, failing=()):
+        super().__init__(0.0, 0, factor, failing)
+        for shape in SHAPES:
+            size = shape["D"] ** 0.2 * shape["H"] ** 0.2 * shape["I"] ** 0.1
+            self.values[shape] = 3 / size * (0.7 * shape["D"] ** -0.15 if factor > 1 else 1)
+
+    def longer(self, factor):
+        self.after = Curves(factor, self.failing)
+        return self.after
+
+
+def test_anchors_find_what_short_training_hides():
+    truth = Curves(factor=8).values
+    space = {"interval": 1, "limits": {"encoder_parameters": "25%"}}
+    bare, error = extract(SPACE, error=Curves(), **space), Curves()
+    found = extract(SPACE, error=error, anchors=8, finalists=3, **space)
+    within = [row for row in SPACE.architectures(found.table[list(SPACE.names)].to_numpy())]
+    best = min(within, key=lambda shape: truth[shape])
+    assert truth[found.selected] == truth[best] < truth[bare.selected]
+    assert len(error.after.calls) <= 8 + 3
+    assert found.finalists[0] in error.after.calls
+    told = found.table.set_index(list(SPACE.names))
+    for shape in within:
+        row = told.loc[tuple(shape[name] for name in SPACE.names)]
+        assert row["predicted_low"] <= row["predicted_error"] <= row["predicted_high"]
+        if shape in error.after.calls and shape not in found.finalists:  # anchors are known
+            assert row["predicted_error"] == pytest.approx(row["finalist_error"])
+        assert row["predicted_error"] == pytest.approx(truth[shape], rel=0.1)  # the law is of 1/D, this of log D
+
+
+def test_anchors_choose_among_what_was_trained_long():
+    found = extract(SPACE, error=Toy(0.3, 3), anchors=5, interval=1)
+    measured = found.table["finalist_error"]
+    assert 5 <= measured.count() <= 6  # anchors, and the one that the law calls best
+    assert found.row(found.selected)["finalist_error"] == measured.min()
+
+
+def test_anchors_that_all_fail_say_so():
+    with pytest.raises(RunFailed, match="0 of 4 anchors could be trained longer"):
+        extract(SPACE, error=Toy(0.3, 3, failing=SHAPES), anchors=4, interval=1)
