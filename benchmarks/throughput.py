@@ -15,7 +15,6 @@ import time
 
 import torch
 
-from fsp.card import sample
 from fsp.families import bert
 from fsp.inputs import Settings
 from fsp.planning import objectives_of
@@ -23,6 +22,7 @@ from fsp.space import Architecture, SearchSpace, load_space
 from fsp.timing import environment
 from fsp.training.losses import squared_error
 from fsp.training.student import Student
+from fsp.truth import sample
 
 SMALL = "D=2 A=6 H=192 I=128"
 BATCH, LENGTH, WIDTH, STEPS, ROUNDS = 16, 64, 384, 4, 5

@@ -12,18 +12,21 @@ import pandas as pd
 from fsp.agreement import size_bands, spearman_in_bands
 from fsp.errors import Diverged, InputError
 from fsp.evaluating import Evaluator
+from fsp.objectives.anchored import anchor_rows, anchored
 from fsp.objectives.error import Distillation
 from fsp.objectives.fitted import FittedError
 from fsp.objectives.zero_cost import ZERO_COST
-from fsp.planning import objectives_at, objectives_of
+from fsp.planning import objectives_at
 from fsp.progress import Silent
 from fsp.ranking import Ranking, rank
 from fsp.space import Architecture, SearchSpace
+from fsp.truth import mean_truth
 
 _FOLDS = 5
-_STABLE = 0.9  # Spearman inside bands between s and 2s from which on more steps are not worth their cost
-_LEAST_SHAPES = 10
-_TRUTH_SEEDS = 1000  # from here on: no search uses them
+ANCHORS = 8  # of the law that is judged beside the surrogates
+_NOISE_SHAPES = 8
+_STABLE = 0.9  # Spearman inside bands with longer training from which on more steps are not worth their cost
+_LEAST_SHAPES = 10  # more than there are anchors
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,10 @@ class ReportCard:
     rankings: by surrogate.
     noise: sd of log truth of one training, None where no shape has two seeds.
     seconds: mean cost of one evaluation, where it was measured.
-    stability: Spearman inside size bands between the errors after s and after 2s steps.
+    stability: Spearman inside size bands of the errors without any step against those after s, and of those after s
+        against those after 2s steps; by the name of the shorter.
+    surrogate_noise: sd of log e after s steps of one seed, of a few shapes; None where all of them failed.
+    anchored: how many shapes were anchors, and what share of the others' truths the 90% intervals cover.
     fitted: Spearman inside bands and coverage of the 90% intervals of `fitted`, fitted to the errors after s steps
         of four fifths of the shapes and predicting those of the others.
     controls: the errors of T's mean state and of its embeddings without layers.
@@ -45,14 +51,16 @@ class ReportCard:
     rankings: dict[str, Ranking]
     noise: float | None
     seconds: dict[str, float]
-    stability: float
+    stability: dict[str, float]
+    surrogate_noise: float | None
+    anchored: dict[str, dict[str, float]]
     fitted: dict[str, float]
     controls: dict[str, float]
 
     @property
-    def stable(self) -> bool:
-        """Whether the ranking inside bands hardly changes when the steps are doubled."""
-        return self.stability >= _STABLE
+    def suffices(self) -> str | None:
+        """The least training after which more hardly changes the ranking inside bands, None where none is enough."""
+        return next((name for name, agreement in self.stability.items() if agreement >= _STABLE), None)
 
     def describe(self) -> dict[str, Any]:
         """Return all but the table as a JSON-like value."""
@@ -61,99 +69,13 @@ class ReportCard:
             "rankings": {name: ranking.describe() for name, ranking in self.rankings.items()},
             "noise": self.noise,
             "seconds": self.seconds,
-            "stability": None if math.isnan(self.stability) else self.stability,
-            "stable": self.stable,
+            "surrogate_noise": self.surrogate_noise,
+            "stability": {name: None if math.isnan(value) else value for name, value in self.stability.items()},
+            "suffices": self.suffices,
+            "anchored": self.anchored,
             "fitted": self.fitted,
             "controls": self.controls,
         }
-
-
-def read_truth(path: Path, space: SearchSpace) -> pd.DataFrame:
-    """Return measured errors of a space's shapes: its parameters and `error`, one row a training.
-
-    Args:
-        path: a CSV file with a column for every parameter and one `error`; others are ignored.
-        space: decides the parameters.
-
-    Raises:
-        InputError: the file cannot be read, lacks a column, or holds an error that is no positive number.
-    """
-    names = [*space.names, "error"]
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as problem:
-        raise InputError(f"cannot read the truth {path}: {' '.join(str(problem).split())[:120]}") from None
-    missing = [name for name in names if name not in table]
-    if missing:
-        raise InputError(f"truth {path} has no column {missing[0]}; it needs {', '.join(names)}")
-    values = table[names].apply(pd.to_numeric, errors="coerce")
-    if not (np.isfinite(values).all(axis=None) and (values > 0).all(axis=None)):
-        raise InputError(f"truth {path} holds values that are no positive numbers; leave those rows out")
-    return values.astype(dict.fromkeys(space.names, "int64"))
-
-
-def mean_truth(space: SearchSpace, table: pd.DataFrame) -> tuple[pd.DataFrame, float | None]:
-    """Return one row a shape with p, i, its geometric mean error `truth` and number of `trainings`, and the noise.
-
-    The noise is the sd of log e of one training, pooled over the shapes with several.
-    """
-    groups = np.log(table["error"]).groupby([table[name] for name in space.names])
-    logs = groups.agg(["mean", "count", "var"]).reset_index()
-    freedom = (logs["count"] - 1).clip(lower=0)
-    noise = None
-    if freedom.sum():
-        noise = math.sqrt(float((logs["var"].fillna(0) * freedom).sum() / freedom.sum()))
-    shapes = objectives_of(space, logs[list(space.names)].to_numpy(dtype=np.int64))
-    return shapes.assign(truth=np.exp(logs["mean"]), trainings=logs["count"]), noise
-
-
-def sample(space: SearchSpace, table: pd.DataFrame, count: int) -> list[Architecture]:
-    """Return that many candidates evenly spaced over a table that is ordered by size; all if it has no more."""
-    rows = np.unique(np.linspace(0, len(table) - 1, min(count, len(table))).round().astype(int))
-    return space.architectures(table.iloc[rows][list(space.names)].to_numpy())
-
-
-def train_truth(
-    space: SearchSpace,
-    error: Distillation,
-    shapes: Sequence[Architecture],
-    *,
-    steps: int,
-    seeds: int,
-    study: Path | None = None,
-    display: Silent | None = None,
-) -> pd.DataFrame:
-    """Train shapes long and return their errors on the test text, as `read_truth` does; failed ones are left out.
-
-    The seeds, and so the order of the text, differ from those of any search.
-    """
-    evaluate = Evaluator(_Truth(error.with_steps(steps)), space, study)
-    rows = []
-    cost = objectives_of(space, np.array([list(shape.values()) for shape in shapes]))["operations"].to_numpy(float)
-    with (display or Silent()).bar(f"training {len(shapes)} shapes for {steps} steps", seeds * cost.sum()) as advance:
-        for shape, share in zip(shapes, cost, strict=True):
-            for seed in range(seeds):
-                found = evaluate(shape, _TRUTH_SEEDS + seed)
-                advance(share)
-                if found.error is not None:
-                    rows.append({**shape, "error": found.error})
-    return pd.DataFrame(rows, columns=[*space.names, "error"])
-
-
-class _Truth:
-    """The error on the test text after training long."""
-
-    def __init__(self, error: Distillation):
-        self._error = error
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {**self._error.settings, "truth": self._error.material.test.digest}
-
-    def __call__(self, architecture: Architecture, seed: int) -> float:
-        student = self._error.student(architecture)
-        self._error.train(student, steps=self._error.steps_of(architecture), seed=seed)
-        return self._error.measure(student, self._error.material.test)
 
 
 def report_card(
@@ -168,8 +90,9 @@ def report_card(
     """Return the report card of the error `distillation` at its number of steps s, beside zero-cost baselines.
 
     The surrogates: the error without any step (`s=0`), after s, after 2s, extrapolated by a power law through both,
-    at equal FLOPs (those that s steps take in the shape of median cost), and the baselines of
-    `fsp.objectives.zero_cost`.
+    at equal FLOPs (those that s steps take in the shape of median cost), the law that the truths of 8 anchors give
+    with the error of no step and with that after s (see `fsp.objectives.anchored`; the anchors keep their truth), and
+    the baselines of `fsp.objectives.zero_cost`.
 
     Args:
         space: the search space, with T's embedding tables.
@@ -202,13 +125,21 @@ def report_card(
         table[name], seconds[name] = _evaluated(space, surrogate, shapes, name, study, seed, display or Silent())
     first, second = table[f"s={steps}"], table[f"s={2 * steps}"]
     table["extrapolated"] = second * second / first
+    anchors = {}
+    for name in ("s=0", f"s={steps}"):
+        table[f"anchored, {name}"], anchors[name] = _anchored(space, table, name)
     with (display or Silent()).bar("zero-cost baselines", len(ZERO_COST) * len(shapes)) as advance:
         for name, score in ZERO_COST.items():
             table[f"zero-cost {name}"] = [_score(score, space, shape, advance) for shape in shapes]
     table = table.dropna().reset_index(drop=True)
     if len(table) < _LEAST_SHAPES:
         raise InputError(f"only {len(table)} shapes could be evaluated; a report card needs {_LEAST_SHAPES} or more")
-    surrogates = [*errors, "extrapolated", *(f"zero-cost {name}" for name in ZERO_COST)]
+    surrogates = [
+        *errors,
+        "extrapolated",
+        *(f"anchored, {name}" for name in anchors),
+        *(f"zero-cost {name}" for name in ZERO_COST),
+    ]
     maximum = objectives_at(space, space.maximum)
     size = table["encoder_parameters"]
     return ReportCard(
@@ -223,7 +154,12 @@ def report_card(
         ),
         noise,
         seconds,
-        spearman_in_bands(table[f"s={steps}"], table[f"s={2 * steps}"], size_bands(size)),
+        {
+            short: spearman_in_bands(table[short], table[long], size_bands(size))
+            for short, long in (("s=0", f"s={steps}"), (f"s={steps}", f"s={2 * steps}"))
+        },
+        _noise_of(error, space, shapes, study, seed),
+        anchors,
         _fitted_quality(space, table, f"s={steps}"),
         error.controls(),
     )
@@ -246,6 +182,28 @@ def _evaluated(
             found.append(evaluate(shape, seed))
             advance(1)
     return [math.nan if e.error is None else e.error for e in found], float(np.mean([e.seconds for e in found]))
+
+
+def _anchored(space: SearchSpace, table: pd.DataFrame, short: str) -> tuple[pd.Series, dict[str, float]]:
+    """The truth of every shape as anchors tell it, and how often the intervals of the others hold it."""
+    sizes, top = table[list(space.sizes)].to_numpy(dtype=float), [space.maximum[name] for name in space.sizes]
+    rows = anchor_rows(table[short], sizes, top, table["operations"], ANCHORS)
+    known = np.isin(np.arange(len(table)), rows)
+    told = anchored(table[short], table["truth"].where(known), sizes, top)
+    others = told[~known & told["error"].notna()]
+    inside = table["truth"][others.index].between(others["low"], others["high"])
+    return told["error"], {"anchors": len(rows), "coverage_90": float(inside.mean())}
+
+
+def _noise_of(
+    error: Distillation, space: SearchSpace, shapes: Sequence[Architecture], study: Path | None, seed: int
+) -> float | None:
+    """The sd of log e of one seed, pooled over a few shapes of all sizes that are evaluated with another one, too."""
+    evaluate = Evaluator(error, space, study)
+    few = [shapes[k] for k in np.unique(np.linspace(0, len(shapes) - 1, _NOISE_SHAPES).round().astype(int))]
+    pairs = [[evaluate(shape, s).error for s in (seed, seed + 1)] for shape in few]
+    changes = [math.log(b / a) for a, b in pairs if a is not None and b is not None]
+    return float(np.sqrt(np.mean(np.square(changes)) / 2)) if changes else None
 
 
 def _score(score: Any, space: SearchSpace, shape: Mapping[str, int], advance: Any) -> float:

@@ -48,7 +48,7 @@ def card(
 
     Interrupted, the same command goes on where it was.
     """
-    from fsp.card import read_truth, report_card, sample, train_truth
+    from fsp.card import report_card
     from fsp.files import write_json, write_text
     from fsp.folder import alone_in, claim
     from fsp.inputs import Settings, fitted_to, load_inputs, surrogate
@@ -56,6 +56,7 @@ def card(
     from fsp.search.limits import parse_limits
     from fsp.space import load_space
     from fsp.trust import SCHEMA
+    from fsp.truth import read_truth, sample, train_truth
 
     for name, value, least in (
         ("shapes", shapes, 10),
@@ -103,6 +104,7 @@ def card(
             "fsp": __version__,
             "space": chosen.name,
             "teacher": inputs.teacher.name,
+            "corpus": inputs.corpus.digest,
             "fingerprint": inputs.teacher.fingerprint,
             "steps": steps,
             **made.describe(),
@@ -121,7 +123,19 @@ def _print(made: "ReportCard", steps: int) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 1))
-    for title in ("surrogate", "Spearman", "in size bands (95%)", "least", "Kendall", "top 10%", "regret", "of W", "s"):
+    for title in (
+        "surrogate",
+        "Spearman",
+        "in size bands (95%)",
+        "least",
+        "Kendall",
+        "top 10%",
+        "regret",
+        "of 5",
+        "of W",
+        "of 5",
+        "s",
+    ):
         table.add_column(title, justify="left" if title == "surrogate" else "right")
     for name, found in made.rankings.items():
         low, high = found.spearman_in_bands_interval
@@ -132,21 +146,29 @@ def _print(made: "ReportCard", steps: int) -> None:
             _number(found.least_in_bands),
             _number(found.kendall),
             _number(found.top10_overlap),
-            f"{max(found.regrets):.1%}",
-            "-" if found.w_regret != found.w_regret else f"{found.w_regret:.1%}",
+            _percent(max(found.regrets)),
+            _percent(max(found.finalists_regrets)),
+            _percent(found.w_regret),
+            _percent(found.finalists_w_regret),
             f"{made.seconds[name]:.1f}" if name in made.seconds else "-",
         )
     console = Console(highlight=False)
     Console(width=max(console.width, 110), highlight=False).print(table)
     ceiling = next(iter(made.rankings.values()))
     lines = [
-        f"{len(made.table)} shapes; regret: largest over five size caps; s: seconds a candidate",
+        f"{len(made.table)} shapes; regret: largest over five size caps; of 5: where the best five are trained long; "
+        "s: seconds a candidate",
         f"noise of the truth: {made.noise:.2%} of the error, so that no surrogate is expected above "
         f"{ceiling.ceiling:.3f} overall and {ceiling.ceiling_in_bands:.3f} in bands"
         if made.noise is not None
         else "noise of the truth: unknown (one training a shape)",
-        f"{steps} steps {'suffice' if made.stable else 'are few'}: the ranking in bands agrees with that after "
-        f"{2 * steps} at {made.stability:.2f}",
+        "steps: the ranking in bands agrees with that of longer training at "
+        + ", ".join(f"{value:.2f} ({name})" for name, value in made.stability.items())
+        + (f"; {made.suffices} is enough" if made.suffices else "; give more steps"),
+        f"noise of the surrogate after {steps} steps: "
+        + ("unknown" if made.surrogate_noise is None else f"{made.surrogate_noise:.2%}"),
+        "90% intervals of anchors cover "
+        + ", ".join(f"{found['coverage_90']:.0%} ({name})" for name, found in made.anchored.items()),
         f"controls: mean state {made.controls['mean']:.3f}, embeddings without layers {made.controls['D=0']:.3f}",
     ]
     if made.fitted:
@@ -156,6 +178,10 @@ def _print(made: "ReportCard", steps: int) -> None:
         )
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _percent(value: float) -> str:
+    return "-" if value != value else f"{value:.1%}"
 
 
 def _number(value: float) -> str:

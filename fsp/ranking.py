@@ -28,6 +28,7 @@ from fsp.errors import InputError
 from fsp.search.coefficient import w_coefficient
 
 Interval = tuple[float, float]
+FINALISTS = 5
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Ranking:
     top10_overlap: see `top_overlap`.
     caps: sizes; regrets: of the least error by the surrogate among the rows no larger, for each cap.
     w_regret: of the largest W by the surrogate.
+    finalists_regrets, finalists_w_regret: the same where the truth of the surrogate's best `FINALISTS` rows is looked
+        at, and the truly best of them chosen.
     """
 
     rows: int
@@ -59,6 +62,8 @@ class Ranking:
     caps: tuple[float, ...]
     regrets: tuple[float, ...]
     w_regret: float
+    finalists_regrets: tuple[float, ...]
+    finalists_w_regret: float
 
     def describe(self) -> dict[str, Any]:
         """Return all fields as a JSON-like value, None for what is undefined."""
@@ -138,22 +143,30 @@ def rank(
             caps=tuple(caps.tolist()),
             regrets=tuple(regret(surrogate[p <= cap], true[p <= cap]) for cap in caps),
             w_regret=math.nan if gain is None else w_regret(surrogate, true, gain),
+            finalists_regrets=tuple(regret(surrogate[p <= cap], true[p <= cap], finalists=FINALISTS) for cap in caps),
+            finalists_w_regret=math.nan if gain is None else w_regret(surrogate, true, gain, finalists=FINALISTS),
         )
     return result
 
 
-def regret(surrogate: ArrayLike, truth: ArrayLike, /) -> float:
+def regret(surrogate: ArrayLike, truth: ArrayLike, /, *, finalists: int = 1) -> float:
     """Return (e - e*)/e*: e the true error of the row the surrogate calls best, e* the least; ties at their mean.
+
+    With several finalists e is the least true error of the surrogate's best rows; ties by their place.
 
     Example:
         >>> regret([3, 1, 2], [0.25, 0.5, 1.0]), regret([1, 1], [0.25, 0.5])
         (1.0, 0.5)
+        >>> regret([3, 1, 2], [0.25, 0.5, 1.0], finalists=3)
+        0.0
     """
     a, b = np.asarray(surrogate, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    if finalists > 1:
+        return float(b[np.argsort(a, kind="stable")[:finalists]].min() / b.min() - 1)
     return float(b[a == a.min()].mean() / b.min() - 1)
 
 
-def w_regret(surrogate: ArrayLike, truth: ArrayLike, gain: ArrayLike, /) -> float:
+def w_regret(surrogate: ArrayLike, truth: ArrayLike, gain: ArrayLike, /, *, finalists: int = 1) -> float:
     """Return (W* - W)/W*: W of the row that is best when the surrogate stands for the error; ties at their mean.
 
     W = gain/error asks for a ratio-scaled error: NaN for a surrogate that is not positive, and where W* is 0.
@@ -162,6 +175,7 @@ def w_regret(surrogate: ArrayLike, truth: ArrayLike, gain: ArrayLike, /) -> floa
         surrogate: `(n,)`.
         truth: the true error, `(n,)`, positive.
         gain: W without its error, (1 - p/p_T)(1 - i/i_T), `(n,)`.
+        finalists: of how many rows that the surrogate calls best the truly best is taken; ties by their place.
 
     Example:
         >>> w_regret([0.1, 0.5], [0.2, 0.1], [0.5, 0.5]), w_regret([-1, -2], [0.2, 0.1], [0.5, 0.5])
@@ -172,6 +186,8 @@ def w_regret(surrogate: ArrayLike, truth: ArrayLike, gain: ArrayLike, /) -> floa
     if not (a > 0).all() or best <= 0:
         return math.nan
     believed = g / a
+    if finalists > 1:
+        return float(1 - (g / b)[np.argsort(-believed, kind="stable")[:finalists]].max() / best)
     return float(1 - (g / b)[believed == believed.max()].mean() / best)
 
 

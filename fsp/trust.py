@@ -8,7 +8,7 @@ from fsp.files import read_json
 from fsp.space import shipped_spaces
 
 SCHEMA = 1
-_NEEDED = ("space", "teacher", "fingerprint", "steps", "shapes", "rankings", "stability")
+_NEEDED = ("space", "teacher", "corpus", "fingerprint", "steps", "shapes", "rankings", "stability")
 
 
 def read_card(path: Path) -> dict[str, Any]:

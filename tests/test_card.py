@@ -6,7 +6,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from fsp.card import mean_truth, read_truth, report_card, sample, train_truth
+from fsp.card import report_card
 from fsp.cli import app
 from fsp.data import Corpus, read_corpus
 from fsp.errors import InputError
@@ -18,6 +18,7 @@ from fsp.space import load_space
 from fsp.training.blocks import Material
 from fsp.training.teacher import load_teacher
 from fsp.trust import card_for
+from fsp.truth import mean_truth, read_truth, sample, train_truth
 
 WHOLE = {"encoder_parameters": "100%", "operations": "100%"}
 
@@ -68,6 +69,11 @@ def test_a_card_of_real_trainings(parts, tmp_path):
     assert {"s=0", "s=1", "s=2", "extrapolated", "equal FLOPs", "zero-cost synflow"} <= set(card.rankings)
     assert card.rankings["s=1"].spearman > 0.5
     assert card.noise > 0
+    assert 0 < card.surrogate_noise < 1
+    assert card.rankings["anchored, s=1"].finalists_regrets[-1] <= card.rankings["anchored, s=1"].regrets[-1]
+    known = card.table["anchored, s=0"] == card.table["truth"]
+    assert known.sum() == card.anchored["s=0"]["anchors"] == 8
+    assert set(card.stability) == {"s=0", "s=1"}
     assert np.allclose(card.table["extrapolated"], card.table["s=2"] ** 2 / card.table["s=1"])
     assert card.table["truth"].max() < card.controls["mean"]
     assert card.rankings["zero-cost encoder_parameters"].spearman == pytest.approx(
@@ -90,6 +96,9 @@ def test_truths_that_are_none(tmp_path):
         path.write_text(f"D,A,H,I,error\n1,4,128,128,{value}\n")
         with pytest.raises(InputError, match="no positive numbers"):
             read_truth(path, space)
+    path.write_text("D,A,H,I,error\n1.9,4,128,128.7,0.5\n")
+    with pytest.raises(InputError, match="no whole numbers"):
+        read_truth(path, space)
     path.write_text("D,A,H,I,error,seed\n1,4,128,128,0.5,0\n")
     assert read_truth(path, space).to_dict("records") == [{"D": 1, "A": 4, "H": 128, "I": 128, "error": 0.5}]
 
@@ -122,6 +131,8 @@ def test_the_command(tiny, tmp_path):
             card_for(teacher, steps, out / "card.json")
     assert card_for(fingerprint, 1) is None  # not on record
     assert "size with Spearman" in trust({"card": facts})
+    assert "other text" in trust({"card": facts})
+    assert "other text" not in trust({"card": facts, "config": {"corpus": facts["corpus"]}})
     assert card_rows(facts)[1]["surrogate"] == "s=1"
     again = CliRunner().invoke(app, [*base, *limits, *short])
     assert again.exit_code == 0

@@ -135,4 +135,4 @@ def test_finalists_are_planned_for_at_their_longest(run):
     largest = sorted(facts["candidates"], key=lambda shape: flops([shape], 16))[-2:]
     assert facts["flops"] == flops(facts["candidates"], 16) + flops(largest, 128)
     _, out, _ = run("bert_large", "--plan", "--interval", 30, "--objective", "w", "--finalists", 2)
-    assert "evaluations: at most 12, each of 16 training steps, 64 of a finalist" in out
+    assert "evaluations: at most 12, each of 16 training steps, 128 of a finalist" in out

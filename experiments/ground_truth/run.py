@@ -44,6 +44,7 @@ SETTINGS = {
     "length": 64,
     "batch": 8,
     "steps": 1000,
+    "steps_of_kl": 300,
     "warmup": 0.1,
     "learning_rate_of_cuts": "4e-3 e0^2 for a cut of error e0",
     "learning_rate_from_random": 2e-3,
@@ -55,7 +56,7 @@ CURVE = (0, 16, 32, 64, 125, 250, 500, 1000)
 CURVE_BLOCKS = 128  # of the validation text, for every point of a curve
 REPEATED = 24  # shapes with seeds 1 and 2 besides 0
 RANDOM = 36  # shapes also trained from random weights
-PREDICTING = 44  # shapes also trained to match predictions
+PREDICTING = 40  # shapes also trained to match predictions
 HEADS = {  # shapes whose heads have another size than T's, and the same with T's
     "3,4,256,512": "3,8,256,512",
     "5,4,256,384": "5,8,256,384",
@@ -146,7 +147,7 @@ class Bench:
             student,
             self.material.train.shuffled(SETTINGS["batch"], 1000 + task.seed),  # not the order of any search
             matching=self.error.matching,
-            steps=SETTINGS["steps"],
+            steps=SETTINGS["steps_of_kl" if task.kind == "kl" else "steps"],
             learning_rate=4e-3 * min(1.0, start) ** 2 if cut else SETTINGS["learning_rate_from_random"],
             warmup=SETTINGS["warmup"],
             after_step=watch,

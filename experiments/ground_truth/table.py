@@ -9,8 +9,8 @@ import pandas as pd
 from run import HEADS
 
 from fsp.agreement import size_bands, spearman, spearman_in_bands
-from fsp.card import mean_truth, read_truth
 from fsp.space import load_space
+from fsp.truth import mean_truth, read_truth
 
 HERE = Path(__file__).parent
 SPACE = load_space("minilm")

@@ -35,7 +35,7 @@ class DistillationSettings:
 
     steps: int = 16
     batch: int = 16
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     flops: float | None = None
 
 
@@ -43,7 +43,7 @@ def learning_rate_for(peak: float, error: float) -> float:
     """Return the learning rate for a cut of a given error: `peak * error²`.
 
     A good cut needs small steps: T's own copy (error 0) must stay where it is, at a rate at which a poor cut
-    still learns. Measured in experiments/healing.
+    still learns. Measured in experiments/healing, experiments/rates and experiments/ground_truth.
     """
     return peak * min(1.0, max(0.0, error)) ** 2
 

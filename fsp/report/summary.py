@@ -104,6 +104,9 @@ CARD_COLUMNS = {
     "least": "least band",
     "top": "top 10% shared",
     "regret": "largest regret",
+    "finalists": "of five finalists",
+    "w": "of W",
+    "cost": "seconds",
 }
 
 
@@ -118,6 +121,9 @@ def card_rows(card: dict[str, Any]) -> list[dict[str, str]]:
             "least": _number(found["least_in_bands"]),
             "top": _number(found["top10_overlap"], ".0%"),
             "regret": _number(max(found["regrets"]), ".1%"),
+            "finalists": _number(max(found["finalists_regrets"]), ".1%"),
+            "w": _number(found["w_regret"], ".1%"),
+            "cost": _number(card["seconds"].get(name), ".1f"),
         }
         for name, found in card["rankings"].items()
     ]
@@ -139,8 +145,11 @@ def trust(result: dict[str, Any]) -> str:
     steps, ceiling = card["steps"], ranking["ceiling_in_bands"]
     noise = f"; the noise of long training itself allows {ceiling:.2f}" if ceiling is not None else ""
     inside = card["rankings"][f"s={steps}"]["spearman_in_bands"]
+    same = card["corpus"] == result.get("config", {}).get("corpus")
     return (
         f"Against long training of {card['shapes']} shapes of space {card['space']}, the search error after {steps} "
-        f"steps ranks shapes of like size with Spearman {_number(inside)}{noise}. Smaller is better for every "
+        f"steps ranks shapes of like size with Spearman {_number(inside)}{noise}. "
+        f"{'' if same else 'That was measured on other text than this run has. '}"
+        "Regret: how much worse than the best the shape is that the surrogate chooses. Smaller is better for every "
         "surrogate; zero-cost ones train nothing."
     )
