@@ -1,59 +1,142 @@
-"""What the ground truth says so far: how far its kinds, probes and seeds agree.
+"""What the ground truth says: of the surrogate, of the truths among each other, of heads, and of costs.
 
-python experiments/ground_truth/table.py     # prints Markdown; reads cut.csv, random.csv and kl.csv
+python experiments/ground_truth/table.py     # prints Markdown; reads the CSV files beside it
 """
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-from run import HEADS
+from run import HEADS, SETTINGS
 
-from fsp.agreement import size_bands, spearman, spearman_in_bands
+from fsp.objectives.anchored import anchor_rows, anchored
+from fsp.planning import objectives_at, objectives_of
+from fsp.ranking import FINALISTS, rank
 from fsp.space import load_space
 from fsp.truth import mean_truth, read_truth
 
 HERE = Path(__file__).parent
-SPACE = load_space("minilm")
+SPACE = load_space(SETTINGS["space"])
+NAMES = list("DAHI")
+MAXIMUM = objectives_at(SPACE, SPACE.maximum)
 
 
-def rows(kind: str) -> pd.DataFrame:
-    path = HERE / f"{kind}.csv"
-    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=[*"DAHI", "seed", "error"])
+def rows(name: str) -> pd.DataFrame:
+    """The rows of a file, by shape where it has the columns of one; no rows where there is no file."""
+    path = HERE / f"{name}.csv"
+    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=[*NAMES, "seed", "error"])
 
 
 def native(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose heads have T's size."""
-    return table[table["H"] == 32 * table["A"]]
+    """The rows whose heads have T's size, by shape."""
+    return table[table["H"] == 32 * table["A"]].set_index(NAMES)
 
 
-def agreement(cut: pd.DataFrame) -> list[str]:
-    """How other truths of seed 0 rank the shapes of the kind `cut`; smaller is better in all of them."""
-    first = native(cut[cut["seed"] == 0]).set_index(list("DAHI"))
-    others = {
-        "error from random weights": native(rows("random")).set_index(list("DAHI"))["error"],
-        "KL at masked positions": rows("kl").set_index(list("DAHI"))["error"],
-        "1 - Spearman of sentence similarities": 1 - first["spearman"],
+def curve(kind: str) -> pd.DataFrame:
+    """The error on the validation text by shape and step, of seed 0."""
+    table = rows("curves")
+    table = table[(table["kind"] == kind) & (table["seed"] == 0)]
+    return native(table.pivot_table(index=NAMES, columns="step", values="error").reset_index())
+
+
+def truths() -> dict[str, pd.Series]:
+    """By name: smaller is better; of kind `cut` where nothing else is said, of seed 0 but for the first."""
+    cut = native(rows("cut"))
+    first = cut[cut["seed"] == 0]
+    return {
+        "error after long training": np.exp(np.log(cut["error"]).groupby(NAMES).mean()),
+        "the same, from random weights": native(rows("random"))["error"],
+        "KL, T with a head": native(rows("kl"))["error"],
+        "1 - Spearman of similarities": 1 - first["spearman"],
         "wrong on movie snippets": 1 - first["movies"],
         "wrong on review sentences": 1 - first["reviews"],
     }
-    lines = ["| against the error of `cut` | shapes | Spearman | in size bands |", "|---|---|---|---|"]
-    for name, values in others.items():
-        both = first.join(values.rename("other"), how="inner").reset_index()
-        size = mean_truth(SPACE, both[[*"DAHI", "error"]])[0]
-        both = both.merge(size[[*"DAHI", "encoder_parameters"]], on=list("DAHI"))
-        bands = size_bands(both["encoder_parameters"]) if len(both) else []
-        if len(both) >= 15:
-            inside = spearman_in_bands(both["other"], both["error"], bands)
-            lines.append(f"| {name} | {len(both)} | {spearman(both['other'], both['error']):.3f} | {inside:.2f} |")
-        else:
-            lines.append(f"| {name} | {len(both)} | - | - |")
+
+
+def with_sizes(table: pd.DataFrame) -> pd.DataFrame:
+    """Add p and i."""
+    sizes = objectives_of(SPACE, table.index.to_frame().to_numpy())
+    return table.assign(size=sizes["encoder_parameters"].to_numpy(), speed=sizes["operations"].to_numpy())
+
+
+def judged(truth: pd.Series, surrogates: pd.DataFrame) -> list[str]:
+    """A line for each surrogate: how it ranks the shapes of a truth."""
+    both = with_sizes(surrogates.join(truth.rename("truth"), how="inner").dropna())
+    if len(both) < 15:
+        return []
+    columns = {name: both[name] for name in surrogates} | {"encoder parameters": -both["size"]}
+    corner = (MAXIMUM["encoder_parameters"], MAXIMUM["operations"])
+    found = rank(columns, both["truth"], both["size"], speed=both["speed"], maximum=corner)
+    return [
+        f"{name} | {len(both)} | {one.spearman:.2f} | {one.spearman_in_bands:.2f} "
+        f"({one.spearman_in_bands_interval[0]:.2f} to {one.spearman_in_bands_interval[1]:.2f}) | "
+        f"{' '.join(f'{value:.2f}' for value in one.in_bands)} | {max(one.regrets):.1%} | "
+        f"{max(one.finalists_regrets):.1%}"
+        for name, one in found.items()
+    ]
+
+
+def surrogates() -> list[str]:
+    """The surrogate, untrained and after s steps, against each truth."""
+    card = native(rows("card"))
+    short = [name for name in ("s=0", "s=16") if name in card]
+    lines = [
+        "| truth | surrogate | shapes | Spearman | in size bands (95%) | each band | largest regret | of 5 finalists |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, truth in truths().items():
+        told = card[short]
+        if name.startswith("KL"):  # the surrogate of that T is another one
+            told = curve("kl").reindex(columns=[0, 16]).set_axis(["s=0", "s=16 of a long training"], axis=1)
+        lines += [f"| {name} | {line} |" for line in judged(truth, told)]
     return lines
 
 
-def heads(cut: pd.DataFrame) -> list[str]:
+def costs() -> list[str]:
+    """The regret of choosing at several costs, as a share of training every shape long."""
+    table, card = curve("cut"), native(rows("card"))
+    cut = native(rows("cut"))
+    truth = np.exp(np.log(cut["error"]).groupby(NAMES).mean())
+    price = cut["cpu_seconds"].groupby(NAMES).mean()
+    both = with_sizes(card[["s=0"]].join(table[[250]]).join(truth).join(price).dropna())
+    sizes, top = both.index.to_frame()[list(SPACE.sizes)].to_numpy(float), [SPACE.maximum[n] for n in SPACE.sizes]
+    anchors = anchor_rows(both["s=0"], sizes, top, both["speed"], 8)
+    known = np.isin(np.arange(len(both)), anchors)
+    told = anchored(both["s=0"], both["error"].where(known), sizes, top)["error"].to_numpy()
+    gain = (1 - both["size"] / MAXIMUM["encoder_parameters"]) * (1 - both["speed"] / MAXIMUM["operations"])
+    truly, once = both["error"].to_numpy(), both["s=0"].to_numpy()
+    middle, every = both[250].to_numpy(), both["cpu_seconds"].to_numpy()
+    shares = {"the least e, s=0": (once, None, 1, 0.0), "five finalists, 250 steps": (once, middle, FINALISTS, 0.25)}
+    shares["eight anchors"] = (told, None, 1, 0.0)
+    shares["eight anchors, three finalists"] = (told, truly, 3, 1.0)
+    lines = [
+        "| way of choosing | long trainings cost | largest regret of five caps | regret of W |",
+        "|---|---|---|---|",
+    ]
+    for name, (short, again, count, length) in shares.items():
+        regrets, spent = [], []
+        for cap in np.quantile(both["size"], np.arange(1, 6) / 5):
+            inside = np.flatnonzero(both["size"] <= cap)
+            finals = inside[np.argsort(short[inside], kind="stable")[:count]]
+            best = finals[np.argmin(again[finals])] if again is not None else finals[0]
+            regrets.append(truly[best] / truly[inside].min() - 1)
+            spent.append(length * every[finals].sum())
+        finals = np.argsort(-(gain / short).to_numpy(), kind="stable")[:count]
+        best = finals[np.argmax((gain / again).to_numpy()[finals])] if again is not None else finals[0]
+        lost = 1 - (gain / truly).iloc[best] / (gain / truly).max()
+        if name.startswith("eight"):
+            spent = [one + every[anchors].sum() for one in spent]
+        lines.append(f"| {name} | {max(spent) / every.sum():.1%} | {max(regrets):.1%} | {lost:.1%} |")
+    return lines
+
+
+def heads() -> list[str]:
     """Shapes with heads of another size beside the same with T's: long training from a cut, and from random weights."""
-    kinds = {"cut": cut[cut["seed"] == 0], "random": rows("random")}
-    errors = {name: {tuple(r[list("DAHI")]): r["error"] for _, r in table.iterrows()} for name, table in kinds.items()}
+    kinds = {"cut": rows("cut"), "random": rows("random")}
+    errors = {
+        name: {tuple(r[NAMES]): r["error"] for _, r in table[table["seed"] == 0].iterrows()}
+        for name, table in kinds.items()
+    }
     lines = ["| D,A,H,I | sibling | cut | sibling | random | sibling |", "|---|---|---|---|---|---|"]
     for changed, same in HEADS.items():
         cells = []
@@ -66,12 +149,11 @@ def heads(cut: pd.DataFrame) -> list[str]:
 
 
 def main() -> None:
-    cut = rows("cut")
-    counts = {kind: len(rows(kind)) for kind in ("cut", "random", "kl")}
-    print(f"Trainings so far: {counts}")
+    print(f"Trainings: { {kind: len(rows(kind)) for kind in ('cut', 'random', 'kl')} }")
     _, noise = mean_truth(SPACE, read_truth(HERE / "cut.csv", SPACE))
-    print("Noise of one training:", "unknown" if noise is None else f"{noise:.2%} of the error", end="\n\n")
-    print("\n".join([*agreement(cut), "", *heads(cut)]))
+    print("Noise of one training:", "unknown" if noise is None else f"{noise:.2%} of the error")
+    for part in (surrogates, costs, heads):
+        print("\n" + "\n".join(part()))
 
 
 if __name__ == "__main__":

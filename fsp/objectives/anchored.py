@@ -5,6 +5,9 @@ from training where one of a single layer does not, and a narrow one cannot hold
 spread over the shapes, show by how much.
 """
 
+import math
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -14,15 +17,16 @@ from fsp.errors import InputError
 Floats = NDArray[np.float64]
 
 LEAST_ANCHORS = 4
-_QUANTILE = 1.645  # of a normal variable: 90% lie within so many sd
+_LEVEL = 0.9  # of the intervals
 _PRIOR = 1e-2  # precision of standardised coefficients before any anchor; keeps the first choices solvable
 
 
 def anchor_rows(short: ArrayLike, sizes: ArrayLike, maximum: ArrayLike, cost: ArrayLike, count: int) -> list[int]:
     """Return the rows to train long, such that the law of `anchored` learns most for its cost.
 
-    Greedily, each next row is the one with the largest gain in log determinant of the information (D-optimality) per
-    unit of cost. No long error is looked at.
+    Greedily, each next row is the one with the largest gain in log determinant of the information (D-optimality) over
+    the square root of its cost; over the cost itself the cheapest shapes alone would be taken, and the law has to reach
+    all others. No long error is looked at.
 
     Args:
         short: error after short training, NaN where it failed (never an anchor), `(n,)`.
@@ -49,7 +53,7 @@ def anchor_rows(short: ArrayLike, sizes: ArrayLike, maximum: ArrayLike, cost: Ar
     if len(known) < count:
         raise InputError(f"{len(known)} evaluated candidates cannot give {count} anchors; evaluate more, or ask fewer")
     design = np.column_stack([np.ones(len(known)), _features(log_short, sizes, maximum)[known]])
-    price = np.asarray(cost, dtype=np.float64)[known]
+    price = np.sqrt(np.asarray(cost, dtype=np.float64)[known])
     covariance = np.eye(design.shape[1]) / _PRIOR
     chosen: list[int] = []
     for _ in range(count):
@@ -67,7 +71,9 @@ def anchored(short: ArrayLike, long: ArrayLike, sizes: ArrayLike, maximum: Array
 
     log e_long - log e_short = a + b log e_short + Σ_k (c_k + d_k log e_short)(m_k/x_k - 1), m_k T's size and x_k the
     candidate's, by Bayesian ridge regression on the rows whose long error is known: with few of them the law shrinks
-    towards a common factor. Rows that are known keep their value.
+    towards a common factor. Rows that are known keep their value. The half-width of the intervals, in log e, is
+    Student's quantile times the root mean square of the residuals of anchors left out in turn; as anchors are spread as
+    far as can be, that is rather too wide.
 
     Args:
         short: error after short training, positive, NaN where it failed, `(n,)`.
@@ -92,20 +98,25 @@ def anchored(short: ArrayLike, long: ArrayLike, sizes: ArrayLike, maximum: Array
         >>> bool(np.allclose(told["error"], long, rtol=0.02)), list(told.columns)
         (True, ['error', 'low', 'high'])
     """
+    from scipy.stats import t
     from sklearn.linear_model import BayesianRidge
 
     log_short, log_long = (np.log(np.asarray(values, dtype=np.float64)) for values in (short, long))
-    known = np.isfinite(log_long) & np.isfinite(log_short)
-    if known.sum() < LEAST_ANCHORS:
-        raise InputError(f"{known.sum()} anchors with an error are too few for a law; {LEAST_ANCHORS} are needed")
-    features = _features(log_short, sizes, maximum)
-    law = BayesianRidge().fit(features[known], (log_long - log_short)[known])
-    told = np.full((3, len(log_short)), np.nan)
+    known = np.flatnonzero(np.isfinite(log_long) & np.isfinite(log_short))
+    if len(known) < LEAST_ANCHORS:
+        raise InputError(f"{len(known)} anchors with an error are too few for a law; {LEAST_ANCHORS} are needed")
+    features, change = _features(log_short, sizes, maximum), log_long - log_short
+
+    def predict(rows: NDArray[np.intp], wanted: Any) -> Floats:
+        return BayesianRidge().fit(features[rows], change[rows]).predict(features[wanted])
+
+    left_out = [change[row] - predict(known[known != row], [row])[0] for row in known]
+    half_width = t.ppf((1 + _LEVEL) / 2, len(known) - 1) * math.sqrt(np.mean(np.square(left_out)))
     there = np.isfinite(log_short)
-    change, spread = law.predict(features[there], return_std=True)
-    told[:, there] = (log_short[there] + change) + _QUANTILE * np.outer([0, -1, 1], spread)
-    told[:, known] = log_long[known]
-    return pd.DataFrame(np.exp(told).T, columns=["error", "low", "high"])
+    told = np.full((len(log_short), 3), np.nan)
+    told[there] = (log_short[there] + predict(known, there))[:, None] + half_width * np.array([0, -1, 1])
+    told[known] = log_long[known, None]
+    return pd.DataFrame(np.exp(told), columns=["error", "low", "high"])
 
 
 def _features(log_short: Floats, sizes: ArrayLike, maximum: ArrayLike) -> Floats:

@@ -38,16 +38,16 @@ def test_few_anchors_shrink_towards_a_common_factor():
         assert np.allclose(told["error"], long, rtol=1e-6)
 
 
-def test_intervals_cover_what_noise_there_is():
+def test_intervals_cover_what_noise_there_is_and_little_more():
     generator = np.random.default_rng(0)
     inside = []
     for _ in range(40):
         long = law(-0.3, 0.2, np.array([0.05, 0.02, 0.0])) * np.exp(0.02 * generator.standard_normal(len(SIZES)))
-        rows = generator.choice(len(SIZES), 20, replace=False)
+        rows = generator.choice(len(SIZES), 30, replace=False)
         told = anchored(SHORT, np.where(np.isin(np.arange(len(SIZES)), rows), long, np.nan), SIZES, TOP)
         others = np.setdiff1d(np.arange(len(SIZES)), rows)
         inside.append(((told["low"] <= long) & (long <= told["high"]))[others].mean())
-    assert 0.8 <= np.mean(inside) <= 0.97
+    assert 0.85 <= np.mean(inside) <= 0.97
 
 
 def test_what_failed_is_neither_an_anchor_nor_told():
@@ -63,7 +63,7 @@ def test_what_failed_is_neither_an_anchor_nor_told():
 
 @pytest.mark.parametrize("price", ["equal", "size"])
 def test_the_design_is_greedy(price):
-    """Each anchor is the one with the largest gain in log determinant per cost, computed here from the determinants."""
+    """Each anchor has the largest gain in log determinant per root of cost, computed here from the determinants."""
     cost = np.ones(len(SIZES)) if price == "equal" else SIZES.prod(axis=1).astype(float)
     rows = anchor_rows(SHORT, SIZES, TOP, cost, 6)
     x, r = np.log(SHORT), TOP / SIZES - 1
@@ -72,7 +72,7 @@ def test_the_design_is_greedy(price):
     information = 1e-2 * np.eye(design.shape[1])
     for k, row in enumerate(rows):
         grown = np.linalg.slogdet(information + design[:, :, None] * design[:, None, :])[1]
-        gain = (grown - np.linalg.slogdet(information)[1]) / cost
+        gain = (grown - np.linalg.slogdet(information)[1]) / np.sqrt(cost)
         gain[rows[:k]] = -np.inf
         assert gain[row] == pytest.approx(gain.max(), rel=1e-9)
         information += np.outer(design[row], design[row])
