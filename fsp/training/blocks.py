@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -100,6 +101,8 @@ def cached_states(
 ) -> NDArray[np.float16]:
     """Return T's token states over blocks as a memory-mapped `n x length x H` array, computed at most once.
 
+    Processes that ask for the same at the same time wait for one of them to compute it.
+
     Args:
         teacher: T.
         blocks: token ids, `n x length`.
@@ -109,9 +112,18 @@ def cached_states(
     """
     key = digest([teacher.fingerprint, tokens_digest(blocks)])
     path = folder / f"states-{key}.npy"
-    if path.exists():
-        advance(blocks.size)
-        return np.load(path, mmap_mode="r")
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if path.exists():
+            advance(blocks.size)
+        else:
+            _write_states(teacher, blocks, path, batch, advance)
+    return np.load(path, mmap_mode="r")
+
+
+def _write_states(
+    teacher: Teacher, blocks: NDArray[np.int32], path: Path, batch: int, advance: Callable[[int], object]
+) -> None:
     width = teacher.architecture["H"]
     with replacing(path) as temporary:
         states = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=(*blocks.shape, width))
@@ -121,7 +133,6 @@ def cached_states(
             advance(tokens.numel())
         states.flush()
         del states
-    return np.load(path, mmap_mode="r")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from fsp.space import Architecture
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+_SPARE_ROWS = 256  # of an embedding table, at most
 _PREDICTING = ("ForMaskedLM", "ForPreTraining")  # architectures with a head for masked language modelling
 
 
@@ -119,19 +120,29 @@ def load_teacher(source: str | Path, *, name: str | None = None) -> Teacher:
         model.pooler = None
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
         raise InputError(f"teacher {source}: its tokenizer has no start or end token")
-    if len(tokenizer) < model.config.vocab_size // 2:
-        raise InputError(
-            f"teacher {source}: its tokenizer has {len(tokenizer)} tokens and its model {model.config.vocab_size}; "
-            "put its tokenizer.json (or vocabulary files) beside its config.json"
-        )
-    if len(tokenizer) > model.config.vocab_size:
-        raise InputError(
-            f"teacher {source}: its tokenizer has {len(tokenizer)} tokens and its model {model.config.vocab_size}; "
-            "they do not belong together"
-        )
+    _check_tokenizer(source, tokenizer, model.config)
     whole.eval().requires_grad_(False)
     fingerprint = _fingerprint(model, *([] if head is None else [head]))
     return Teacher(model, tokenizer, name or (folder.name if folder else str(source)), fingerprint, head)
+
+
+def _check_tokenizer(source: str | Path, tokenizer: Any, config: Any) -> None:
+    """Refuse a tokenizer that is not the model's own: its ids would name other words, and every number be wrong.
+
+    Embedding tables are rounded up to a round number of rows, so a model may have a few more than its tokenizer.
+    """
+    tokens, table = len(tokenizer), config.vocab_size
+    if not table - max(_SPARE_ROWS, table // 100) <= tokens <= table:
+        raise InputError(
+            f"teacher {source}: its tokenizer has {tokens} tokens and its model {table}, they do not belong together; "
+            "put its own tokenizer.json (or vocabulary files) beside its config.json"
+        )
+    paddings = getattr(config, "pad_token_id", None), tokenizer.pad_token_id
+    if None not in paddings and paddings[0] != paddings[1]:
+        raise InputError(
+            f"teacher {source}: its tokenizer pads with token {paddings[1]} and its model with {paddings[0]}, they do "
+            "not belong together; put its own tokenizer.json (or vocabulary files) beside its config.json"
+        )
 
 
 def _fingerprint(*parts: nn.Module) -> str:

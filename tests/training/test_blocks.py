@@ -1,6 +1,11 @@
+import json
+import multiprocessing
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig, BertModel
 
 from fsp.data import Corpus, pack, read_corpus
 from fsp.errors import InputError
@@ -35,7 +40,7 @@ def test_an_interrupted_cache_leaves_nothing(loaded, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         cached_states(teacher, blocks, tmp_path, advance=stop)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
 
 
 def prepare(loaded, tmp_path, corpus=None, **changes):
@@ -111,3 +116,53 @@ def test_a_teacher_that_lacks_weights_is_refused(tiny, tmp_path):
     save_file(weights, path, metadata={"format": "pt"})
     with pytest.raises(InputError, match="lacks weights"):
         load_teacher(tmp_path / "teacher")
+
+
+def states_in_another_process(teacher, folder, asked):
+    torch.set_num_threads(1)
+    cached_states(load_teacher(teacher), np.arange(640, dtype=np.int32).reshape(10, 64), folder, advance=asked.put)
+
+
+def test_two_processes_compute_states_once(tiny, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    asked = context.Queue()
+    both = [context.Process(target=states_in_another_process, args=(tiny.teacher, tmp_path, asked)) for _ in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+        assert process.exitcode == 0
+    assert len(list(tmp_path.glob("*.npy"))) == 1
+    said = [asked.get() for _ in range(2)]
+    assert said == [640, 640]  # computed or found, each is told of the whole
+
+
+def folder_with(tiny, tmp_path, **changed):
+    folder = tmp_path / "teacher"
+    shutil.copytree(tiny.teacher, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changed}))
+    return folder
+
+
+def test_a_tokenizer_of_another_model_is_refused(tiny, tmp_path):
+    with pytest.raises(InputError, match="pads with token 0 and its model with 1"):
+        load_teacher(folder_with(tiny, tmp_path, pad_token_id=1))
+
+
+@pytest.mark.parametrize("rows", [28_996, 31_500])
+def test_a_tokenizer_of_another_size_is_refused(tiny, tmp_path, rows):
+    """BERT cased has 28,996 tokens, uncased 30,522: too near to be told by half the table."""
+    folder = tmp_path / "teacher"
+    shutil.copytree(tiny.teacher, folder)
+    network = BertModel(BertConfig.from_pretrained(folder, vocab_size=rows))
+    network.save_pretrained(folder)
+    with pytest.raises(InputError, match=f"has 30522 tokens and its model {rows}"):
+        load_teacher(folder)
+
+
+def test_a_table_may_have_spare_rows(tiny, tmp_path):
+    folder = tmp_path / "teacher"
+    shutil.copytree(tiny.teacher, folder)
+    BertModel(BertConfig.from_pretrained(folder, vocab_size=30_592)).save_pretrained(folder)
+    assert load_teacher(folder).model.config.vocab_size == 30_592
