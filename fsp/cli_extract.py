@@ -147,6 +147,8 @@ def extract(
         )
     else:
         print(f"chosen: {found.selected}")
+        if found.row(found.selected).get("head_size_changed", False):
+            print("its heads have another size than T's, so its error also tells the cost of changing them")
         if found.certificate:
             print(found.certificate["result"]["statement"])
         if plateau:

@@ -235,3 +235,19 @@ def test_anchors_choose_among_what_was_trained_long():
 def test_anchors_that_all_fail_say_so():
     with pytest.raises(RunFailed, match="0 of 4 anchors could be trained longer"):
         extract(SPACE, error=Toy(0.3, 3, failing=SHAPES), anchors=4, interval=1)
+
+
+def test_extract_with_anchors_from_the_command_line(run, tiny):
+    code, out, err = run(
+        "extract", tiny.space_file, *tiny.arguments(), "--steps", 0, "--limit", "operations=100%",
+        "--interval", 1, "--anchors", 4, "--finalists", 2, "--longer", 3, "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    rows = json.loads(out)["evaluations"]
+    measured = [row for row in rows if row["finalist_error"] is not None]
+    assert 4 <= len(measured) <= 6
+    assert json.loads(out)["selected"] == {n: min(measured, key=lambda r: r["finalist_error"])[n] for n in "DAHI"}
+    assert all(row["predicted_low"] <= row["predicted_error"] <= row["predicted_high"] for row in rows)
+    code, out, err = run("extract", tiny.space_file, "--plan", "--anchors", 4, "--longer", 3, "--steps", 2)
+    assert code == 0, err
+    assert "6 of a finalist or anchor" in out
