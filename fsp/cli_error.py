@@ -71,7 +71,9 @@ def card(
     if steps < 1:
         raise InputError("a report card compares the error after s and 2s steps; give --steps of at least 1")
     bars, chosen = Bars(), load_space(space)
-    known = read_truth(truth, chosen) if truth else None
+    known, left_out = read_truth(truth, chosen) if truth else (None, 0)
+    if left_out:
+        bars.say(f"{left_out} rows of {truth} are of shapes that are no candidates of {chosen.name}; left out")
     with alone_in(out):
         inputs = load_inputs(chosen, teacher, corpus or (), bars)
         chosen = fitted_to(chosen, inputs.teacher)

@@ -18,8 +18,10 @@ from fsp.space import Architecture, SearchSpace
 _TRUTH_SEEDS = 1000  # from here on: no search uses them
 
 
-def read_truth(path: Path, space: SearchSpace) -> pd.DataFrame:
-    """Return measured errors of a space's shapes: its parameters and `error`, one row a training.
+def read_truth(path: Path, space: SearchSpace) -> tuple[pd.DataFrame, int]:
+    """Return measured errors of a space's candidates: its parameters and `error`, one row a training.
+
+    And the number of rows that are left out because their shapes are no candidates.
 
     Args:
         path: a CSV file with a column for every parameter and one `error`; others are ignored.
@@ -41,7 +43,12 @@ def read_truth(path: Path, space: SearchSpace) -> pd.DataFrame:
         raise InputError(f"truth {path} holds values that are no positive numbers; leave those rows out")
     if (values[list(space.names)] % 1 != 0).any(axis=None):
         raise InputError(f"truth {path} holds parameters that are no whole numbers; correct those rows")
-    return values.astype(dict.fromkeys(space.names, "int64"))
+    values = values.astype(dict.fromkeys(space.names, "int64"))
+    candidates = pd.MultiIndex.from_arrays(list(space.columns(space.candidates).values()))
+    kept = values[pd.MultiIndex.from_frame(values[list(space.names)]).isin(candidates)].reset_index(drop=True)
+    if kept.empty:
+        raise InputError(f"truth {path} holds no candidate of space {space.name}; give the table of another space")
+    return kept, len(values) - len(kept)
 
 
 def mean_truth(space: SearchSpace, table: pd.DataFrame) -> tuple[pd.DataFrame, float | None]:

@@ -100,7 +100,13 @@ def test_truths_that_are_none(tmp_path):
     with pytest.raises(InputError, match="no whole numbers"):
         read_truth(path, space)
     path.write_text("D,A,H,I,error,seed\n1,4,128,128,0.5,0\n")
-    assert read_truth(path, space).to_dict("records") == [{"D": 1, "A": 4, "H": 128, "I": 128, "error": 0.5}]
+    known = [{"D": 1, "A": 4, "H": 128, "I": 128, "error": 0.5}]
+    assert (read_truth(path, space)[0].to_dict("records"), read_truth(path, space)[1]) == (known, 0)
+    path.write_text("D,A,H,I,error\n1,3,128,128,0.5\n1,4,128,128,0.5\n1,8,128,128,0.5\n")  # A by choice, and by rule
+    assert (read_truth(path, space)[0].to_dict("records"), read_truth(path, space)[1]) == (known, 2)
+    path.write_text("D,A,H,I,error\n1,3,128,128,0.5\n")
+    with pytest.raises(InputError, match="no candidate of space minilm"):
+        read_truth(path, space)
 
 
 def test_too_few_shapes_and_no_steps(parts):

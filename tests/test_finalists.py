@@ -248,6 +248,6 @@ def test_extract_with_anchors_from_the_command_line(run, tiny):
     assert 4 <= len(measured) <= 6
     assert json.loads(out)["selected"] == {n: min(measured, key=lambda r: r["finalist_error"])[n] for n in "DAHI"}
     assert all(row["predicted_low"] <= row["predicted_error"] <= row["predicted_high"] for row in rows)
-    code, out, err = run("extract", tiny.space_file, "--plan", "--anchors", 4, "--longer", 3, "--steps", 2)
+    code, out, err = run("extract", "minilm", "--plan", "--anchors", 4, "--longer", 3, "--steps", 2)
     assert code == 0, err
     assert "6 of a finalist or anchor" in out

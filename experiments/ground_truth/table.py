@@ -150,7 +150,7 @@ def heads() -> list[str]:
 
 def main() -> None:
     print(f"Trainings: { {kind: len(rows(kind)) for kind in ('cut', 'random', 'kl')} }")
-    _, noise = mean_truth(SPACE, read_truth(HERE / "cut.csv", SPACE))
+    _, noise = mean_truth(SPACE, read_truth(HERE / "cut.csv", SPACE)[0])
     print("Noise of one training:", "unknown" if noise is None else f"{noise:.2%} of the error")
     for part in (surrogates, costs, heads):
         print("\n" + "\n".join(part()))
