@@ -44,7 +44,7 @@ SETTINGS = {
     "length": 64,
     "batch": 8,
     "steps": 1000,
-    "steps_of_kl": 300,
+    "steps_of_kl": 100,
     "warmup": 0.1,
     "learning_rate_of_cuts": "4e-3 e0^2 for a cut of error e0",
     "learning_rate_from_random": 2e-3,
