@@ -54,6 +54,7 @@ def rerank(
         return errors, ()
     evaluate = Evaluator(longer, space, evaluator.study, {"longer": LONGER})
     cost = table["operations"].to_numpy(dtype=float)
+    evaluate.expect((shapes[row], seed) for row in rows)
     with display.bar(f"training {len(rows)} finalists longer", float(cost[rows].sum())) as advance:
         for row in rows:
             error = evaluate(shapes[row], seed).error
