@@ -25,7 +25,7 @@ from fsp.search.certified import search
 from fsp.search.certified_settings import CertifiedSettings
 from fsp.search.pareto import pareto_front
 from fsp.space import Architecture, SearchSpace
-from fsp.storage import open_store
+from fsp.storage import Store, open_store
 from fsp.study import Evaluation
 
 
@@ -111,7 +111,7 @@ def extract(
     certified: CertifiedSettings | None = None,
     finalists: int = 1,
     fidelities: Sequence[int] | None = None,
-    study: str | Path | None = None,
+    study: str | Path | Store | None = None,
     seed: int = 0,
     display: Silent | None = None,
 ) -> Extraction:
@@ -185,7 +185,7 @@ def extract(
         label = f"evaluating some of {feasible} candidates"
     shapes = candidates[list(space.names)].to_numpy()
     cost = candidates["operations"].to_numpy(dtype=float)  # larger candidates take longer
-    store = open_store(study) if study else None
+    store = study if isinstance(study, Store) else open_store(study) if study else None
     evaluators = [Evaluator(e, space, store) for e in (at_fidelities(error, fidelities) if fidelities else [error])]
     evaluations: dict[int, list[Evaluation]] = {}
     certificate, reached = None, None

@@ -16,6 +16,8 @@ from fsp.space import SearchSpace
 from fsp.training.blocks import READOUT_TOKENS, Material
 from fsp.training.teacher import Teacher, load_teacher, packaged_teacher
 
+SEARCH_TOKENS = 65_536  # of training text, for a search alone
+
 
 @dataclass(frozen=True)
 class Settings:

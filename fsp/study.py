@@ -8,6 +8,7 @@ so the trials of killed processes are back in the queue without anybody giving t
 import uuid
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ class Study:
                     study.set_user_attr(key, value)
         self._id = self._store.storage.get_study_id_from_name(self.name)
         self._asker = uuid.uuid4().hex
-        self._asks = False
+        self._asked: set[Key] = set()
         self._known: dict[Key, Evaluation] = {}
         self._open: dict[Key, FrozenTrial] = {}
         self._seen: set[int] = set()
@@ -91,14 +92,13 @@ class Study:
 
     def ask(self, keys: Iterable[Key]) -> None:
         """Put what is not finished into the queue, for this process and for all who help it while it lives."""
-        missing = [key for key in dict.fromkeys(keys) if key not in self._known]
+        missing = [key for key in dict.fromkeys(keys) if key not in self._known and key not in self._asked]
         if not missing:
             return
-        if not self._asks:
+        if not self._asked:
             name = _alive(self._asker)
             self._store.claims.wait(name)
             weakref.finalize(self, self._store.claims.release, name).atexit = False  # the system does it then
-            self._asks = True
         with self._store.claims.holding(f"queue {self.name}"), self._store.writing():
             self.refresh()
             for key in missing:
@@ -106,9 +106,11 @@ class Study:
                     continue
                 if key not in self._open:
                     self._store.storage.create_new_trial(self._id, self._waiting(key))
-                elif self._open[key].user_attrs.get(_ASKER) != self._asker:
-                    self._store.storage.set_trial_user_attr(self._open[key]._trial_id, _ASKER, self._asker)
+                else:
+                    with suppress(UpdateFinishedTrialError):  # at this very moment
+                        self._store.storage.set_trial_user_attr(self._open[key]._trial_id, _ASKER, self._asker)
             self.refresh()
+        self._asked.update(missing)
 
     def wanted(self) -> list[Key]:
         """Return what is not finished and was asked for by a process that lives, in the order of asking."""
@@ -156,14 +158,12 @@ class Study:
     def _finish(self, trial: int, evaluation: Evaluation) -> None:
         """Keep a result; the state comes last, for it says that all is there."""
         storage, failed = self._store.storage, evaluation.error is None
-        with self._store.writing():
-            try:
-                storage.set_trial_user_attr(trial, "seconds", evaluation.seconds)
-                storage.set_trial_user_attr(trial, "failure", evaluation.failure)
-                state = TrialState.FAIL if failed else TrialState.COMPLETE
-                storage.set_trial_state_values(trial, state, None if failed else [evaluation.error])  # type: ignore[list-item]
-            except UpdateFinishedTrialError:
-                pass  # a claim was lost with the connection, and another process came to the same result first
+        # finished already: a claim was lost with its connection, and another process came to the same result
+        with suppress(UpdateFinishedTrialError), self._store.writing():
+            storage.set_trial_user_attr(trial, "seconds", evaluation.seconds)
+            storage.set_trial_user_attr(trial, "failure", evaluation.failure)
+            state = TrialState.FAIL if failed else TrialState.COMPLETE
+            storage.set_trial_state_values(trial, state, None if failed else [evaluation.error])  # type: ignore[list-item]
 
     def _waiting(self, key: Key) -> FrozenTrial:
         architecture, seed = key
@@ -176,12 +176,18 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Stored:
-    """One study of a store: its name, the space and settings it belongs to, and its finished evaluations in order."""
+class Header:
+    """What a study of a store belongs to: its name, and the space and settings of which the name is a digest."""
 
     name: str
     space: dict[str, Any]
     settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stored(Header):
+    """One study of a store, and its finished evaluations in order."""
+
     evaluations: tuple[Evaluation, ...]
 
 
@@ -200,18 +206,32 @@ def stored_studies(where: str | Path | Store) -> list[Stored]:
         if not exists(where):
             raise InputError(f"no study at {where}; name the journal file of a search, e.g. DIR/evaluations.journal")
         where = open_store(where)
-    storage = where.storage
-    found = [optuna.load_study(storage=storage, study_name=name) for name in optuna.get_all_study_names(storage)]
     return [
         Stored(
-            study.study_name,
-            study.user_attrs["space"],
-            study.user_attrs["settings"],
-            tuple(_evaluation(trial) for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()),
+            header.name,
+            header.space,
+            header.settings,
+            tuple(_evaluation(trial) for trial in _trials(where, header.name) if trial.state.is_finished()),
         )
-        for study in found
-        if study.user_attrs.keys() >= {"space", "settings"}
+        for header in headers(where)
     ]
+
+
+def headers(store: Store) -> list[Header]:
+    """Return what the studies of fsp in a store belong to."""
+    attributes = {
+        study.study_name: store.storage.get_study_user_attrs(study._study_id)
+        for study in store.storage.get_all_studies()
+    }
+    return [
+        Header(name, known["space"], known["settings"])
+        for name, known in attributes.items()
+        if known.keys() >= {"space", "settings"}
+    ]
+
+
+def _trials(store: Store, name: str) -> list[FrozenTrial]:
+    return store.storage.get_all_trials(store.storage.get_study_id_from_name(name), deepcopy=False)
 
 
 def _alive(asker: str) -> str:
