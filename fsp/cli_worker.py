@@ -15,8 +15,6 @@ from fsp.progress import Bars
 if TYPE_CHECKING:
     from fsp.storage import Store
 
-_TOKENS = 65_536
-
 
 def worker(
     study: Annotated[
@@ -27,9 +25,9 @@ def worker(
     ] = None,
     teacher: Teacher = None,
     corpus: CorpusOption = None,
-    tokens: Annotated[int, typer.Option(help="Training text that the search draws on: --tokens of an fsp run.")] = (
-        _TOKENS
-    ),
+    tokens: Annotated[
+        int | None, typer.Option(help="Training text that the search draws on.", show_default="that of fsp extract")
+    ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder to keep the teacher's states in.", show_default="none")
     ] = None,
@@ -43,7 +41,7 @@ def worker(
 
     Give it the space, teacher and corpus that the search was given: it refuses a study with other settings.
     """
-    from fsp.inputs import fitted_to, load_inputs
+    from fsp.inputs import SEARCH_TOKENS, fitted_to, load_inputs
     from fsp.rebuilding import Rebuilder
     from fsp.space import load_space
     from fsp.storage import open_store
@@ -55,7 +53,7 @@ def worker(
     inputs = load_inputs(chosen, teacher, corpus or (), bars)
     chosen = fitted_to(chosen, inputs.teacher)
     with tempfile.TemporaryDirectory() as folder:
-        errors = Rebuilder(inputs, chosen, tokens, cache or Path(folder), bars)
+        errors = Rebuilder(inputs, chosen, tokens or SEARCH_TOKENS, cache or Path(folder), bars)
         done = Helper(store, chosen, errors, bars).run(idle=idle, leader=leader)
     print(json.dumps({"evaluations": done}) if as_json else f"evaluations made here: {done}")
 

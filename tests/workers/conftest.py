@@ -1,6 +1,7 @@
 """Stores that several processes can share, and small searches that run in processes of their own."""
 
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -123,8 +124,9 @@ def postgresql():
     folder = Path(tempfile.mkdtemp(prefix="fsp-postgresql-"))
     options = {}
     if os.geteuid() == 0:  # a server refuses to run as root
-        options = {"user": "nobody", "group": "nogroup", "extra_groups": []}
-        shutil.chown(folder, "nobody", "nogroup")
+        nobody = pwd.getpwnam("nobody")
+        options = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        shutil.chown(folder, nobody.pw_uid, nobody.pw_gid)
     data = folder / "data"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder, **options}
     initdb = [found, "-D", str(data), "-U", "fsp", "--auth=trust", "--no-sync", "--encoding=UTF8", "--no-locale"]
