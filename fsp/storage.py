@@ -49,6 +49,19 @@ class Store:
             raise RunFailed(f"cannot write to the study {self.where}: {_cause(error)}; {_AGAIN}") from None
 
 
+@contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Read a study in this block. Raises InputError where it holds what no fsp has written."""
+    try:
+        yield
+    except _DAMAGE as error:
+        if isinstance(error, InputError):
+            raise
+        what = " ".join(f"{type(error).__name__} {error}".split())[:100]
+        raise InputError(f"the study {where} is damaged ({what}); take a copy that is sound, or name another") from None
+
+
+_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError)
 _AGAIN = "what is finished is kept, the same command goes on from there"
 
 
@@ -85,8 +98,9 @@ def open_store(where: str | Path | None) -> Store:
         claims = _claims_beside(path)
         lock = JournalLock(path, claims)
         if not path.exists():
-            path.touch()  # Optuna's own way of creating it is not told in one line
-        return Store(str(path), JournalStorage(JournalFileBackend(str(path), lock_obj=lock)), claims)
+            path.touch()
+        with reading(str(path)):
+            return Store(str(path), JournalStorage(JournalFileBackend(str(path), lock_obj=lock)), claims)
     except OSError as error:
         raise InputError(f"cannot open the study {path}: {error.strerror}") from None
 

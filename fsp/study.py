@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from fsp.errors import InputError
 from fsp.files import digest
 from fsp.space import Architecture, SearchSpace
-from fsp.storage import Store, exists, open_store
+from fsp.storage import Store, exists, open_store, reading
 
 _SEED = "seed"
 _ASKER = "asked_by"
@@ -61,7 +61,7 @@ class Study:
         }
         self._distributions[_SEED] = IntDistribution(0, 2**31 - 1)
         self.name = study_name(space.describe(), settings)
-        with self._store.writing():
+        with reading(self._store.where), self._store.writing():
             study = optuna.create_study(
                 storage=self._store.storage, study_name=self.name, direction="minimize", load_if_exists=True
             )
@@ -144,15 +144,16 @@ class Study:
     def refresh(self) -> None:
         """Take notice of what other processes have finished, asked for or taken."""
         self._open = {}
-        for trial in self._store.storage.get_all_trials(self._id, deepcopy=False):
-            if trial.number in self._seen:
-                continue
-            if trial.state.is_finished():
-                self._seen.add(trial.number)
-                evaluation = _evaluation(trial)
-                self._known.setdefault((evaluation.architecture, evaluation.seed), evaluation)
-            else:
-                self._open.setdefault(_key(trial), trial)
+        with reading(self._store.where):
+            for trial in self._store.storage.get_all_trials(self._id, deepcopy=False):
+                if trial.number in self._seen:
+                    continue
+                if trial.state.is_finished():
+                    self._seen.add(trial.number)
+                    evaluation = _evaluation(trial)
+                    self._known.setdefault((evaluation.architecture, evaluation.seed), evaluation)
+                else:
+                    self._open.setdefault(_key(trial), trial)
         self._open = {key: trial for key, trial in self._open.items() if key not in self._known}
 
     def _finish(self, trial: int, evaluation: Evaluation) -> None:
@@ -206,28 +207,30 @@ def stored_studies(where: str | Path | Store) -> list[Stored]:
         if not exists(where):
             raise InputError(f"no study at {where}; name the journal file of a search, e.g. DIR/evaluations.journal")
         where = open_store(where)
-    return [
-        Stored(
-            header.name,
-            header.space,
-            header.settings,
-            tuple(_evaluation(trial) for trial in _trials(where, header.name) if trial.state.is_finished()),
-        )
-        for header in headers(where)
-    ]
+    with reading(where.where):
+        return [
+            Stored(
+                header.name,
+                header.space,
+                header.settings,
+                tuple(_evaluation(trial) for trial in _trials(where, header.name) if trial.state.is_finished()),
+            )
+            for header in headers(where)
+        ]
 
 
 def headers(store: Store) -> list[Header]:
     """Return what the studies of fsp in a store belong to."""
-    attributes = {
-        study.study_name: store.storage.get_study_user_attrs(study._study_id)
-        for study in store.storage.get_all_studies()
-    }
-    return [
-        Header(name, known["space"], known["settings"])
-        for name, known in attributes.items()
-        if known.keys() >= {"space", "settings"}
-    ]
+    with reading(store.where):
+        attributes = {
+            study.study_name: store.storage.get_study_user_attrs(study._study_id)
+            for study in store.storage.get_all_studies()
+        }
+        return [
+            Header(name, known["space"], known["settings"])
+            for name, known in attributes.items()
+            if isinstance(known.get("space"), dict) and isinstance(known.get("settings"), dict)
+        ]
 
 
 def _trials(store: Store, name: str) -> list[FrozenTrial]:
@@ -246,10 +249,8 @@ def _key(trial: FrozenTrial) -> Key:
 
 def _evaluation(trial: FrozenTrial) -> Evaluation:
     architecture, seed = _key(trial)
-    return Evaluation(
-        architecture,
-        seed,
-        trial.value if trial.state == TrialState.COMPLETE else None,
-        trial.user_attrs["seconds"],
-        trial.user_attrs["failure"],
-    )
+    failure = trial.user_attrs["failure"]
+    if failure is not None and not isinstance(failure, str):
+        raise TypeError(f"trial {trial.number} failed of {failure!r}")
+    error = float(trial.values[0]) if trial.state == TrialState.COMPLETE else None
+    return Evaluation(architecture, seed, error, float(trial.user_attrs["seconds"]), failure)
