@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fsp.search.coefficient import w_coefficient
     from fsp.search.sampler import FPTASSampler
     from fsp.space import Architecture, SearchSpace, load_space
+    from fsp.working import work
 
 __version__ = "0.1.0.dev0"
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "load_space",
     "pretrain",
     "w_coefficient",
+    "work",
 ]
 _MODULES = {
     "Architecture": "fsp.space",
@@ -50,6 +52,7 @@ _MODULES = {
     "load_space": "fsp.space",
     "pretrain": "fsp.pretraining.run",
     "w_coefficient": "fsp.search.coefficient",
+    "work": "fsp.working",
 }
 
 

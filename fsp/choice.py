@@ -44,7 +44,7 @@ def choose(
     """Return the best of the candidates that a study has evaluated.
 
     Args:
-        study: the journal file.
+        study: the journal file or database URL.
         space: the search space; the constants of its family are those of the study.
         objective: `limits` or `w`, as in `fsp.extract`.
         limits: as in `fsp.extract`.
@@ -56,7 +56,7 @@ def choose(
         InputError: no such study, several and no name, or limits that no evaluated candidate meets.
         RunFailed: every candidate failed.
     """
-    found = _study_of(Path(study), space, name)
+    found = _study_of(study, space, name)
     space = space.with_constants(found.space["constants"])
     maximum = objectives_at(space, space.maximum, limits or ())
     question = Question.of(objective, limits, size, exponents, maximum)
@@ -81,7 +81,7 @@ def choose(
     return Choice(selected, table, question.limits, found.name)
 
 
-def _study_of(path: Path, space: SearchSpace, name: str | None) -> Stored:
+def _study_of(path: str | Path, space: SearchSpace, name: str | None) -> Stored:
     keys = ("name", "parameters", "rules", "maximum")  # the constants are the teacher's, known to the study alone
     wanted = space.describe()
     stored = [s for s in stored_studies(path) if s.evaluations and all(s.space.get(k) == wanted[k] for k in keys)]

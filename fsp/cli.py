@@ -1,6 +1,7 @@
 """The command line: parses, calls, prints. Torch and the like load only inside the commands."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +29,7 @@ from fsp.cli_options import (
     Tokens,
 )
 from fsp.cli_verify import choose, verify
+from fsp.cli_worker import worker
 from fsp.errors import InputError, RunFailed
 from fsp.progress import Bars
 from fsp.workload import LONGER
@@ -36,6 +38,8 @@ from fsp.workload import LONGER
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 _INTERRUPTED = 130
+_TERMINATED = 143
+_AGAIN = "the same command goes on where it was"
 
 app = typer.Typer(
     name="fsp",
@@ -166,10 +170,23 @@ app.command()(finetune)
 app.command()(export)
 app.command()(verify)
 app.command()(choose)
+app.command()(worker)
 
 
 def main() -> None:
-    """Run the command line; exit 0 when done, 2 on bad usage or input, 1 on failure, 130 when interrupted."""
+    """Run the command line.
+
+    Exit 0 when done, 2 on bad usage or input, 1 on failure, 130 when interrupted, 143 when terminated.
+    """
+    terminated = False
+
+    def terminate(number: int, frame: object) -> None:
+        nonlocal terminated
+        terminated = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # who asks twice does not want to wait
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, terminate)
     try:
         code = app(standalone_mode=False)
         if code == _INTERRUPTED:  # typer turns Ctrl-C into this code and says nothing
@@ -180,9 +197,20 @@ def main() -> None:
         code = _complain(f"{error.format_message()} (see fsp --help)", 2)  # type: ignore[attr-defined]
     except RunFailed as error:
         code = _complain(str(error), 1)
+    except OSError as error:
+        code = _complain(_of_the_system(error), 1)
     except (KeyboardInterrupt, typer.Abort):
-        code = _complain("interrupted; the same command goes on where it was", _INTERRUPTED)
+        how, code = ("terminated", _TERMINATED) if terminated else ("interrupted", _INTERRUPTED)
+        code = _complain(f"{how}; {_AGAIN}", code)
     sys.exit(code or 0)
+
+
+def _of_the_system(error: OSError) -> str:
+    """Return what the system refused: a full disk, a folder that may not be written to."""
+    if error.strerror is None:  # some library's own
+        return f"{type(error).__name__}: {error}"
+    file = f"{error.filename}: " if error.filename else ""
+    return f"{file}{error.strerror}; once that is mended, {_AGAIN}"
 
 
 def _complain(message: str, code: int) -> int:

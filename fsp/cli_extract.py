@@ -73,8 +73,14 @@ def extract(
         ),
     ] = None,
     study: Annotated[
-        Path | None, typer.Option(help="Journal file that keeps finished evaluations.", show_default="none")
+        str | None,
+        typer.Option(
+            help="What keeps finished evaluations and is shared with workers: a journal file, sqlite:///FILE or "
+            "postgresql://USER@HOST/DATABASE.",
+            show_default="none",
+        ),
     ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that evaluate, this one included.")] = 1,
     seed: Seed = 0,
     threads: Threads = None,
     planned: Annotated[
@@ -88,10 +94,12 @@ def extract(
     from fsp.extraction import calibration_for
     from fsp.extraction import extract as search
     from fsp.files import write_json
-    from fsp.inputs import Settings, fitted_to, literal, load_inputs, surrogate
+    from fsp.inputs import SEARCH_TOKENS, Settings, fitted_to, literal, load_inputs, surrogate
     from fsp.planning import check_method, plan
     from fsp.search.limits import parse_limits
     from fsp.space import load_space
+    from fsp.storage import open_store
+    from fsp.workers import beside, check_cores, worker_arguments
 
     rungs = _numbers(fidelities)
     again: dict[str, Any] = {"finalists": finalists, "anchors": anchors, "longer": longer}
@@ -100,7 +108,8 @@ def extract(
         raise InputError(f"no error {error!r}; there are {' and '.join(_ERRORS)}")
     if certificate is not None and method != "certified":
         raise InputError("a certificate comes with --method certified; add it, or leave --certificate out")
-    settings = Settings(parse_limits(limit), interval, steps, tokens=65_536, seed=seed, threads=threads, **again)
+    settings = Settings(parse_limits(limit), interval, steps, tokens=SEARCH_TOKENS, seed=seed, threads=threads, **again)
+    check_cores(workers, settings.processor_threads)
     asked: dict[str, Any] = {"objective": objective, "limits": settings.limits, "interval": interval}
     asked |= {"method": method, "seed": seed}
     chosen, bars = load_space(space), Bars()
@@ -117,16 +126,19 @@ def extract(
     with tempfile.TemporaryDirectory() as cache:
         scratch = literal(inputs, settings, chosen) if error == "mlm" else None
         asked["speed"] = calibration or "operations"
-        found = search(
-            chosen,
-            error=scratch or surrogate(inputs, settings, Path(cache), bars),
-            gap=gap,
-            **again,
-            fidelities=rungs,
-            study=study,
-            display=bars,
-            **asked,
-        )
+        asked["error"] = scratch or surrogate(inputs, settings, Path(cache), bars)
+        where = study or (Path(cache) / "evaluations.journal" if workers > 1 else None)
+        helping = worker_arguments(space, where or "", teacher, corpus or (), tokens=settings.tokens, cache=Path(cache))
+        with beside(store := open_store(where), workers - 1, helping, bars):
+            found = search(
+                chosen,
+                gap=gap,
+                **again,
+                fidelities=rungs,
+                study=store if where else None,
+                display=bars,
+                **asked,
+            )
     if certificate is not None:
         write_json(certificate, found.certificate)
     plateau = scratch.plateau.verdict(found.table["error"].dropna().tolist()) if scratch else None

@@ -30,7 +30,7 @@ def verify(
 
 
 def choose(
-    study: Annotated[Path, typer.Argument(help="Journal file of a search.", show_default=False)],
+    study: Annotated[str, typer.Argument(help="Journal file or database URL of a search.", show_default=False)],
     space: Annotated[str, typer.Option(help="Name of a shipped search space, or a .toml file.", show_default=False)],
     objective: Annotated[
         str, typer.Option(help="limits: least error within the limits; w: largest W-coefficient.")

@@ -11,3 +11,11 @@ class RunFailed(RuntimeError):
 
 class Diverged(ArithmeticError):
     """Training gave something that is no number; the candidate is recorded as failed."""
+
+
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Tell whether an exception says that memory could not be had, of Python, NumPy or torch."""
+    if isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError":
+        return True
+    text = str(problem).lower()
+    return isinstance(problem, RuntimeError) and ("allocate memory" in text or "bad_alloc" in text)

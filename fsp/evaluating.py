@@ -3,17 +3,20 @@
 import inspect
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from fsp.errors import RunFailed
+from fsp.errors import RunFailed, is_out_of_memory
 from fsp.search.coefficient import w_coefficient
 from fsp.space import Architecture, SearchSpace
-from fsp.study import Evaluation, Study
+from fsp.storage import Store, open_store
+from fsp.study import Evaluation, Key, Study
+
+_PATIENCE = 0.1  # seconds between looks at the study while other processes evaluate all that is left
 
 ErrorFunction = Callable[..., float]  # of an architecture and, if it has a parameter of that name, a seed
 
@@ -21,14 +24,16 @@ ErrorFunction = Callable[..., float]  # of an architecture and, if it has a para
 class Evaluator:
     """Evaluates architectures by an error, and takes those that its study holds from there.
 
+    Processes that share a study share the work: while one evaluates a candidate, the others do not.
+
     Args:
         error: see `fsp.extract`.
         space: what the architectures belong to.
-        study: a journal file; None keeps the evaluations in memory.
+        study: a journal file or a database URL, or such a store opened; None keeps the evaluations in memory.
         more: what the values depend on besides the error's own settings.
 
     Raises:
-        InputError: the file is no journal.
+        InputError: the file is no journal, or the store cannot be opened.
 
     Example:
         >>> from fsp.space import load_space
@@ -41,20 +46,37 @@ class Evaluator:
         self,
         error: ErrorFunction,
         space: SearchSpace,
-        study: str | Path | None = None,
+        study: str | Path | Store | None = None,
         more: Mapping[str, Any] | None = None,
     ):
-        self.error, self.space, self.study = error, space, study
-        settings = getattr(error, "settings", {"error": _name(error)})
-        self._store = Study(Path(study) if study else None, space, {**settings, **(more or {})})
+        self.error, self.space = error, space
+        self.study = study if isinstance(study, Store) else open_store(study or None)
+        self._shared = study is not None
+        self._store = Study(self.study, space, {**settings_of(error), **(more or {})})
+        self._expected: list[Key] = []
+
+    def expect(self, keys: Iterable[Key]) -> None:
+        """Say what will be asked for next, so that other processes can begin with it; in memory there are none."""
+        if self._shared:
+            self._expected = list(keys)
+            self._store.ask(self._expected)
 
     def __call__(self, architecture: Architecture, seed: int) -> Evaluation:
-        """Return what comes of one candidate; one that gives no finite positive number is recorded as failed."""
-        evaluation = self._store.get(architecture, seed)
-        if evaluation is None:
-            evaluation = _evaluate(self.error, architecture, seed)
-            self._store.add(evaluation)
+        """Return what comes of one candidate; one that gives no finite positive number is recorded as failed.
+
+        While another process evaluates it, this one evaluates what else it expects, or waits.
+        """
+        key = architecture, seed
+        self._store.ask([key])
+        while (evaluation := self._store.get(*key)) is None:
+            if not any(self._store.evaluate(one, self.evaluate) for one in (key, *self._expected)):
+                time.sleep(_PATIENCE)
+                self._store.refresh()
         return evaluation
+
+    def evaluate(self, architecture: Architecture, seed: int) -> Evaluation:
+        """Evaluate a candidate, whatever the study holds."""
+        return evaluate(self.error, architecture, seed)
 
     def errors_of(self, architecture: Architecture) -> list[float]:
         """Return all errors of an architecture that the study holds, one a seed."""
@@ -108,13 +130,23 @@ def takes_seed(error: ErrorFunction) -> bool:
     return "seed" in inspect.signature(error).parameters
 
 
-def _evaluate(error: ErrorFunction, architecture: Architecture, seed: int) -> Evaluation:
+def settings_of(error: ErrorFunction) -> dict[str, Any]:
+    """Return what the values of an error depend on, as far as it tells."""
+    return getattr(error, "settings", {"error": _name(error)})
+
+
+def evaluate(error: ErrorFunction, architecture: Architecture, seed: int) -> Evaluation:
+    """Return what comes of one candidate: its error, or why there is none."""
     start = time.perf_counter()
     try:
         value = float(error(architecture, seed=seed) if takes_seed(error) else error(architecture))
         failure = None if math.isfinite(value) and value > 0 else f"the error is {value}, not a positive number"
     except ArithmeticError as problem:
         value, failure = math.nan, f"{type(problem).__name__}: {problem}"
+    except (MemoryError, RuntimeError) as problem:
+        if not is_out_of_memory(problem):
+            raise
+        value, failure = math.nan, "out of memory"
     return Evaluation(architecture, seed, None if failure else value, time.perf_counter() - start, failure)
 
 

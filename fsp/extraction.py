@@ -27,6 +27,7 @@ from fsp.search.certified_settings import CertifiedSettings
 from fsp.search.finalists import undecided
 from fsp.search.pareto import pareto_front
 from fsp.space import Architecture, SearchSpace
+from fsp.storage import Store, open_store
 from fsp.study import Evaluation
 from fsp.workload import LONGER
 
@@ -118,7 +119,7 @@ def extract(
     anchors: int = 0,
     longer: int = LONGER,
     fidelities: Sequence[int] | None = None,
-    study: str | Path | None = None,
+    study: str | Path | Store | None = None,
     seed: int = 0,
     display: Silent | None = None,
 ) -> Extraction:
@@ -156,7 +157,9 @@ def extract(
         fidelities: for `interval`, rising numbers of steps, e.g. (0, 16, 64): all candidates are evaluated by
             `error.with_steps` of the first, the best third of them after the second, and so on; see
             `fsp.halving.successive_halving`. The choice is made among those that got the most steps.
-        study: a journal file in which evaluations are kept and from which finished ones are taken.
+        study: a journal file or a database URL (`sqlite:///FILE`, `postgresql://USER@HOST/DATABASE`) in which
+            evaluations are kept and from which finished ones are taken. Processes that share it share the work; see
+            docs/workers.md.
         seed: of the evaluations, and of the order among exact ties.
         display: where progress goes.
 
@@ -196,20 +199,28 @@ def extract(
         label = f"evaluating some of {feasible} candidates"
     shapes = candidates[list(space.names)].to_numpy()
     cost = candidates["operations"].to_numpy(dtype=float)  # larger candidates take longer
-    evaluators = [Evaluator(e, space, study) for e in (at_fidelities(error, fidelities) if fidelities else [error])]
+    store = study if isinstance(study, Store) else open_store(study) if study else None
+    evaluators = [Evaluator(e, space, store) for e in (at_fidelities(error, fidelities) if fidelities else [error])]
     evaluations: dict[int, list[Evaluation]] = {}
     certificate, reached = None, None
     with display.bar(label, float(work)) as advance:
 
+        def shape_of(row: int) -> Architecture:
+            return space.architectures(shapes[[row]])[0]
+
+        def expect(pairs: Sequence[tuple[int, int]], rung: int = 0) -> None:
+            evaluators[rung].expect((shape_of(row), seed) for row, seed in pairs)
+
         def evaluate(row: int, seed: int, share: float = 1.0) -> float | None:
-            evaluation = evaluators[0](space.architectures(shapes[[row]])[0], seed)
+            evaluation = evaluators[0](shape_of(row), seed)
             evaluations.setdefault(row, []).append(evaluation)
             advance(share * cost[row])
             return evaluation.error
 
         def scores_at(rung: int, rows: Sequence[int]) -> NDArray[np.float64]:
+            expect([(row, seed) for row in rows], rung)
             for row in rows:
-                evaluations[row] = [evaluators[rung](space.architectures(shapes[[row]])[0], seed)]
+                evaluations[row] = [evaluators[rung](shape_of(row), seed)]
                 advance(cost[row] / len(evaluators))
             found = {row: evaluations[row] for row in rows}
             return question.score(evaluation_table(candidates, found, maximum, seed, question.speed))
@@ -217,6 +228,7 @@ def extract(
         if fidelities:
             reached = successive_halving(range(len(candidates)), len(evaluators), scores_at)
         elif method == "interval":
+            expect([(row, seed) for row in range(len(candidates))])
             for row in range(len(candidates)):
                 evaluate(row, seed)
         else:
@@ -224,7 +236,7 @@ def extract(
             record = question.record(space, candidates, settings, gap)
             of_all_seeds = partial(evaluate, share=1 / settings.seeds)
             try:
-                certificate = seal(search(record, cost, of_all_seeds, settings, seed=seed))
+                certificate = seal(search(record, cost, of_all_seeds, settings, seed=seed, expect=expect))
             except RunFailed as problem:
                 first = next(e.failure for found in evaluations.values() for e in found if e.failure)
                 raise RunFailed(f"{problem}; the first: {first}") from None

@@ -17,6 +17,8 @@ from fsp.training.blocks import READOUT_TOKENS, Material
 from fsp.training.teacher import Teacher, load_teacher, packaged_teacher
 from fsp.workload import LONGER
 
+SEARCH_TOKENS = 65_536  # of training text, for a search alone
+
 
 @dataclass(frozen=True)
 class Settings:

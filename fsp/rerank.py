@@ -55,6 +55,7 @@ class LongRuns:
         """Train the candidates in these rows longer, once each; `called` names them on the screen."""
         new = [row for row in rows if row not in self._measured]
         with self._display.bar(f"training {len(new)} {called} longer", float(self._cost[new].sum())) as advance:
+            self._evaluate.expect((self._shapes[row], self._seed) for row in new)
             for row in new:
                 error = self._evaluate(self._shapes[row], self._seed).error
                 self.errors.iloc[row] = np.nan if error is None else error

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import torch
 from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from fsp.errors import Diverged, InputError
+from fsp.errors import Diverged, is_out_of_memory
 from fsp.files import digest
 from fsp.finetuning.algorithm import Fit, Request
 from fsp.finetuning.classifier import Classifier
@@ -22,7 +21,7 @@ from fsp.finetuning.pretrained import quiet
 from fsp.finetuning.saving import whole_folder
 from fsp.finetuning.theta import LARGEST
 from fsp.progress import Advance
-from fsp.study import storage_of
+from fsp.storage import open_store
 
 _DISTRIBUTIONS: dict[str, BaseDistribution] = {
     "learning_rate": FloatDistribution(0, sys.float_info.max),
@@ -49,16 +48,14 @@ class Fits:
     """
 
     def __init__(self, journal: Path, settings: dict[str, Any]):
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
         name = f"finetuning-{digest(settings)}"
-        try:
+        self._store = open_store(journal)
+        with self._store.writing():
             self._study = optuna.create_study(
-                storage=storage_of(journal), study_name=name, direction="maximize", load_if_exists=True
+                storage=self._store.storage, study_name=name, direction="maximize", load_if_exists=True
             )
-        except OSError as error:
-            raise InputError(f"cannot open the study {journal}: {error.strerror}") from None
-        if not self._study.user_attrs:
-            self._study.set_user_attr("settings", settings)
+            if not self._study.user_attrs:
+                self._study.set_user_attr("settings", settings)
         self._known: dict[str, Fit] = {}
 
     def get(self, key: str) -> Fit | None:
@@ -75,25 +72,26 @@ class Fits:
 
     def add(self, request: Request[Example], steps: int, fit: Fit) -> None:
         """Keep a finished fit."""
-        self._study.add_trial(
-            create_trial(
-                state=TrialState.FAIL if fit.accuracy is None else TrialState.COMPLETE,
-                value=fit.accuracy,
-                params={
-                    **asdict(request.theta),
-                    "attempt": request.attempt,
-                    "steps": steps,
-                    "added": len(request.added),
-                },
-                distributions=_DISTRIBUTIONS,
-                user_attrs={
-                    "key": fit.key,
-                    "seconds": fit.seconds,
-                    "failure": fit.failure,
-                    "mistakes": list(fit.mistakes),
-                },
+        with self._store.writing():
+            self._study.add_trial(
+                create_trial(
+                    state=TrialState.FAIL if fit.accuracy is None else TrialState.COMPLETE,
+                    value=fit.accuracy,
+                    params={
+                        **asdict(request.theta),
+                        "attempt": request.attempt,
+                        "steps": steps,
+                        "added": len(request.added),
+                    },
+                    distributions=_DISTRIBUTIONS,
+                    user_attrs={
+                        "key": fit.key,
+                        "seconds": fit.seconds,
+                        "failure": fit.failure,
+                        "mistakes": list(fit.mistakes),
+                    },
+                )
             )
-        )
 
 
 def _fit(trial: optuna.trial.FrozenTrial) -> Fit:
@@ -159,7 +157,7 @@ class StoredTrainer:
             model = self._fitted(request)
             guesses = self.classifier.predict(model, self.data.dev)
         except (Diverged, MemoryError, RuntimeError) as problem:
-            if not isinstance(problem, Diverged) and not _is_out_of_memory(problem):
+            if not isinstance(problem, Diverged) and not is_out_of_memory(problem):
                 raise
             failure = f"diverged: {problem}" if isinstance(problem, Diverged) else "out of memory"
             return Fit(None, (), time.perf_counter() - start, key, failure)
@@ -177,8 +175,3 @@ class StoredTrainer:
 
     def _steps(self, request: Request[Example]) -> int:
         return max(1, round(request.share * self.steps))
-
-
-def _is_out_of_memory(problem: BaseException) -> bool:
-    text = str(problem).lower()
-    return isinstance(problem, MemoryError | torch.OutOfMemoryError) or "allocate memory" in text

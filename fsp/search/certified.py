@@ -13,6 +13,7 @@ from fsp.search.certified_settings import CertifiedSettings
 from fsp.search.trend import log_linear
 
 Evaluate = Callable[[int, int], float | None]  # of a row and a seed; None where the candidate failed
+Expect = Callable[[list[tuple[int, int]]], object]  # is told which rows and seeds will be asked for next
 _T = TypeVar("_T")
 Trials = Generator[tuple[int, int], float | None, _T]  # yields what to evaluate and is sent what `Evaluate` returns
 
@@ -25,7 +26,13 @@ FRESH_ROUNDS = 3  # choices that may be evaluated again on fresh seeds
 
 
 def search(
-    record: Mapping[str, Any], cost: ArrayLike, evaluate: Evaluate, settings: CertifiedSettings, *, seed: int = 0
+    record: Mapping[str, Any],
+    cost: ArrayLike,
+    evaluate: Evaluate,
+    settings: CertifiedSettings,
+    *,
+    seed: int = 0,
+    expect: Expect = lambda pairs: None,
 ) -> dict[str, Any]:
     """Evaluate candidates until the gap of the best is at most the record's `target`, or as far as it goes.
 
@@ -39,6 +46,8 @@ def search(
         evaluate: the error of the candidate in a row under a seed, None where it failed.
         settings: see `CertifiedSettings`.
         seed: the first seed of the evaluations; also draws the audit.
+        expect: called with the rows and seeds that `evaluate` is going to be called with, whatever comes of the first;
+            what comes of the search does not depend on it.
 
     Returns:
         The record completed, ready for `fsp.search.certificate.seal`.
@@ -55,7 +64,7 @@ def search(
         >>> found["selected"], found["evaluations"]
         (1, [{'row': 1, 'errors': [0.5], 'role': 'search'}])
     """
-    asking = trials(record, cost, settings, seed=seed)
+    asking = trials(record, cost, settings, seed=seed, expect=expect)
     try:
         asked = next(asking)
         while True:
@@ -65,7 +74,12 @@ def search(
 
 
 def trials(
-    record: Mapping[str, Any], cost: ArrayLike, settings: CertifiedSettings, *, seed: int = 0
+    record: Mapping[str, Any],
+    cost: ArrayLike,
+    settings: CertifiedSettings,
+    *,
+    seed: int = 0,
+    expect: Expect = lambda pairs: None,
 ) -> Trials[dict[str, Any]]:
     """Ask for one evaluation at a time, a row and a seed; be `search` for a caller that brings the errors itself."""
     target = record["target"]
@@ -74,7 +88,7 @@ def trials(
     problem = problem_of(record)
     if len(problem.feasible) > _MOST:
         raise InputError(f"{len(problem.feasible)} candidates are too many to certify; restrict them to {_MOST}")
-    run = _Run(problem, np.asarray(cost, dtype=np.float64), settings, seed)
+    run = _Run(problem, np.asarray(cost, dtype=np.float64), settings, seed, expect)
     yield from run.start()
     while True:
         yield from run.explore(target)
@@ -88,7 +102,8 @@ def trials(
 class _Run:
     """The state of one search: what was evaluated, and the bounds that follow."""
 
-    def __init__(self, problem: Problem, cost: Floats, settings: CertifiedSettings, seed: int):
+    def __init__(self, problem: Problem, cost: Floats, settings: CertifiedSettings, seed: int, expect: Expect):
+        self._expect = expect
         self._problem, self._cost, self._settings, self._seed = problem, cost, settings, seed
         self._below = problem.order.matrix()
         feasible = int(problem.feasible.sum())
@@ -122,7 +137,9 @@ class _Run:
             spread = usable[np.argsort(cost[usable], kind="stable")]
             spread = spread[np.linspace(0, len(spread) - 1, min(_PILOT, len(spread))).astype(int)]
             first = list(dict.fromkeys([*first[: _PILOT // 2], *spread.tolist()]))[:_PILOT]
-        for row in first[: min(_FIRST, self._budget)]:
+        first = first[: min(_FIRST, self._budget)]
+        self._expect([(row, seed) for row in first for seed in self._seeds()])
+        for row in first:
             yield from self._add(row, "pilot" if self._noise is None else "search")
         if not self._entries and self._noise is None:
             raise RunFailed(f"all {len(self._failed)} candidates that were to give the noise failed")
@@ -135,6 +152,7 @@ class _Run:
     def explore(self, target: float) -> Trials[None]:
         """Evaluate until the gap is at most the target, or nothing that is left would lower it."""
         while (row := self._next(target)) is not None:
+            self._expect([(row, seed) for seed in self._seeds()])
             yield from self._add(row, "search")
             if row not in self._failed:
                 self._bound(row)
@@ -144,8 +162,9 @@ class _Run:
     def audit(self) -> Trials[None]:
         """Evaluate unevaluated candidates drawn at random."""
         left = np.flatnonzero(self._problem.feasible & ~self._done())
-        drawn = np.random.default_rng(self._seed).permutation(left)[: self._settings.audit]
-        for row in drawn.tolist():
+        drawn = np.random.default_rng(self._seed).permutation(left)[: self._settings.audit].tolist()
+        self._expect([(row, seed) for row in drawn for seed in self._seeds()])
+        for row in drawn:
             yield from self._add(row, "audit")
         for entry in self._entries:
             if entry["role"] == "audit":
@@ -159,6 +178,7 @@ class _Run:
         if self._noise is None or not self._noise.sigma or known or len(self._fresh) == FRESH_ROUNDS:
             return False
         seeds = range(self._seed + self._settings.seeds, self._seed + 2 * self._settings.seeds)
+        self._expect([(best, seed) for seed in seeds])
         errors = []
         for seed in seeds:
             if (error := (yield best, seed)) is not None:
@@ -193,10 +213,12 @@ class _Run:
         done[self._failed] = True
         return done
 
+    def _seeds(self) -> range:
+        return range(self._seed, self._seed + self._settings.seeds)
+
     def _add(self, row: int, role: str) -> Trials[None]:
-        seeds = range(self._seed, self._seed + self._settings.seeds)
         errors = []
-        for seed in seeds:
+        for seed in self._seeds():
             error = yield row, seed
             if error is None:
                 self._fail(row)
