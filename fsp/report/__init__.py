@@ -6,19 +6,22 @@ from typing import Any
 
 def write_pages(result: dict[str, Any], folder: Path) -> None:
     """Write `pareto.png` and `report.html` from a run's result and the `evaluations.csv` in its folder."""
-    from fsp.report import figures, html
+    from fsp.report import fronts, html
+    from fsp.report.sources import load_evaluations, outcome_of
 
-    table = html.load_evaluations(folder)
-    figures.save_front(result, table, folder / "pareto.png")
-    html.write_page(result, table, folder / "report.html")
+    table = load_evaluations(folder)
+    fronts.save_pairs(outcome_of(result, table), folder / "pareto.png")
+    html.write_page(result, table, folder / "report.html", certificate=html.certificate_in(folder, result))
 
 
 def write_report(folder: Path) -> None:
     """Write the figures and the page of a finished run again.
 
+    A `certificate.json` in the folder is shown as well.
+
     Raises:
-        InputError: the folder holds no finished run.
+        InputError: the folder holds no finished run, or a certificate of another space.
     """
-    from fsp.report.html import load_result
+    from fsp.report.sources import load_result
 
     write_pages(load_result(folder), folder)

@@ -1,20 +1,24 @@
-"""`report.html`: one self-contained page without scripts or network access."""
+"""`report.html`: one self-contained page, interactive without network access, readable without scripts."""
 
 import base64
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from fsp.errors import InputError
-from fsp.files import read_json, write_text
-from fsp.report import figures
-from fsp.report.summary import CARD_COLUMNS, COLUMNS, NAMES, card_rows, error_of, headline, model_rows, trust
+from fsp.files import write_text
+from fsp.report.explorer import explorer
+from fsp.report.fronts import pairs_svg
+from fsp.report.sources import outcome_of
+from fsp.report.summary import CARD_COLUMNS, COLUMNS, NAMES, card_rows, command, error_of, headline, model_rows, trust
 
 _COLUMNS = (
     "parameters",
     "encoder_parameters",
     "operations",
+    "peak_memory",
     "error",
     "finalist_error",
     "w_total",
@@ -22,54 +26,67 @@ _COLUMNS = (
     "seconds",
     "failure",
 )
+_COMPARED = ("error", "encoder_parameters", "parameters", "operations")
+_REAL = ("error", "finalist_error", "w_total", "w_encoder", "seconds")
+_PRINTED = 40  # rows of the table on paper
 
 
-def load_result(folder: Path) -> dict[str, Any]:
-    """Return a finished run's result. Raises InputError where there is none."""
-    if not (folder / "result.json").is_file():
-        raise InputError(f"{folder} holds no finished run; make one with: fsp run SPACE --out {folder}")
-    result = read_json(folder / "result.json")
-    if not isinstance(result, dict) or result.get("schema") != 1:
-        raise InputError(f"{folder / 'result.json'} is no result of this version of fsp (schema 1)")
-    return result
+def certificate_in(folder: Path, result: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what the `certificate.json` of a folder proves, recomputed, None where there is none.
+
+    Raises:
+        InputError: it is no certificate, or one of another space than the run's.
+    """
+    from fsp.search.certificate import verify
+    from fsp.search.certificate_file import read_certificate
+
+    path = folder / "certificate.json"
+    if not path.exists():
+        return None
+    content = read_certificate(path)
+    verdict = verify(content)
+    space, own = content["space"] or {}, result["config"]["space"]
+    if any(space.get(key) != own[key] for key in ("parameters", "rules", "maximum")):
+        raise InputError(f"{path} is of another search space than the run in {folder}; move it elsewhere")
+    return {"holds": verdict.holds, "reasons": verdict.reasons, "target": content["target"], **verdict.result}
 
 
-def load_evaluations(folder: Path) -> pd.DataFrame:
-    """Return a run's table of evaluations. Raises InputError where there is none."""
-    try:
-        return pd.read_csv(folder / "evaluations.csv")
-    except (ValueError, OSError):
-        raise InputError(f"{folder / 'evaluations.csv'} cannot be read as a table; run again in a new folder") from None
-
-
-def write_page(result: dict[str, Any], table: pd.DataFrame, path: Path) -> None:
-    """Write the page."""
+def write_page(
+    result: dict[str, Any], table: pd.DataFrame, path: Path, *, certificate: dict[str, Any] | None = None
+) -> None:
+    """Write the page; see `certificate_in` for what it may show of a certificate."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    def embedded(svg: bytes) -> str:
-        return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
-
+    held = outcome_of(result, table)
     shape = list(result["selected"])
     columns = [*shape, *(c for c in _COLUMNS if c in table and table[c].notna().any())]
-    ordered = table.sort_values("error")[columns].astype(object).where(table.notna(), "")
-    page = (
-        Environment(loader=PackageLoader("fsp.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-        .get_template("page.html")
-        .render(
-            result=result,
-            headline=headline(result),
-            error=error_of(result),
-            models=model_rows(result),
-            names=NAMES,
-            titles=COLUMNS,
-            columns=columns,
-            evaluations=ordered.to_dict("records"),
-            selected=result["selected"],
-            trust=trust(result),
-            card_titles=CARD_COLUMNS,
-            card=card_rows(result["card"]) if result.get("card") else [],
-            light=embedded(figures.front_svg(result, table, dark=False)),
-            dark=embedded(figures.front_svg(result, table, dark=True)),
-        )
+    ordered = table.sort_values("error").reset_index(drop=True)[columns]
+    shown = explorer(held, ordered)
+    facts = {"document": shown.document, "roots": shown.roots, "shape": shape, "selected": result["selected"]}
+    environment = Environment(
+        loader=PackageLoader("fsp.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # Bokeh reads its models in their order
+    page = environment.get_template("page.html").render(
+        result=result,
+        headline=headline(result),
+        error=error_of(result),
+        certificate=certificate,
+        models=model_rows(result),
+        names=NAMES,
+        titles=COLUMNS,
+        columns=columns,
+        real=_REAL,
+        evaluations=ordered.head(_PRINTED).astype(object).where(ordered.notna(), "").to_dict("records"),
+        evaluated=len(ordered),
+        selected=result["selected"],
+        trust=trust(result),
+        card_titles=CARD_COLUMNS,
+        card=card_rows(result["card"]) if result.get("card") else [],
+        picture="data:image/svg+xml;base64," + base64.b64encode(pairs_svg(held)).decode(),
+        script=shown.script,
+        linking=files("fsp.report").joinpath("templates", "explorer.js").read_text(encoding="utf-8"),
+        explorer={**facts, "compared": _COMPARED},
+        command=command(result),
     )
     write_text(path, page)

@@ -1,5 +1,6 @@
 """A run's result in words and rows, for the terminal and the page alike."""
 
+import shlex
 from typing import Any
 
 NAMES = {
@@ -153,3 +154,23 @@ def trust(result: dict[str, Any]) -> str:
         "Regret: how much worse than the best the shape is that the surrogate chooses. Smaller is better for every "
         "surrogate; zero-cost ones train nothing."
     )
+
+
+def command(result: dict[str, Any]) -> str:
+    """Return the command that repeats a run; runs of earlier versions do not tell of a teacher or corpus given."""
+    from fsp.space import shipped_spaces
+
+    config = result["config"]
+    name = config["space"]["name"]
+    words = ["fsp", "run", name if name in shipped_spaces() else f"{name}.toml", "--out", f"runs/{name}"]
+    given = result.get("given", {})
+    if given.get("teacher"):
+        words += ["--teacher", given["teacher"]]
+    for path in given.get("corpus", ()):
+        words += ["--corpus", path]
+    for limit, value in (config.get("limits") or {}).items():
+        words += ["--limit", f"{limit}={value}"]
+    for option in ("interval", "steps", "finalists", "tokens", "seeds", "seed", "threads"):
+        if config.get(option) is not None:
+            words += [f"--{option}", str(config[option])]
+    return shlex.join(words)

@@ -1,0 +1,82 @@
+"""How figures look: a palette for colour-blind eyes, and axes that fit a column of a paper."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH = 3.3  # inches, a column of a two-column paper
+
+# Okabe and Ito's palette (2008), distinguishable with every common kind of colour-blindness
+BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
+GREY = "#8a8a8a"
+PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW)
+MARKERS = "osD^vP"  # shapes tell apart what colours alone would
+MAP = "cividis"  # even in lightness, and so readable in grey
+
+SMALL: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.linewidth": 0.6,
+    "legend.fontsize": 7,
+    "legend.title_fontsize": 7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+}
+
+NAMES = {
+    "encoder_parameters": "encoder parameters",
+    "embedding_parameters": "embedding parameters",
+    "parameters": "parameters",
+    "operations": "operations",
+    "latency": "latency",
+    "error": "error",
+    "seconds": "seconds of training",
+    "cpu_seconds": "core seconds of training",
+    "flops": "FLOPs of training",
+    "w_total": "W, p = all parameters",
+    "w_encoder": "W, p = encoder parameters",
+}
+
+
+def named(column: str) -> str:
+    """Return what a column is called on an axis."""
+    return NAMES.get(column, column.replace("_", " "))
+
+
+@contextmanager
+def drawing(
+    axes: "Axes | None", height: float = 2.6, *, columns: int = 2, legend: str | None = None
+) -> Iterator["Axes"]:
+    """Yield the axes to draw in: those given, or new ones at column width with a legend below if anything is named.
+
+    Args:
+        axes: those given, left without a legend.
+        height: of a new figure, in inches.
+        columns: of its legend.
+        legend: the title of its legend.
+    """
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    if axes is not None:
+        yield axes
+        return
+    with mpl.rc_context(SMALL):
+        figure, axes = plt.subplots(figsize=(WIDTH, height), layout="constrained")
+        yield axes
+        if axes.get_legend_handles_labels()[0]:
+            figure.legend(loc="outside lower center", ncols=columns, title=legend, handletextpad=0.4, columnspacing=1.2)
+
+
+def plain_ticks(axis: Any) -> None:
+    """Write the ticks of a logarithmic axis as plain numbers, few enough to be read."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axis.set_minor_formatter(NullFormatter())
