@@ -49,7 +49,7 @@ def extract(
     ] = "limits",
     speed: Annotated[
         str,
-        typer.Option(help="operations, or calibrated: latency as predicted after fsp latency calibrate."),
+        typer.Option(help="operations; calibrated: latency as predicted after fsp latency calibrate; or its file."),
     ] = "operations",
     limit: Limit = None,
     method: Annotated[

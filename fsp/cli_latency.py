@@ -1,12 +1,14 @@
 """`fsp latency`: latencies measured side by side, and predicted for a whole search space."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from fsp.cli_options import Json, Seed, Space, Threads
+from fsp.files import check_writable
 from fsp.progress import Bars
 from fsp.workload import BATCH, LENGTH
 
@@ -80,10 +82,11 @@ def calibrate(
 ) -> None:
     """Measure some candidates, predict all others, and show how far off the prediction is on held-out ones."""
     from fsp.latency.calibrating import calibrate as calibrated
-    from fsp.latency.calibration import path_for
+    from fsp.latency.calibration import KEPT, path_for
     from fsp.space import load_space
 
     chosen = load_space(space)
+    check_writable(out or path_for(chosen))  # now rather than when all is measured
     found = calibrated(
         chosen,
         share=share,
@@ -99,18 +102,20 @@ def calibrate(
     found.save(path)
     facts = found.describe()
     if as_json:
-        print(json.dumps({**facts, "file": str(path)}))
+        print(json.dumps({**facts, **found.measurements(), "file": str(path)}))
         return
     print(
-        f"{space}: fitted to {facts['n_train']} measured candidates, {facts['share_of_cost']:.0%} of the cost of all "
-        f"{len(chosen.candidates):,}"
+        f"{space}: fitted to {facts['n_train']} measured candidates, with T {facts['share_of_cost']:.0%} of the cost "
+        f"of all {len(chosen.candidates):,}"
     )
     print(
         f"on {facts['n_test']} others: MAPE {facts['mape']:.1%}, within 10% {facts['within_10_percent']:.0%}, "
         f"Spearman {facts['spearman']:.3f}; two measurements of one differ by {facts['noise']:.1%}"
     )
     print("milliseconds = " + " + ".join(f"{weight:.3g} {term}" for term, weight in facts["law"].items()))
-    print(f"{path}  (fsp extract {space} --speed calibrated uses it)" if out is None else path)
+    usual = out is None and (batch, length) == (BATCH, LENGTH)
+    how = f"{KEPT} --threads {facts['threads']}" if usual else shlex.quote(str(path))
+    print(f"{path}\nto use it: fsp extract {space} --speed {how}")
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:

@@ -33,6 +33,8 @@ def speed(
     if measured.constant:
         bars.say(f"left out, as they are the same in every row: {', '.join(measured.constant)}")
     facts = replay_speed(measured, targets=target, train=train, seeds=seeds, display=bars).describe()
+    for warning in facts["warnings"]:
+        bars.say(f"warning: {warning}")
     if as_json:
         print(json.dumps(facts))
         return

@@ -106,7 +106,7 @@ def extract(
     space: SearchSpace,
     *,
     error: ErrorFunction,
-    speed: Literal["operations", "calibrated"] | Calibration = "operations",
+    speed: str | Calibration = "operations",
     objective: Objective = "limits",
     method: Literal["interval", "certified"] = "interval",
     limits: Mapping[str, float | str] | None = None,
@@ -132,7 +132,7 @@ def extract(
             evaluations in `study` are reused only under equal settings. Without it the function's name stands for
             them, and a change of its code goes unnoticed: then use a new study.
         speed: what i(f) is: `operations` of one sequence of 128 tokens; `calibrated`, the milliseconds predicted by
-            the calibration that `fsp latency calibrate` kept on this device; or such a calibration itself.
+            the calibration that `fsp latency calibrate` kept on this device; a calibration's file; or itself.
         objective: `limits` chooses the least error among the candidates within hard limits; `w` the largest
             W-coefficient among all candidates.
         method: `interval`, the paper's FPTAS: every K-th candidate in the order of (encoder p, i); `certified`
@@ -291,11 +291,9 @@ def calibration_for(space: SearchSpace, speed: str | Calibration, method: str = 
     """
     if speed == "operations":
         return None
-    if isinstance(speed, str) and speed != "calibrated":
-        raise InputError(f"no speed {speed!r}; there are operations and calibrated")
     if method == "certified":
         raise InputError("a certificate needs an exact i, and a calibration predicts it; use speed 'operations'")
-    calibration = stored(space) if isinstance(speed, str) else speed
+    calibration = stored(space, speed) if isinstance(speed, str) else speed
     if calibration.names != space.names:
         raise InputError(f"the calibration is of {calibration.settings['space']}, not of space {space.name}")
     return calibration

@@ -38,6 +38,13 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """Raise InputError where a file could not be written, without writing it: to be asked before long work."""
+    existing = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir() or not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(f"cannot write {path}; name a file in a folder that can be written to")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` in one step."""
     with replacing(path) as temporary:

@@ -111,6 +111,17 @@ class SpeedReplay:
     n_test: int
     law: dict[str, dict[str, float]]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What speaks against the predictor, one line each."""
+        ours, line = (_means(scores)["mape"] for scores in (self.predicted, self.baseline))
+        if ours <= line:
+            return []
+        return [
+            f"the straight line predicts better (MAPE {line:.2%} against {ours:.2%}): this table is no sum of products "
+            "with positive coefficients; a latency may fall where a parameter grows"
+        ]
+
     def describe(self) -> dict[str, Any]:
         """Return the replay as a JSON-like value: means over the splits, and the largest `mape` of any.
 
@@ -124,6 +135,7 @@ class SpeedReplay:
             "seeds": len(self.predicted),
             "baseline": _means(self.baseline),
             "law": self.law,
+            "warnings": self.warnings,
             "architectures": len(self.table),
             "constant": list(self.table.constant),
             "rows_read": self.table.rows_read,

@@ -52,6 +52,17 @@ def test_a_law_without_noise_is_found(tmp_path):
     assert fsp(write(tmp_path, rows()), "--json").stdout == fsp(write(tmp_path, rows()), "--json").stdout
 
 
+def test_it_warns_where_the_straight_line_is_better(tmp_path):
+    lines = [(*row[:3], 6, 100.0 - 0.01 * row[1] * row[2], 5.0) for row in rows()]  # falls where parameters grow
+    done = fsp(write(tmp_path, lines), "--json", targets=("encoder",))
+    facts = json.loads(done.stdout)
+    assert facts["baseline"]["mape"] < 1e-6 < 0.01 < facts["mape"]
+    (warning,) = facts["warnings"]
+    assert "the straight line predicts better (MAPE 0.00% against" in warning
+    assert f"warning: {warning}" in done.stderr.splitlines()
+    assert json.loads(fsp(write(tmp_path, rows(noise=0.03)), "--json").stdout)["warnings"] == []
+
+
 def test_text(tmp_path):
     done = fsp(write(tmp_path, rows(noise=0.03)), targets=("decoder",))
     assert done.returncode == 0

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from fsp.errors import InputError
 from fsp.latency.calibration import Calibration, Timed, design, fit
 from fsp.latency.fingerprint import fingerprint
-from fsp.latency.rounds import LEAST_ROUNDS, time_rounds
+from fsp.latency.rounds import time_rounds
 from fsp.latency.runtimes import call_in
+from fsp.latency.settings import check_settings
 from fsp.latency.targets import Target
 from fsp.objectives.speed import operations
 from fsp.progress import Advance, Silent
@@ -38,7 +39,8 @@ def calibrate(
 
     Args:
         space: the search space.
-        share: the most that the fitted candidates may cost, of what all candidates cost together, in operations.
+        share: the most that the fitted candidates may cost, of what all candidates cost together, in operations; T
+            is timed besides.
         held_out: how many other candidates to judge the prediction by; each is measured twice, apart in time.
         batch: sequences.
         length: tokens of each.
@@ -52,12 +54,11 @@ def calibrate(
     """
     import torch
 
+    check_settings(batch=batch, length=length, rounds=rounds, threads=threads, seed=seed)
     if not 0 < share <= 1:
         raise InputError(f"share {share} is out of range; give a number up to 1, e.g. 0.15")
     if held_out < 3:
         raise InputError(f"held_out must be at least 3, not {held_out}")
-    if rounds < LEAST_ROUNDS:
-        raise InputError(f"rounds must be at least {LEAST_ROUNDS}, not {rounds}")
     torch.set_num_threads(threads or os.cpu_count() or 1)
     points = space.candidates
     cost = operations(space, points, batch=batch, length=length).astype(np.float64)
@@ -78,17 +79,17 @@ def calibrate(
         learned = times(np.concatenate([points[rows], maximum]))
         second = times(points[judged])
     unit = reference_time(space, reference, batch=batch, length=length, rounds=2 * rounds)
-    fitted = Timed(points[rows], unit * learned[:-1])
+    fitted, maximum_ms = Timed(points[rows], unit * learned[:-1]), unit * float(learned[-1])
     law = fit(space, fitted)
     predicted = law(points.astype(np.float64))
     return Calibration(
         space.names,
         law,
-        unit * float(learned[-1]),
+        maximum_ms,
         fitted,
         Timed(points[judged], unit * (first + second) / 2),
         float((np.abs(first - second) / ((first + second) / 2)).mean()),
-        float(fitted.milliseconds.sum() / predicted.sum()),
+        float((fitted.milliseconds.sum() + maximum_ms) / predicted.sum()),
         {"space": space.name, "batch": batch, "length": length, "threads": torch.get_num_threads(), "rounds": rounds},
         fingerprint(),
     )

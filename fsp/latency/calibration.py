@@ -26,6 +26,7 @@ from fsp.space import SearchSpace
 from fsp.workload import BATCH, LENGTH
 
 DEPTH, WIDTH = "D", "H"
+KEPT = "calibrated"  # the speed that is the calibration kept on this device
 _SCHEMA = 1
 _LEVER = 3  # the second depth is about so many times the first: a slope between neighbours drowns in noise
 
@@ -44,8 +45,8 @@ class Calibration:
 
     names: the space's parameters, the columns of points. law: see above, in milliseconds. maximum_ms: T's latency as
     measured. fitted: what the law was fitted to. held_out: what it was not, and noise: the mean relative difference
-    of two separate measurements of the same held-out candidates. share: the fitted candidates' part of what
-    measuring every candidate would take. settings: space, batch, length, threads, rounds. environment: see
+    of two separate measurements of the same held-out candidates. share: what measuring T and the fitted candidates
+    takes, of what measuring every candidate would. settings: space, batch, length, threads, rounds. environment: see
     `fsp.latency.fingerprint`.
     """
 
@@ -82,6 +83,18 @@ class Calibration:
             "maximum_ms": self.maximum_ms,
             "law": self.law.describe(self.names),
             "environment": self.environment,
+        }
+
+    def measurements(self) -> dict[str, list[dict[str, Any]]]:
+        """Return what was measured and what is predicted of it, as a JSON-like value: `fitted` and `held_out`."""
+        return {
+            name: [
+                {"architecture": dict(zip(self.names, point, strict=True)), "measured_ms": taken, "predicted_ms": told}
+                for point, taken, told in zip(
+                    timed.points.tolist(), timed.milliseconds.tolist(), self(timed.points).tolist(), strict=True
+                )
+            ]
+            for name, timed in (("fitted", self.fitted), ("held_out", self.held_out))
         }
 
     def save(self, path: Path) -> None:
@@ -146,18 +159,42 @@ def path_for(space: SearchSpace, *, batch: int = BATCH, length: int = LENGTH) ->
     return cache / "fsp" / "latency" / f"{space.name}-{key}.json"
 
 
-def stored(space: SearchSpace) -> Calibration:
-    """Return the space's calibration on this device. Raises InputError where there is none."""
+def stored(space: SearchSpace, speed: str = KEPT) -> Calibration:
+    """Return a space's calibration.
+
+    Args:
+        space: the search space.
+        speed: `calibrated`, for the calibration of the usual inputs kept on this device; or a calibration's file.
+
+    Raises:
+        InputError: there is none, or the file's is of another space.
+    """
+    return _kept(space) if speed == KEPT else _in_file(space, Path(speed))
+
+
+def _kept(space: SearchSpace) -> Calibration:
     path = path_for(space)
     if not path.exists():
         threads = fingerprint()["threads"]
         others = len(list(path.parent.glob(f"{space.name}-*.json")))
-        beside = f" ({others} of it for other devices, versions or threads)" if others else ""
+        beside = f" ({others} for other inputs, devices, versions or threads in {path.parent})" if others else ""
         raise InputError(
-            f"space {space.name} is not calibrated for this device with {threads} threads{beside}; "
-            f"run: fsp latency calibrate {space.name} --threads {threads}"
+            f"space {space.name} is not calibrated for this device with {threads} threads, batch {BATCH} and {LENGTH} "
+            f"tokens{beside}; run: fsp latency calibrate {space.name} --threads {threads}, or name a calibration's file"
         )
     return load_calibration(path)
+
+
+def _in_file(space: SearchSpace, path: Path) -> Calibration:
+    if not path.is_file():
+        raise InputError(f"no speed {str(path)!r}; there are operations, {KEPT}, and any file of a calibration")
+    calibration = load_calibration(path)
+    if calibration.settings["space"] != space.name:
+        raise InputError(f"{path} is a calibration of {calibration.settings['space']}, not of space {space.name}")
+    candidates = set(map(tuple, space.candidates.tolist()))
+    if calibration.names != space.names or not candidates.issuperset(map(tuple, calibration.fitted.points.tolist())):
+        raise InputError(f"{path} is a calibration of another {space.name}; run fsp latency calibrate again")
+    return calibration
 
 
 def fit(space: SearchSpace, timed: Timed) -> Products:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from fsp.errors import InputError
 from fsp.latency.fingerprint import fingerprint, load
 from fsp.latency.memory import peak_memory
-from fsp.latency.rounds import LEAST_ROUNDS, Call, median_of, ratio_of, time_rounds, told_apart
+from fsp.latency.rounds import Call, median_of, ratio_of, time_rounds, told_apart
 from fsp.latency.runtimes import RUNTIMES, call_in, check_runtimes
+from fsp.latency.settings import check_settings
 from fsp.latency.targets import Loaded, Target, describe
 from fsp.progress import Silent
 
@@ -131,11 +132,7 @@ def measure(
     check_runtimes(list(runtimes))
     if not runtimes:
         raise InputError("name at least one runtime")
-    for name, value, least in (("batch", batch, 1), ("length", length, 1), ("rounds", rounds, LEAST_ROUNDS)):
-        if value < least:
-            raise InputError(f"{name} must be at least {least}, not {value}")
-    if threads is not None and not 1 <= threads <= 1024:
-        raise InputError(f"threads must be 1 to 1024, not {threads}")
+    check_settings(batch=batch, length=length, rounds=rounds, threads=threads)
     torch.set_num_threads(threads or os.cpu_count() or 1)
     display = display or Silent()
     busy = load()

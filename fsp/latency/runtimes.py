@@ -1,5 +1,6 @@
 """The runtimes a network is timed in: each turns it into a call without arguments."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,8 +10,9 @@ from fsp.latency.rounds import Call
 from fsp.latency.targets import Loaded
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
+_NETWORKS = 1 << 14  # that torch.compile may keep at a time; all of them share the code of one `forward`
 RUNTIMES = {
     "eager": "torch eager, float32",
     "compile": "torch.compile (inductor), float32",
@@ -54,31 +56,46 @@ def call_in(runtime: str, loaded: Loaded | None, inputs: "dict[str, Tensor]", pa
         assert path is not None
         return _onnx_call(inputs, path)
     assert loaded is not None
-    network = loaded.network
     if runtime == "cuda":
-        network = network.to("cuda")
-        moved = {name: tensor.to("cuda") for name, tensor in inputs.items()}
-
-        def on_cuda() -> None:
-            with torch.inference_mode():
-                network(**moved)
-                torch.cuda.synchronize()
-
-        return on_cuda
-    run: Callable[..., object] = network
+        return _call_on("cuda", loaded.network, inputs, torch.cuda.synchronize)
     if runtime == "compile":
-        run = torch.compile(network, dynamic=False)
-        with torch.inference_mode():
-            try:
-                run(**inputs)
-            except Exception as error:  # the compiler raises many kinds, e.g. where there is no C++ compiler
-                reason = " ".join(str(error).split())[:160]
-                raise RunFailed(f"torch cannot compile the network: {type(error).__name__}: {reason}") from None
+        return _compiled_call(loaded.network, inputs)
+    return _call(loaded.network, inputs)
+
+
+def _call(run: Callable[..., object], inputs: "dict[str, Tensor]") -> Call:
+    import torch
 
     def call() -> None:
         with torch.inference_mode():
             run(**inputs)
 
+    return call
+
+
+def _call_on(device: str, network: "nn.Module", inputs: "dict[str, Tensor]", wait: Call) -> Call:
+    """Return a call of a copy on another device: the network itself may be timed where it is as well."""
+    run = _call(copy.deepcopy(network).to(device), {name: tensor.to(device) for name, tensor in inputs.items()})
+
+    def call() -> None:
+        run()
+        wait()
+
+    return call
+
+
+def _compiled_call(network: "nn.Module", inputs: "dict[str, Tensor]") -> Call:
+    """Return a call of the compiled network. Raises RunFailed where torch would run it uncompiled instead."""
+    import torch
+
+    call = _call(torch.compile(network, dynamic=False), inputs)
+    limits = {"recompile_limit": _NETWORKS, "accumulated_recompile_limit": _NETWORKS}
+    with torch._dynamo.config.patch({**limits, "fail_on_recompile_limit_hit": True}):
+        try:
+            call()
+        except Exception as error:  # the compiler raises many kinds, e.g. where there is no C++ compiler
+            reason = " ".join(str(error).split())[:160]
+            raise RunFailed(f"torch cannot compile the network: {type(error).__name__}: {reason}") from None
     return call
 
 

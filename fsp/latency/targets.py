@@ -85,11 +85,17 @@ class Loaded:
 
 
 def check_inside(space: SearchSpace, shape: Mapping[str, int]) -> None:
-    """Raise InputError where a shape has other parameters than a space, exceeds its maximum or breaks a rule."""
+    """Raise InputError where a shape is neither one of a space's candidates nor its maximum point."""
     space.point(shape)
     if above := [name for name in space.names if shape[name] > space.maximum[name]]:
         name = above[0]
         raise InputError(f"{name}={shape[name]} is above the maximum point's {space.maximum[name]} of {space.name}")
+    if dict(shape) == dict(space.maximum):
+        return
+    if off := [name for name in space.names if shape[name] not in space.parameters[name]]:
+        name = off[0]
+        choices = ", ".join(map(str, space.parameters[name]))
+        raise InputError(f"{name}={shape[name]} is no choice of {space.name}, which has {choices}; T is its maximum")
     if broken := space.broken_rules(shape):
         text = " ".join(f"{name}={value}" for name, value in shape.items())
         raise InputError(f"{text} breaks the rule {broken[0]!r} of space {space.name}; choose another shape")

@@ -1,14 +1,21 @@
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from fsp import load_space
+from fsp import Architecture, load_space
+from fsp.cli import app
 from fsp.errors import InputError
 from fsp.extraction import extract
+from fsp.latency import calibrating
 from fsp.latency.calibrating import calibrate
 from fsp.latency.calibration import Calibration, Timed, design, fit, load_calibration, path_for, stored
 from fsp.objectives.speed import operations
@@ -114,7 +121,7 @@ def test_w_takes_the_predicted_latency_for_i():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"speed": "fast"}, "no speed 'fast'; there are operations and calibrated"),
+        ({"speed": "fast"}, "no speed 'fast'; there are operations, calibrated, and any file of a calibration"),
         ({"speed": "calibrated", "method": "certified"}, "a certificate needs an exact i"),
         ({"limits": {"latency": 3}}, "no objective 'latency' to limit"),
     ],
@@ -146,6 +153,11 @@ def test_a_calibration_of_another_space():
         ({"held_out": 2}, "held_out must be at least 3"),
         ({"held_out": 200}, "candidates are left to judge"),
         ({"rounds": 5}, "rounds must be at least 6"),
+        ({"batch": 0}, "batch must be at least 1"),
+        ({"length": 0}, "length must be at least 1"),
+        ({"threads": -1}, "threads must be 1 to 1024, not -1"),
+        ({"threads": 0}, "threads must be 1 to 1024, not 0"),
+        ({"seed": -1}, "seed must be at least 0"),
     ],
 )
 def test_bad_settings(settings, message):
@@ -153,7 +165,80 @@ def test_bad_settings(settings, message):
         calibrate(load_space("minilm"), **settings)
 
 
-def test_the_command_measures_and_extract_finds_it(tmp_path, space_file):
+def test_accuracy_and_noise_are_what_two_passes_over_the_held_out_give(monkeypatch):
+    space = load_space("minilm")
+    passes = iter([1.0, 1.0, 1.1])  # the machine is a tenth slower when the held-out are measured again
+
+    def relative_times(space, wanted, reference, **settings):
+        return next(passes) * milliseconds(space, wanted) / milliseconds(space, reference[None])
+
+    monkeypatch.setattr(calibrating, "relative_times", relative_times)
+    monkeypatch.setattr(
+        calibrating, "reference_time", lambda space, reference, **settings: milliseconds(space, reference[None]).item()
+    )
+    found = calibrate(space, share=0.15, held_out=7, threads=torch.get_num_threads())
+    facts = found.describe()
+    assert facts["noise"] == pytest.approx(0.1 / 1.05)
+    assert facts["mape"] == pytest.approx(0.05 / 1.05) and facts["within_5_percent"] == facts["within_10_percent"] == 1
+    top = milliseconds(space, space.point(space.maximum)).item()
+    assert facts["maximum_ms"] == pytest.approx(top)
+    measured = milliseconds(space, found.fitted.points).sum() + top
+    assert facts["share_of_cost"] == pytest.approx(measured / milliseconds(space, space.candidates).sum())
+    shown = found.measurements()
+    assert len(shown["fitted"]) == facts["n_train"] and len(shown["held_out"]) == facts["n_test"] == 7
+    for entry in shown["held_out"]:
+        expected = milliseconds(space, space.point(entry["architecture"])).item()
+        assert entry["predicted_ms"] == pytest.approx(expected)
+        assert entry["measured_ms"] == pytest.approx(1.05 * expected)
+
+
+def test_a_file_serves_any_inputs_and_only_its_space(tmp_path):
+    minilm, bert_large = load_space("minilm"), load_space("bert_large")
+    path = tmp_path / "batch 8.json"
+    calibration_of(minilm).save(path)
+    np.testing.assert_array_equal(
+        stored(minilm, str(path))(minilm.candidates), calibration_of(minilm)(minilm.candidates)
+    )
+    with pytest.raises(InputError, match="a calibration of minilm, not of space bert_large"):
+        stored(bert_large, str(path))
+    with pytest.raises(InputError, match="a calibration of another minilm"):
+        stored(replace(bert_large, name="minilm"), str(path))
+
+
+@pytest.mark.parametrize(
+    ("more", "how"),
+    [
+        ([], "--speed calibrated --threads {threads}"),
+        (["--batch", "8"], "--speed {cache}/fsp/latency/minilm-"),
+        (["--length", "64"], "--speed {cache}/fsp/latency/minilm-"),
+        (["--out", "a file.json"], "--speed 'a file.json'"),
+    ],
+)
+def test_it_says_how_to_use_what_it_measured_and_that_works(tmp_path, monkeypatch, capsys, more, how):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    space, threads = load_space("minilm"), torch.get_num_threads()
+    found = calibration_of(space)
+    found.settings["threads"] = threads
+    monkeypatch.setattr(calibrating, "calibrate", lambda *arguments, **settings: found)
+    fsp("latency", "calibrate", "minilm", *more)
+    command = capsys.readouterr().out.splitlines()[-1].removeprefix("to use it: ")
+    assert command.startswith("fsp extract minilm " + how.format(cache=tmp_path, threads=threads))
+    try:
+        fsp(*shlex.split(command)[1:], "--limit", "latency=40%", "--plan")
+    finally:
+        torch.set_num_threads(threads)
+    feasible = re.search(r"of (\d+) feasible", capsys.readouterr().out).group(1)
+    allowed = milliseconds(space, space.candidates) <= 0.4 * milliseconds(space, space.point(space.maximum))
+    assert int(feasible) == allowed.sum()
+
+
+def fsp(*arguments):
+    """Run the command in this process."""
+    app(list(arguments), standalone_mode=False)
+
+
+def test_the_command_measures_and_extract_uses_it(tmp_path, tiny, space_file):
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
 
     def fsp(*arguments):
@@ -161,10 +246,33 @@ def test_the_command_measures_and_extract_finds_it(tmp_path, space_file):
         return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
     done = fsp("latency", "calibrate", space_file, "--share", 0.6, "--held-out", 3, "--rounds", 6,
-               "--threads", 1, "--length", 32, "--json")  # fmt: skip
+               "--threads", 1, "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
-    assert facts["n_test"] == 3 and facts["mape"] >= 0 and facts["noise"] >= 0 and facts["maximum_ms"] > 0
-    assert load_calibration(tmp_path / facts["file"])(load_space(space_file).candidates).min() > 0
-    done = fsp("extract", space_file, "--speed", "calibrated", "--plan", "--threads", 1)
-    assert done.returncode == 2 and "(1 of it for other devices" in done.stderr  # that was of 32 tokens
+    pairs = [(entry["predicted_ms"], entry["measured_ms"]) for entry in facts["held_out"]]
+    assert facts["n_test"] == len(pairs) == 3 and 0 < facts["noise"] < 2
+    assert facts["mape"] == pytest.approx(np.mean([abs(told - taken) / taken for told, taken in pairs]))
+    space = load_space(space_file)
+    predicted = load_calibration(Path(facts["file"]))(space.candidates)
+    assert Path(facts["file"]).parent == tmp_path / "fsp" / "latency"
+    assert predicted.min() > 0
+
+    done = fsp("extract", space_file, "--speed", "calibrated", "--limit", "latency=99%", "--steps", 0,
+               "--interval", 6, *tiny.arguments(), "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["evaluations"]
+    told = dict(zip(space.architectures(space.candidates), predicted, strict=True))
+    assert rows
+    for row in rows:
+        assert row["latency"] == pytest.approx(told[Architecture({name: row[name] for name in space.names})])
+
+    done = fsp("extract", space_file, "--speed", "calibrated", "--plan", "--threads", 2)
+    assert done.returncode == 2 and "(1 for other inputs, devices, versions or threads in" in done.stderr
+
+
+def test_what_cannot_be_written_is_refused_before_anything_is_measured(tmp_path, space_file):
+    (tmp_path / "file").write_text("")
+    command = [sys.executable, "-m", "fsp", "latency", "calibrate", str(space_file), "--out"]
+    done = subprocess.run([*command, str(tmp_path / "file" / "c.json")], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("fsp: cannot write"), done.stderr
+    assert len(done.stderr.splitlines()) == 1

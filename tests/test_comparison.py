@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel
+
+from fsp.comparison import compare
+from fsp.errors import RunFailed
+from fsp.serving import LOGITS, SENTENCE, STATES, Saved, Serving
+
+SENTENCES = [f"The {noun} has {count} parts." for noun in ("net", "layer", "word", "head") for count in range(2, 10)]
+
+
+class Session:
+    """torch's own outputs, one of them damaged."""
+
+    def __init__(self, saved, name="", damage=lambda output: output):
+        self.saved, self.name, self.damage = saved, name, damage
+
+    def run(self, names, feed):
+        with torch.inference_mode():
+            outputs = self.saved.serving(**{key: torch.from_numpy(value) for key, value in feed.items()})
+        return [
+            self.damage(output.numpy()) if name == self.name else output.numpy()
+            for name, output in zip(names, outputs, strict=True)
+        ]
+
+
+def config(**more):
+    return BertConfig(
+        vocab_size=30522, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=128, **more,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny):
+    return AutoTokenizer.from_pretrained(tiny.teacher)
+
+
+@pytest.fixture(scope="module")
+def student(tokenizer):
+    """An encoder with a readout: token states and sentence embeddings, these all alike as they often are untrained."""
+    torch.manual_seed(0)
+    return Saved(Serving(BertModel(config(), add_pooling_layer=False), torch.nn.Linear(32, 24)).eval(), tokenizer)
+
+
+@pytest.fixture(scope="module")
+def classifier(tokenizer):
+    torch.manual_seed(0)
+    return Saved(Serving(BertForSequenceClassification(config(initializer_range=0.2))).eval(), tokenizer)
+
+
+def random_units(output):
+    vectors = np.random.default_rng(0).normal(size=output.shape).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("name", [STATES, SENTENCE])
+def test_exact_outputs_agree_and_random_ones_are_refused_whatever_the_others_do(student, name, int8):
+    found = compare(student, Session(student), SENTENCES, int8=int8)
+    assert found["agreement"] == pytest.approx(1) and found["largest_difference"] == 0
+    assert set(found["differences"]) == {STATES, SENTENCE}
+    noise = np.random.default_rng(0)
+    damage = random_units if name == SENTENCE else lambda output: noise.normal(size=output.shape).astype(np.float32)
+    with pytest.raises(RunFailed, match=f"the exported {name} differs from torch's by .*nothing was kept"):
+        compare(student, Session(student, name, damage), SENTENCES, int8=int8)
+
+
+def test_embeddings_near_torchs_but_in_another_order_are_refused(student):
+    with pytest.raises(RunFailed, match=r"agreement of similarities of sentences \(Spearman\) with torch's is"):
+        compare(student, Session(student, SENTENCE, lambda output: output[::-1]), SENTENCES, int8=True)
+
+
+def test_predictions_that_change_are_refused_though_logits_are_near(classifier):
+    with torch.inference_mode():
+        batch = dict(classifier.tokenizer(SENTENCES, padding=True, return_tensors="pt"))
+        margin = classifier.serving(**batch)[0].diff(dim=-1).squeeze().numpy()
+
+    def shifted(output):  # all texts then are of one class
+        return output + np.float32([0, -2 * margin.min() if margin.mean() < 0 else -2 * margin.max()])
+
+    assert compare(classifier, Session(classifier), SENTENCES, int8=True)["agreement"] == 1
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RunFailed, match=r"of predictions .* below 0\.9:"):
+        patch.setattr("fsp.comparison.INT8_TOLERANCE", 10.0)
+        compare(classifier, Session(classifier, LOGITS, shifted), SENTENCES, int8=True)
+
+
+def test_what_int8_may_do_float32_may_not(student):
+    def rounded(output):
+        return (output * (1 + 0.01 * np.sign(output))).astype(np.float32)
+
+    found = compare(student, Session(student, STATES, rounded), SENTENCES, int8=True)
+    assert found["relative_difference"] == pytest.approx(0.01, rel=0.01)
+    assert found["differences"][SENTENCE]["relative_difference"] == 0
+    with pytest.raises(RunFailed, match=r"last_hidden_state differs from torch's by 0.01, more than 0\.0001"):
+        compare(student, Session(student, STATES, rounded), SENTENCES, int8=False)
+
+
+def test_no_numbers_are_refused(student):
+    with pytest.raises(RunFailed, match="no finite number"):
+        compare(student, Session(student, SENTENCE, lambda output: output * np.nan), SENTENCES, int8=True)
