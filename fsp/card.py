@@ -23,10 +23,10 @@ from fsp.space import Architecture, SearchSpace
 from fsp.truth import mean_truth
 
 _FOLDS = 5
-ANCHORS = 8  # of the law that is judged beside the surrogates
+ANCHORS = 12  # of the law that is judged beside the surrogates, but no more than half of the shapes
 _NOISE_SHAPES = 8
 _STABLE = 0.9  # Spearman inside bands with longer training from which on more steps are not worth their cost
-_LEAST_SHAPES = 10  # more than there are anchors
+_LEAST_SHAPES = 10
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def report_card(
     """Return the report card of the error `distillation` at its number of steps s, beside zero-cost baselines.
 
     The surrogates: the error without any step (`s=0`), after s, after 2s, extrapolated by a power law through both,
-    at equal FLOPs (those that s steps take in the shape of median cost), the law that the truths of 8 anchors give
+    at equal FLOPs (those that s steps take in the shape of median cost), the law that the truths of 12 anchors give
     with the error of no step and with that after s (see `fsp.objectives.anchored`; the anchors keep their truth), and
     the baselines of `fsp.objectives.zero_cost`.
 
@@ -187,7 +187,7 @@ def _evaluated(
 def _anchored(space: SearchSpace, table: pd.DataFrame, short: str) -> tuple[pd.Series, dict[str, float]]:
     """The truth of every shape as anchors tell it, and how often the intervals of the others hold it."""
     sizes, top = table[list(space.sizes)].to_numpy(dtype=float), [space.maximum[name] for name in space.sizes]
-    rows = anchor_rows(table[short], sizes, top, table["operations"], ANCHORS)
+    rows = anchor_rows(table[short], sizes, top, table["operations"], min(ANCHORS, len(table) // 2))
     known = np.isin(np.arange(len(table)), rows)
     told = anchored(table[short], table["truth"].where(known), sizes, top)
     others = told[~known & told["error"].notna()]

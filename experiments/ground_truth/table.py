@@ -93,41 +93,46 @@ def surrogates() -> list[str]:
 
 
 def costs() -> list[str]:
-    """The regret of choosing at several costs, as a share of training every shape long."""
-    table, card = curve("cut"), native(rows("card"))
-    cut = native(rows("cut"))
+    """The regret of choosing in several ways; the cost of long trainings is a share of training every shape."""
+    cut, card = native(rows("cut")), native(rows("card"))
     truth = np.exp(np.log(cut["error"]).groupby(NAMES).mean())
     price = cut["cpu_seconds"].groupby(NAMES).mean()
-    both = with_sizes(card[["s=0"]].join(table[[250]]).join(truth).join(price).dropna())
-    sizes, top = both.index.to_frame()[list(SPACE.sizes)].to_numpy(float), [SPACE.maximum[n] for n in SPACE.sizes]
-    anchors = anchor_rows(both["s=0"], sizes, top, both["speed"], 8)
-    known = np.isin(np.arange(len(both)), anchors)
-    told = anchored(both["s=0"], both["error"].where(known), sizes, top)["error"].to_numpy()
-    gain = (1 - both["size"] / MAXIMUM["encoder_parameters"]) * (1 - both["speed"] / MAXIMUM["operations"])
-    truly, once = both["error"].to_numpy(), both["s=0"].to_numpy()
-    middle, every = both[250].to_numpy(), both["cpu_seconds"].to_numpy()
-    shares = {"the least e, s=0": (once, None, 1, 0.0), "five finalists, 250 steps": (once, middle, FINALISTS, 0.25)}
-    shares["eight anchors"] = (told, None, 1, 0.0)
-    shares["eight anchors, three finalists"] = (told, truly, 3, 1.0)
+    both = with_sizes(card[["s=0", "s=16"]].join(curve("cut")[[250]]).join(truth).join(price).dropna())
+    truly, middle, every = (both[name].to_numpy() for name in ("error", 250, "cpu_seconds"))
+    ways = [("bare error, s=0", both["s=0"].to_numpy(), 1, truly, 0, 0.0)]
+    ways += [("five finalists of s=0, 250 steps", both["s=0"].to_numpy(), FINALISTS, middle, 0.25, 0.0)]
+    ways += [("five finalists of s=0", both["s=0"].to_numpy(), FINALISTS, truly, 1.0, 0.0)]
+    for short, count in (("s=0", 8), ("s=0", 12), ("s=0", 16), ("s=16", 8), ("s=16", 12)):
+        anchors, told = by_anchors(both, short, count)
+        spent = every[anchors].sum()
+        ways += [(f"{count} anchors, {short}", told, 1, truly, 0, spent)]
+        ways += [(f"{count} anchors and three finalists, {short}", told, 3, truly, 1.0, spent)]
     lines = [
         "| way of choosing | long trainings cost | largest regret of five caps | regret of W |",
         "|---|---|---|---|",
     ]
-    for name, (short, again, count, length) in shares.items():
-        regrets, spent = [], []
+    for name, short, finalists, again, length, spent in ways:
+        regrets, most = [], 0.0
         for cap in np.quantile(both["size"], np.arange(1, 6) / 5):
             inside = np.flatnonzero(both["size"] <= cap)
-            finals = inside[np.argsort(short[inside], kind="stable")[:count]]
-            best = finals[np.argmin(again[finals])] if again is not None else finals[0]
+            finals = inside[np.argsort(short[inside], kind="stable")[:finalists]]
+            best = finals[np.argmin(again[finals])]
             regrets.append(truly[best] / truly[inside].min() - 1)
-            spent.append(length * every[finals].sum())
-        finals = np.argsort(-(gain / short).to_numpy(), kind="stable")[:count]
-        best = finals[np.argmax((gain / again).to_numpy()[finals])] if again is not None else finals[0]
+            most = max(most, spent + length * every[finals].sum())
+        gain = (1 - both["size"] / MAXIMUM["encoder_parameters"]) * (1 - both["speed"] / MAXIMUM["operations"])
+        finals = np.argsort(-(gain / short).to_numpy(), kind="stable")[:finalists]
+        best = finals[np.argmax((gain / again).to_numpy()[finals])]
         lost = 1 - (gain / truly).iloc[best] / (gain / truly).max()
-        if name.startswith("eight"):
-            spent = [one + every[anchors].sum() for one in spent]
-        lines.append(f"| {name} | {max(spent) / every.sum():.1%} | {max(regrets):.1%} | {lost:.1%} |")
+        lines.append(f"| {name} | {most / every.sum():.1%} | {max(regrets):.1%} | {lost:.1%} |")
     return lines
+
+
+def by_anchors(table: pd.DataFrame, short: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of anchors, and the truth of every row as they tell it."""
+    sizes, top = table.index.to_frame()[list(SPACE.sizes)].to_numpy(float), [SPACE.maximum[n] for n in SPACE.sizes]
+    anchors = anchor_rows(table[short], sizes, top, table["speed"], count)
+    known = np.isin(np.arange(len(table)), anchors)
+    return np.array(anchors), anchored(table[short], table["error"].where(known), sizes, top)["error"].to_numpy()
 
 
 def heads() -> list[str]:
