@@ -87,7 +87,7 @@ def test_signals_end_a_command_cleanly(name, number, code, says, commands, kinds
 def test_a_full_disk_is_told_in_one_line_and_what_is_done_is_kept(name, commands, kinds, undisturbed, tmpfs):  # noqa: F811
     expected, _ = undisturbed(name)
     folder = tmpfs / "work" / "out"
-    fill(tmpfs, 24_576)  # room for a few files, not for a model
+    fill(tmpfs, 4_096)  # room for a few lines, not for a model
     ended = commands.run(kinds[name].words(folder), watched=tmpfs)
     assert ended.code in (1, 2), ended.stderr
     assert "No space left on device" in one_line(ended) or "os error 28" in one_line(ended)
