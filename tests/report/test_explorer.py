@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from browser import Browser
 
 from fsp.report import write_report
 from fsp.report.explorer import _renumbered
+
+from .browser import Browser
 
 ROOT = Path(__file__).parent.parent.parent
 HELPERS = """
