@@ -126,36 +126,41 @@ def test_a_worker_refuses_other_settings_and_says_which(tmp_path):
 
 
 def test_a_worker_evaluates_fidelities_and_finalists_too(searches, tmp_path):
-    """A search in this process that evaluates nothing itself, and a worker thread that does it all."""
+    """A search whose first evaluation ends when a worker thread has done another."""
     import threading
 
     class Trained:
-        def __init__(self, steps, by):
-            self.steps, self.by = steps, by
+        def __init__(self, steps, by, helped):
+            self.steps, self.by, self.helped = steps, by, helped
 
         @property
         def settings(self):
             return {"error": "trained", "steps": self.steps}
 
         def with_steps(self, steps):
-            return Trained(steps, self.by)
+            return Trained(steps, self.by, self.helped)
 
         def longer(self, factor):
-            return Trained(factor * self.steps, self.by)
+            return Trained(factor * self.steps, self.by, self.helped)
 
         def __call__(self, architecture, seed):
-            self.by.append((threading.current_thread().name, self.steps))
-            time.sleep(0.02)
+            name = threading.current_thread().name
+            self.by.append((name, self.steps))
+            if name == "worker":
+                self.helped.set()
+            self.helped.wait(60)
             return toy(architecture, seed) * (1 + 1 / (1 + self.steps))
 
     for options in ({"fidelities": [0, 4, 16]}, {"finalists": 3}):
         by: list[tuple[str, int]] = []
+        helped = threading.Event()
         where = tmp_path / f"{next(iter(options))}.journal"
-        worker = threading.Thread(target=work, args=(where, SPACE, Trained(4, by)), kwargs={"idle": 1}, name="worker")
+        error = Trained(4, by, helped)
+        worker = threading.Thread(target=work, args=(where, SPACE, error), kwargs={"idle": 5}, name="worker")
         worker.start()
-        found = extract(SPACE, error=Trained(4, by), study=where, interval=8, **options)
+        found = extract(SPACE, error=error, study=where, interval=8, **options)
         worker.join()
-        alone = extract(SPACE, error=Trained(4, []), interval=8, **options)
+        alone = extract(SPACE, error=Trained(4, [], helped), interval=8, **options)
         assert found.selected == alone.selected
         assert found.table.drop(columns="seconds").equals(alone.table.drop(columns="seconds"))
         assert len(by) == sum(len(stored.evaluations) for stored in stored_studies(where))
