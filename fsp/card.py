@@ -12,7 +12,7 @@ import pandas as pd
 from fsp.agreement import size_bands, spearman_in_bands
 from fsp.errors import Diverged, InputError
 from fsp.evaluating import Evaluator
-from fsp.objectives.anchored import anchor_rows, anchored
+from fsp.objectives.anchored import anchor_rows, anchored, sizes_of
 from fsp.objectives.error import Distillation
 from fsp.objectives.fitted import FittedError
 from fsp.objectives.zero_cost import ZERO_COST
@@ -125,6 +125,7 @@ def report_card(
         table[name], seconds[name] = _evaluated(space, surrogate, shapes, name, study, seed, display or Silent())
     first, second = table[f"s={steps}"], table[f"s={2 * steps}"]
     table["extrapolated"] = second * second / first
+    surrogate_noise = _noise_of(error, space, shapes, first, study, seed)
     anchors = {}
     for name in ("s=0", f"s={steps}"):
         table[f"anchored, {name}"], anchors[name] = _anchored(space, table, name)
@@ -158,7 +159,7 @@ def report_card(
             short: spearman_in_bands(table[short], table[long], size_bands(size))
             for short, long in (("s=0", f"s={steps}"), (f"s={steps}", f"s={2 * steps}"))
         },
-        _noise_of(error, space, shapes, study, seed),
+        surrogate_noise,
         anchors,
         _fitted_quality(space, table, f"s={steps}"),
         error.controls(),
@@ -186,7 +187,7 @@ def _evaluated(
 
 def _anchored(space: SearchSpace, table: pd.DataFrame, short: str) -> tuple[pd.Series, dict[str, float]]:
     """The truth of every shape as anchors tell it, and how often the intervals of the others hold it."""
-    sizes, top = table[list(space.sizes)].to_numpy(dtype=float), [space.maximum[name] for name in space.sizes]
+    sizes, top = sizes_of(space, table)
     rows = anchor_rows(table[short], sizes, top, table["operations"], min(ANCHORS, len(table) // 2))
     known = np.isin(np.arange(len(table)), rows)
     told = anchored(table[short], table["truth"].where(known), sizes, top)
@@ -196,13 +197,18 @@ def _anchored(space: SearchSpace, table: pd.DataFrame, short: str) -> tuple[pd.S
 
 
 def _noise_of(
-    error: Distillation, space: SearchSpace, shapes: Sequence[Architecture], study: Path | None, seed: int
+    error: Distillation,
+    space: SearchSpace,
+    shapes: Sequence[Architecture],
+    known: pd.Series,
+    study: Path | None,
+    seed: int,
 ) -> float | None:
-    """The sd of log e of one seed, pooled over a few shapes of all sizes that are evaluated with another one, too."""
+    """The sd of log e of one seed, pooled over a few shapes that are evaluated with another; `known`: with this one."""
     evaluate = Evaluator(error, space, study)
-    few = [shapes[k] for k in np.unique(np.linspace(0, len(shapes) - 1, _NOISE_SHAPES).round().astype(int))]
-    pairs = [[evaluate(shape, s).error for s in (seed, seed + 1)] for shape in few]
-    changes = [math.log(b / a) for a, b in pairs if a is not None and b is not None]
+    few = np.unique(np.linspace(0, len(shapes) - 1, _NOISE_SHAPES).round().astype(int))
+    pairs = [(known[k], evaluate(shapes[k], seed + 1).error) for k in few if not math.isnan(known[k])]
+    changes = [math.log(other / one) for one, other in pairs if other is not None]
     return float(np.sqrt(np.mean(np.square(changes)) / 2)) if changes else None
 
 

@@ -102,16 +102,18 @@ def extract(
     from fsp.workers import beside, check_cores, worker_arguments
 
     rungs = _numbers(fidelities)
-    again: dict[str, Any] = {"finalists": finalists, "anchors": anchors, "longer": longer}
-    check_method(method, interval=interval, gap=gap, **again, fidelities=rungs)
+    again: dict[str, Any] = {"finalists": finalists, "longer": longer}
+    check_method(method, interval=interval, gap=gap, anchors=anchors, **again, fidelities=rungs)
     if error not in _ERRORS:
         raise InputError(f"no error {error!r}; there are {' and '.join(_ERRORS)}")
     if certificate is not None and method != "certified":
         raise InputError("a certificate comes with --method certified; add it, or leave --certificate out")
-    settings = Settings(parse_limits(limit), interval, steps, tokens=SEARCH_TOKENS, seed=seed, threads=threads, **again)
+    settings = Settings(
+        parse_limits(limit), interval, steps, tokens=SEARCH_TOKENS, seed=seed, threads=threads, anchors=anchors, **again
+    )
     check_cores(workers, settings.processor_threads)
     asked: dict[str, Any] = {"objective": objective, "limits": settings.limits, "interval": interval}
-    asked |= {"method": method, "seed": seed}
+    asked |= {"method": method, "seed": seed, "anchors": anchors}
     chosen, bars = load_space(space), Bars()
     torch.set_num_threads(settings.processor_threads)  # a calibration is one for so many threads
     calibration = calibration_for(chosen, speed, method)

@@ -15,7 +15,6 @@ from fsp.evaluating import ErrorFunction, Evaluator, evaluation_table, takes_see
 from fsp.families._transformer import head_size_changed
 from fsp.halving import at_fidelities, successive_halving
 from fsp.latency.calibration import Calibration, stored
-from fsp.objectives.anchored import LEAST_ANCHORS, anchor_rows, anchored
 from fsp.objectives.fitted import FittedError
 from fsp.planning import check_method, objectives_at_maximum, objectives_of, plan
 from fsp.progress import Silent
@@ -188,7 +187,8 @@ def extract(
     maximum = objectives_at_maximum(space, calibration, limits or ())
     question = Question.of(objective, limits, size, exponents, maximum)
     if method == "interval":
-        planned = plan(space, objective=objective, limits=limits, interval=interval, seed=seed, calibration=calibration)
+        asked: dict[str, Any] = {"objective": objective, "limits": limits, "interval": interval, "anchors": anchors}
+        planned = plan(space, **asked, seed=seed, calibration=calibration)
         candidates, interval, feasible = planned.table, planned.interval, planned.feasible
         work = candidates["operations"].sum()
         label = f"evaluating {len(candidates)} of {feasible} candidates"
@@ -252,11 +252,13 @@ def extract(
     finals: tuple[Architecture, ...] = ()
     if long_error is not None:
         runs = LongRuns(table, evaluators[0], long_error, longer, seed=seed, display=display)
-        seeds = [evaluators[0].errors_of(shape) for shape in space.architectures(shapes[table.index])]
+        seeds: list[list[float]] = []  # of the errors that the score is made of: their noise tells near-equals
         if anchors:
-            told = _by_anchors(space, table, runs, anchors)
-            score, seeds = question.score(table.assign(error=told["error"])), []  # the seeds' noise is not the law's
+            told = runs.tell(anchors)
+            score = question.score(table.assign(error=told["error"]))
             table = table.assign(**told.add_prefix("predicted_"))
+        else:
+            seeds = [evaluators[0].errors_of(shape) for shape in space.architectures(shapes[table.index])]
         rows = undecided(score, seeds, finalists)
         if anchors or len(rows) > 1:
             runs.measure(rows, "finalists")
@@ -270,16 +272,6 @@ def extract(
     return Extraction(
         space, selected, table, objective, question.limits, interval, feasible, maximum, certificate, finals
     )
-
-
-def _by_anchors(space: SearchSpace, table: pd.DataFrame, runs: LongRuns, anchors: int) -> pd.DataFrame:
-    """Train anchors longer and return the longer error of all rows, with the table's index."""
-    names = list(space.sizes)
-    sizes, top = table[names].to_numpy(dtype=float), [space.maximum[name] for name in names]
-    runs.measure(anchor_rows(table["error"], sizes, top, table["operations"], anchors), "anchors")
-    if runs.errors.count() < LEAST_ANCHORS:
-        raise RunFailed(f"{runs.errors.count()} of {anchors} anchors could be trained longer, too few to tell a law by")
-    return anchored(table["error"], runs.errors, sizes, top).set_index(table.index)
 
 
 def calibration_for(space: SearchSpace, speed: str | Calibration, method: str = "interval") -> Calibration | None:

@@ -20,7 +20,7 @@ from fsp.folder import SCHEMA, alone_in, claim
 from fsp.inputs import Inputs, Settings, fitted_to, load_inputs, surrogate
 from fsp.measurement import embeddings, latencies, similarity_agreement, student_embeddings
 from fsp.objectives.error import Distillation
-from fsp.planning import objectives_at, objectives_of, plan
+from fsp.planning import check_method, objectives_at, objectives_of, plan
 from fsp.progress import Silent
 from fsp.report import write_pages
 from fsp.search.baselines import layer_drop, most_even
@@ -56,6 +56,8 @@ def run(
     """
     settings, display, out = settings or Settings(), display or Silent(), Path(out)
     started = time.perf_counter()
+    again: dict[str, Any] = {"finalists": settings.finalists, "anchors": settings.anchors, "longer": settings.longer}
+    check_method("interval", interval=settings.interval, **again)
     with alone_in(out):
         inputs = load_inputs(space, teacher, corpus, display)
         space = fitted_to(space, inputs.teacher)
@@ -65,7 +67,7 @@ def run(
                 f"the corpus is too small: its test part has {sentences} sentences of its own and needs "
                 f"{_LEAST_SENTENCES}; give about 300 kB of text or more"
             )
-        plan(space, limits=settings.limits, interval=settings.interval)  # refuses what cannot be met
+        plan(space, limits=settings.limits, interval=settings.interval, anchors=settings.anchors)  # or refuses
         trust = card_for(inputs.teacher.fingerprint, settings.steps, card)
         claim(out, _configuration(space, inputs, settings))
         if (out / "result.json").exists():
@@ -78,9 +80,7 @@ def run(
             error=error,
             limits=settings.limits,
             interval=settings.interval,
-            finalists=settings.finalists,
-            anchors=settings.anchors,
-            longer=settings.longer,
+            **again,
             study=out / "evaluations.journal",
             seed=settings.seed,
             display=display,

@@ -84,6 +84,7 @@ def plan(
     limits: Mapping[str, float | str] | None = None,
     interval: int | None = None,
     certified: CertifiedSettings | None = None,
+    anchors: int = 0,
     seed: int = 0,
     calibration: Calibration | None = None,
 ) -> Plan:
@@ -96,11 +97,13 @@ def plan(
         limits: as there.
         interval: as there.
         certified: as there; by default what an error that takes a seed gets.
+        anchors: as there.
         seed: as there.
         calibration: predicts the latency that is i; without one, i is the operations.
 
     Raises:
-        InputError: limits that nothing meets, an interval out of range, or an unknown objective or method.
+        InputError: limits that nothing meets, an interval out of range, an unknown objective or method, or more
+            anchors than candidates.
 
     Example:
         >>> from fsp.space import load_space
@@ -123,6 +126,10 @@ def plan(
     if interval is None:
         interval = max(1, math.ceil(feasible / _DEFAULT_EVALUATIONS))
     chosen = table.iloc[every_kth(ranked, interval)].reset_index(drop=True)
+    if anchors > len(chosen):
+        raise InputError(
+            f"{len(chosen)} planned candidates cannot give {anchors} anchors; ask for fewer, or for a smaller interval"
+        )
     return Plan(chosen, question.limits, interval, feasible, maximum, len(chosen))
 
 

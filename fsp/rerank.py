@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from fsp.errors import InputError
+from fsp.errors import InputError, RunFailed
 from fsp.evaluating import ErrorFunction, Evaluator
+from fsp.objectives.anchored import LEAST_ANCHORS, anchor_rows, anchored, sizes_of
 from fsp.progress import Silent
 
 
@@ -47,7 +48,7 @@ class LongRuns:
         self._evaluate = Evaluator(longer, evaluator.space, evaluator.study, {"longer": factor})
         self._shapes = evaluator.space.architectures(table[list(evaluator.space.names)].to_numpy())
         self._cost = table["operations"].to_numpy(dtype=float)
-        self._seed, self._display = seed, display
+        self._table, self._seed, self._display = table, seed, display
         self._measured: set[int] = set()
         self.errors = pd.Series(np.nan, index=table.index)
 
@@ -61,3 +62,19 @@ class LongRuns:
                 self.errors.iloc[row] = np.nan if error is None else error
                 self._measured.add(row)
                 advance(self._cost[row])
+
+    def tell(self, anchors: int) -> pd.DataFrame:
+        """Train so many anchors longer, and return the longer error of all rows as they tell it.
+
+        Returns:
+            See `fsp.objectives.anchored.anchored`; with the table's index.
+
+        Raises:
+            RunFailed: too few of them could be trained.
+        """
+        short, sizes, top = self._table["error"], *sizes_of(self._evaluate.space, self._table)
+        self.measure(anchor_rows(short, sizes, top, self._cost, anchors), "anchors")
+        trained = self.errors.count()
+        if trained < LEAST_ANCHORS:
+            raise RunFailed(f"{trained} of {anchors} anchors could be trained longer, too few to tell a law by")
+        return anchored(short, self.errors, sizes, top).set_index(self._table.index)

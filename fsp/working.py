@@ -109,7 +109,7 @@ def matching(error: ErrorFunction, space: SearchSpace, header: Header) -> ErrorF
     Raises:
         InputError: neither does; says in what they differ.
     """
-    more: dict[str, Any] = {name: header.settings[name] for name in ("longer",) if name in header.settings}
+    more: dict[str, Any] = {"longer": header.settings["longer"]} if "longer" in header.settings else {}
     candidates = [error]
     if callable(with_steps := getattr(error, "with_steps", None)) and isinstance(header.settings.get("steps"), int):
         candidates.append(with_steps(header.settings["steps"]))

@@ -134,6 +134,7 @@ def test_other_seeds_in_the_study_give_the_noise(tmp_path):
         ({"finalists": 2, "error": lambda a: 1 / a["D"]}, "need an error with a method longer"),
         ({"anchors": 4, "error": lambda a: 1 / a["D"]}, "need an error with a method longer"),
         ({"anchors": 3}, "anchors 3 is out of range"),
+        ({"anchors": 40}, "planned candidates cannot give 40 anchors"),
         ({"longer": 0}, "longer 0 is out of range"),
         ({"anchors": 4, "method": "certified"}, "a certified choice is not re-ranked"),
         ({"anchors": 4, "fidelities": (0, 2)}, "leave finalists at 1 and anchors at 0"),
@@ -183,6 +184,7 @@ def test_extract_with_finalists_from_the_command_line(run, tiny):
         (["extract", "minilm", "--fidelities", "0,16,8"], "no rising numbers of steps"),
         (["extract", "minilm", "--anchors", "2"], "anchors 2 is out of range"),
         (["run", "minilm", "--out", "o", "--finalists", "0"], "finalists must be at least 1"),
+        (["run", "minilm", "--out", "o", "--anchors", "2"], "anchors 2 is out of range"),
     ],
 )
 def test_the_command_line_refuses_before_it_loads_anything(run, arguments, says):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from run import HEADS, SETTINGS
 
-from fsp.objectives.anchored import anchor_rows, anchored
+from fsp.objectives.anchored import anchor_rows, anchored, sizes_of
 from fsp.planning import objectives_at, objectives_of
 from fsp.ranking import FINALISTS, rank
 from fsp.space import load_space
@@ -129,7 +129,7 @@ def costs() -> list[str]:
 
 def by_anchors(table: pd.DataFrame, short: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The rows of anchors, and the truth of every row as they tell it."""
-    sizes, top = table.index.to_frame()[list(SPACE.sizes)].to_numpy(float), [SPACE.maximum[n] for n in SPACE.sizes]
+    sizes, top = sizes_of(SPACE, table.index.to_frame())
     anchors = anchor_rows(table[short], sizes, top, table["speed"], count)
     known = np.isin(np.arange(len(table)), anchors)
     return np.array(anchors), anchored(table[short], table["error"].where(known), sizes, top)["error"].to_numpy()

@@ -13,12 +13,19 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from fsp.errors import InputError
+from fsp.space import SearchSpace
 
 Floats = NDArray[np.float64]
 
 LEAST_ANCHORS = 4
 _LEVEL = 0.9  # of the intervals
 _PRIOR = 1e-2  # precision of standardised coefficients before any anchor; keeps the first choices solvable
+
+
+def sizes_of(space: SearchSpace, table: pd.DataFrame) -> tuple[Floats, list[int]]:
+    """Return the size parameters of a table's rows, `n x k`, and T's, `(k,)`."""
+    names = list(space.sizes)
+    return table[names].to_numpy(dtype=np.float64), [space.maximum[name] for name in names]
 
 
 def anchor_rows(short: ArrayLike, sizes: ArrayLike, maximum: ArrayLike, cost: ArrayLike, count: int) -> list[int]:
