@@ -14,6 +14,7 @@ from fsp.report.fronts import pairs_svg
 from fsp.report.sources import outcome_of
 from fsp.report.summary import CARD_COLUMNS, COLUMNS, NAMES, card_rows, command, error_of, headline, model_rows, trust
 
+_PREDICTED = ("predicted_error", "predicted_low", "predicted_high")
 _COLUMNS = (
     "parameters",
     "encoder_parameters",
@@ -21,13 +22,14 @@ _COLUMNS = (
     "peak_memory",
     "error",
     "finalist_error",
+    *_PREDICTED,
     "w_total",
     "w_encoder",
     "seconds",
     "failure",
 )
 _COMPARED = ("error", "encoder_parameters", "parameters", "operations")
-_REAL = ("error", "finalist_error", "w_total", "w_encoder", "seconds")
+_REAL = ("error", "finalist_error", *_PREDICTED, "w_total", "w_encoder", "seconds")
 _PRINTED = 40  # rows of the table on paper
 
 

@@ -151,8 +151,7 @@ def trust(result: dict[str, Any]) -> str:
         f"Against long training of {card['shapes']} shapes of space {card['space']}, the search error after {steps} "
         f"steps ranks shapes of like size with Spearman {_number(inside)}{noise}. "
         f"{'' if same else 'That was measured on other text than this run has. '}"
-        "Regret: how much worse than the best the shape is that the surrogate chooses. Smaller is better for every "
-        "surrogate; zero-cost ones train nothing."
+        "Smaller is better for every surrogate; zero-cost ones train nothing."
     )
 
 
@@ -170,7 +169,7 @@ def command(result: dict[str, Any]) -> str:
         words += ["--corpus", path]
     for limit, value in (config.get("limits") or {}).items():
         words += ["--limit", f"{limit}={value}"]
-    for option in ("interval", "steps", "finalists", "tokens", "seeds", "seed", "threads"):
+    for option in ("interval", "steps", "finalists", "anchors", "longer", "tokens", "seeds", "seed", "threads"):
         if config.get(option) is not None:
             words += [f"--{option}", str(config[option])]
     return shlex.join(words)
