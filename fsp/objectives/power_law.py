@@ -15,7 +15,7 @@ LEVEL = 0.9  # of the prediction intervals
 LEAST_GROUPS = 9  # with fewer groups left out in turn, no quantile of their residuals reaches the level
 _HUBER = 1.345  # residuals beyond so many sd count less (95% efficient under normal noise)
 _MAD = 1.4826  # sd of a normal variable over its median absolute deviation
-_LEAST_SD = 1e-6  # of log e; keeps noise-free rows solvable
+_LEAST_SD = 1e-6  # of log e; keeps noise-free rows solvable, and their intervals wider than rounding
 _PARTS = 200  # groups are left out one by one up to so many, and beyond that in so many parts
 
 
@@ -78,7 +78,8 @@ def fit_power_law(logs: Floats, values: Floats, groups: NDArray[np.int64]) -> Po
         rest, rest_covariance, _ = _huber(design[~out], values[~out], sd)
         scores[out] = np.abs(values[out] - design[out] @ rest) / _spread(design[out], rest_covariance)
     weights = 1 / np.bincount(groups)[groups] / count
-    return PowerLaw(centre, coefficients, covariance, _quantile(scores, weights, LEVEL * (count + 1) / count))
+    half_width = _quantile(scores, weights, LEVEL * (count + 1) / count)
+    return PowerLaw(centre, coefficients, covariance, max(half_width, _LEAST_SD))
 
 
 def _design(logs: Floats, centre: Floats) -> Floats:
