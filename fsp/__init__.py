@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fsp.exporting import export
     from fsp.extraction import Extraction, extract
     from fsp.finetuning.finetune import agora
+    from fsp.inputs import prepare
     from fsp.objectives.error import Distillation
     from fsp.pretraining.run import pretrain
     from fsp.search.coefficient import w_coefficient
@@ -33,6 +34,7 @@ __all__ = [
     "export",
     "extract",
     "load_space",
+    "prepare",
     "pretrain",
     "w_coefficient",
     "work",
@@ -50,6 +52,7 @@ _MODULES = {
     "export": "fsp.exporting",
     "extract": "fsp.extraction",
     "load_space": "fsp.space",
+    "prepare": "fsp.inputs",
     "pretrain": "fsp.pretraining.run",
     "w_coefficient": "fsp.search.coefficient",
     "work": "fsp.working",

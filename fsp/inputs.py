@@ -1,6 +1,7 @@
 """What every long command starts from: settings, a trained T, text, and the surrogate error made of them."""
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from fsp.errors import InputError
 from fsp.objectives.error import Distillation, DistillationSettings
 from fsp.objectives.mlm import MaskedLanguageModelling, MaskedLanguageModellingSettings, MaskedText
 from fsp.progress import Silent
-from fsp.space import SearchSpace
+from fsp.space import SearchSpace, load_space
 from fsp.training.blocks import READOUT_TOKENS, Material
 from fsp.training.teacher import Teacher, load_teacher, packaged_teacher
 from fsp.workload import LONGER
@@ -120,6 +121,47 @@ def surrogate(inputs: Inputs, settings: Settings, cache: Path, display: Silent) 
         error = Distillation(inputs.teacher, material, DistillationSettings(steps=settings.steps))
         advance(1)
     return error
+
+
+def prepare(
+    space: str | Path | SearchSpace,
+    *,
+    teacher: str | None = None,
+    corpus: Sequence[str | Path] = (),
+    steps: int = 16,
+    tokens: int = SEARCH_TOKENS,
+    threads: int | None = None,
+    cache: str | Path | None = None,
+    display: Silent | None = None,
+) -> tuple[SearchSpace, Distillation]:
+    """Return a space with T's own constants, and the error `distillation` of its candidates, for `fsp.extract`.
+
+    Args:
+        space: a space, or what `fsp.load_space` takes.
+        teacher: T, a directory or a hub name; None for the one that the space names.
+        corpus: files and folders of UTF-8 text; empty for the documentation of Python's standard library.
+        steps: s, of training each candidate; 0 measures the healed cuts.
+        tokens: of training text.
+        threads: of torch, set for the whole process; None for all processors. Errors depend on it.
+        cache: folder that keeps T's states of the text (768 bytes a token for MiniLM); None for one that goes when the
+            process ends.
+        display: where progress goes.
+
+    Raises:
+        InputError: T, the corpus or the space cannot be used, or they do not match.
+
+    Example:
+        >>> space, error = prepare("minilm", steps=0, threads=1)  # doctest: +SKIP
+        >>> fsp.extract(space, error=error, interval=20).selected  # doctest: +SKIP
+    """
+    settings, display = Settings(steps=steps, tokens=tokens, threads=threads), display or Silent()
+    chosen = space if isinstance(space, SearchSpace) else load_space(space)
+    inputs = load_inputs(chosen, teacher, corpus, display)
+    chosen = fitted_to(chosen, inputs.teacher)
+    if cache is not None:
+        return chosen, surrogate(inputs, settings, Path(cache), display)
+    with tempfile.TemporaryDirectory() as folder:  # its files stay mapped as long as the error lives
+        return chosen, surrogate(inputs, settings, Path(folder), display)
 
 
 def fitted_to(space: SearchSpace, teacher: Teacher) -> SearchSpace:

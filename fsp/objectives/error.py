@@ -68,7 +68,7 @@ class Distillation:
     def __init__(self, teacher: Teacher, material: Material, settings: DistillationSettings | None = None):
         self._chosen = settings or DistillationSettings()
         self.material = material
-        self._teacher = teacher
+        self.teacher = teacher
         if len(material.train) < self._chosen.batch:
             raise InputError(
                 f"the training text has {len(material.train)} blocks, fewer than the {self._chosen.batch} of a step; "
@@ -88,7 +88,7 @@ class Distillation:
         return {
             "error": "distillation",
             "fsp": fsp.__version__,
-            "teacher": self._teacher.fingerprint,
+            "teacher": self.teacher.fingerprint,
             "matching": self.matching.name,
             "train_blocks": self.material.train.digest,
             "validation_blocks": self.material.validation.digest,
@@ -118,7 +118,7 @@ class Distillation:
 
     def student(self, architecture: Architecture) -> Student:
         """Return the healed cut of that shape, before its readout is fitted and any step is done."""
-        return Student(self.cutter.cut(architecture), self._teacher.architecture["H"])
+        return Student(self.cutter.cut(architecture), self.teacher.architecture["H"])
 
     def flops_per_step(self, architecture: Architecture) -> int:
         """Return the FLOPs of a training step: three times those of a forward pass of the encoder and the readout.
@@ -127,7 +127,7 @@ class Distillation:
         the optimiser are not counted.
         """
         forward = int(bert.operations(architecture, {}, batch=self._chosen.batch, length=self._length))
-        readout = 2 * self.tokens_per_step * architecture["H"] * self._teacher.architecture["H"]
+        readout = 2 * self.tokens_per_step * architecture["H"] * self.teacher.architecture["H"]
         return _PASSES * (forward + readout)
 
     def steps_of(self, architecture: Architecture) -> int:
@@ -186,9 +186,9 @@ class Distillation:
         `mean`: every state is predicted by the mean over the training text (1 for 1 - R², up to the difference between
         the texts). `D=0`: read from the embeddings by a least-squares readout.
         """
-        bare = copy.deepcopy(self._teacher.model)
+        bare = copy.deepcopy(self.teacher.model)
         bare.encoder.layer = torch.nn.ModuleList()
-        student = Student(bare, self._teacher.architecture["H"])
+        student = Student(bare, self.teacher.architecture["H"])
         student.fit_readout(self._calibration)
         without_layers = self.measure(student, self.material.validation)
         student.readout.weight.data.zero_()
@@ -199,6 +199,6 @@ class Distillation:
     def __call__(self, architecture: Architecture, seed: int = 0) -> float:
         """Return the error of a candidate."""
         encoder, own_states = self.cutter.cut_with_states(architecture)
-        student = Student(encoder, self._teacher.architecture["H"])
+        student = Student(encoder, self.teacher.architecture["H"])
         self.train(student, steps=self.steps_of(architecture), seed=seed, own_states=own_states)
         return self.measure(student, self.material.validation)
