@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from fsp.data import SENTENCE_TOKENS
 from fsp.errors import Diverged, InputError, RunFailed
 from fsp.files import TEMPORARY
+from fsp.guard import guarded
 from fsp.objectives.error import Distillation
 from fsp.progress import Silent
 from fsp.space import Architecture
@@ -92,7 +93,9 @@ def load_student(folder: Path) -> Student:
         readout = load_file(folder / "2_Dense" / "model.safetensors")
         with safe_open(folder / "model.safetensors", "pt") as weights:
             has_pooler = "pooler.dense.weight" in weights.keys()  # noqa: SIM118 (it is no dict)
-        encoder = AutoModel.from_pretrained(folder, dtype=torch.float32, add_pooling_layer=has_pooler)
+        encoder = AutoModel.from_pretrained(
+            folder, dtype=torch.float32, add_pooling_layer=has_pooler, **guarded(folder)
+        )
     except (OSError, ValueError) as error:
         raise InputError(f"{folder} holds no distilled model: {' '.join(str(error).split())[:120]}") from None
     student = Student(encoder, readout["linear.weight"].shape[0])

@@ -2,7 +2,26 @@
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the message is one line saying what is wrong and what to do (exit 2)."""
+    """What the user gave cannot be used; the message is one line saying what is wrong and what to do (exit 2).
+
+    What it quotes of the user's data may hold line ends and terminal codes: they are shown escaped.
+    """
+
+    def __init__(self, message: str):
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
+
+
+DAMAGE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    RecursionError,
+    StopIteration,
+)
+"""What reading data that no fsp has written may raise."""
 
 
 class RunFailed(RuntimeError):

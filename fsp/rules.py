@@ -42,7 +42,7 @@ class Rule:
         names: the parameter names it may use.
 
     Raises:
-        InputError: the text is no rule, or uses a name that is no parameter.
+        InputError: the text is no rule, or uses a name that is no parameter; on a call, a product of 2^53 or more.
 
     Example:
         >>> Rule("H % A == 0", names=("A", "H"))({"A": np.array([4, 5]), "H": np.array([8, 8])})
@@ -116,7 +116,10 @@ class Rule:
             case ast.UnaryOp(operand=operand):
                 return -self._value(operand, columns)
             case ast.BinOp(left=left, op=op, right=right):
-                return _ARITHMETIC[type(op)](self._value(left, columns), self._value(right, columns))
+                compute, sides = _ARITHMETIC[type(op)], [self._value(side, columns) for side in (left, right)]
+                if type(op) is ast.Mult and np.any(np.abs(compute(*(side.astype(float) for side in sides))) >= 2.0**53):
+                    raise InputError(f"rule {self.text!r} computes products above 2^53; write it with smaller ones")
+                return compute(*sides)
             case ast.Compare(left=left, ops=ops, comparators=rest):
                 sides = [self._value(side, columns) for side in (left, *rest)]
                 held = [_COMPARISON[type(op)](a, b) for op, a, b in zip(ops, sides, sides[1:], strict=False)]

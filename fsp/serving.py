@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fsp.distillation import load_student
 from fsp.errors import InputError
 from fsp.families import bert
+from fsp.guard import guarded
 from fsp.measurement import pooled
 
 if TYPE_CHECKING:
@@ -105,14 +106,15 @@ def load_saved(folder: Path) -> Saved:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # its report of missing weights is checked below and told in one line
     try:
-        config = transformers.AutoConfig.from_pretrained(folder)
+        safe = guarded(folder)
+        config = transformers.AutoConfig.from_pretrained(folder, **safe)
         bert.architecture_of(config)
         named = (config.architectures or ["none"])[0]
         if not _CLASSES.fullmatch(named):
             raise InputError(f"class {named!r} is not supported; it takes encoders alone or with a head for {_HEADS}")
         if not any(folder.glob("*.safetensors")):
             raise InputError("it has no weights; put model.safetensors beside its config.json")
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
         if (folder / "2_Dense" / "model.safetensors").is_file():
             student = load_student(folder)
             return Saved(Serving(student.encoder, student.readout).eval(), tokenizer)

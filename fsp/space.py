@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.resources
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,6 +18,8 @@ from fsp.rules import FunctionRule, Rule
 Columns = dict[str, NDArray[np.int64]]
 AnyRule = str | Callable[..., bool]
 _MAX_GRID = 50_000_000  # points before the rules; beyond this enumeration would not fit in memory
+_MAX_PARAMETERS = 32  # axes of the grid that numpy can index
+_MAX_VALUE = 2**31 - 1
 
 
 class Architecture(Mapping[str, int]):
@@ -108,6 +111,10 @@ class SearchSpace:
     neutral: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.name.isprintable() or self.name in ("", ".", "..") or set(self.name) & set("/\\"):
+            raise InputError(f"a space cannot be called {self.name!r}: files are named after it; choose a plain name")
+        if len(self.parameters) > _MAX_PARAMETERS:
+            raise InputError(f"space {self.name}: {len(self.parameters)} parameters; at most {_MAX_PARAMETERS}")
         if not self.parameters:
             raise InputError(f"space {self.name}: no parameters; give at least one with its choices")
         for name, choices in self.parameters.items():
@@ -117,12 +124,15 @@ class SearchSpace:
                 )
             if not choices:
                 raise InputError(f"space {self.name}: {name} has no choices; list at least one integer")
-            if any(type(c) is not int or not 0 < c < 2**31 for c in choices):
+            if any(type(c) is not int or not 0 < c <= _MAX_VALUE for c in choices):
                 raise InputError(f"space {self.name}: {name} has a choice that is no positive integer: {list(choices)}")
             if len(set(choices)) != len(choices):
                 raise InputError(f"space {self.name}: {name} lists a choice twice: {list(choices)}")
         if set(self.maximum) != set(self.parameters):
             raise InputError(f"space {self.name}: the maximum must give exactly {', '.join(self.parameters)}")
+        for name, value in (*self.maximum.items(), *self.constants.items()):
+            if value > _MAX_VALUE:
+                raise InputError(f"space {self.name}: {name}={value} is too large; at most {_MAX_VALUE:,}")
         object.__setattr__(self, "maximum", Architecture({name: self.maximum[name] for name in self.parameters}))
         for name, choices in self.parameters.items():
             if max(choices) > self.maximum[name]:
@@ -130,7 +140,7 @@ class SearchSpace:
                     f"space {self.name}: {name}={max(choices)} exceeds the maximum point's {self.maximum[name]}; "
                     "raise the maximum or drop the choice"
                 )
-        grid = int(np.prod([float(len(c)) for c in self.parameters.values()]))
+        grid = math.prod(len(c) for c in self.parameters.values())
         if grid > _MAX_GRID:
             raise InputError(f"space {self.name}: {grid:,} grid points; at most {_MAX_GRID:,} can be enumerated")
         for k, name in enumerate(self.neutral):

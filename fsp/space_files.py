@@ -21,7 +21,7 @@ def read_toml(path: Path) -> SearchSpace:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read the search space {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # tomllib's own, UnicodeDecodeError, numbers of thousands of digits
         raise InputError(f"search space {path} is not valid TOML: {error}") from None
     return _from_content(path, content)
 
@@ -97,8 +97,13 @@ def _from_content(path: Path, content: dict[str, Any]) -> SearchSpace:
             raise InputError(f"search space {path}: every value of {key!r} must be a positive integer")
     if "teacher" in content and set(content["teacher"]) != set(_TEACHER_KEYS):
         raise InputError(f"search space {path}: 'teacher' must give exactly {', '.join(_TEACHER_KEYS)}")
-    if any(not isinstance(value, str) for value in content.get("teacher", {}).values()):
+    teacher = content.get("teacher", {})
+    if any(not isinstance(value, str) for value in teacher.values()):
         raise InputError(f"search space {path}: every value of 'teacher' must be a text")
+    if teacher and not teacher["package"].isidentifier():  # looking for a.b would run the package a
+        raise InputError(f"search space {path}: teacher's package must be a plain name, not {teacher['package']!r}")
+    if teacher and (Path(teacher["folder"]).is_absolute() or ".." in Path(teacher["folder"]).parts):
+        raise InputError(f"search space {path}: teacher's folder must lie inside its package")
     return SearchSpace(
         name=content.get("name", path.stem),
         parameters={name: tuple(choices) for name, choices in content["parameters"].items()},

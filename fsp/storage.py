@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBSto
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from fsp.claims import Claims, ServerClaims, file_claims
-from fsp.errors import InputError, RunFailed
+from fsp.errors import DAMAGE, InputError, RunFailed
 
 _JOURNAL = "journal"  # the claim on appending to a journal file
 _WRITE = "write"  # the claim on writing to SQLite
@@ -54,14 +54,13 @@ def reading(where: str) -> Iterator[None]:
     """Read a study in this block. Raises InputError where it holds what no fsp has written."""
     try:
         yield
-    except _DAMAGE as error:
+    except DAMAGE as error:
         if isinstance(error, InputError):
             raise
         what = " ".join(f"{type(error).__name__} {error}".split())[:100]
         raise InputError(f"the study {where} is damaged ({what}); take a copy that is sound, or name another") from None
 
 
-_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError)
 _AGAIN = "what is finished is kept, the same command goes on from there"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from fsp.errors import InputError
+from fsp.guard import guarded
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ def load_model(auto: Any, source: str | Path, **options: Any) -> tuple[Any, tupl
     """
     try:
         with quiet():
-            model, info = auto.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **options)
+            options |= {"dtype": torch.float32, "output_loading_info": True, **guarded(source)}
+            model, info = auto.from_pretrained(source, **options)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # the loaders raise many kinds; for the user each is one unusable model
@@ -67,7 +69,7 @@ def load_tokenizer(source: str | Path) -> Any:
 
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(source)
+            tokenizer = AutoTokenizer.from_pretrained(source, **guarded(source))
     except Exception as error:  # as above
         raise InputError(f"cannot load the tokenizer of {source}: {_line(error)}") from None
     if tokenizer.pad_token is None:

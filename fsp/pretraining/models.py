@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fsp.errors import InputError
+from fsp.guard import guarded
 from fsp.space import Architecture
 
 if TYPE_CHECKING:
@@ -187,10 +188,11 @@ def load_language_model(source: str | Path, *, what: str = "teacher") -> Pretrai
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # its report of missing weights is checked below and told in one line
     try:
-        config = AutoConfig.from_pretrained(source)
+        safe = guarded(source)
+        config = AutoConfig.from_pretrained(source, **safe)
         architecture_of(config)
         headed = AutoModelForCausalLM if _KINDS[config.model_type].causal else AutoModelForMaskedLM
-        options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
+        options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True, **safe}
         network, info = headed.from_pretrained(source, **options)
         prefix = f"{network.base_model_prefix}."
         missing = [key for key in info["missing_keys"] if key.startswith(prefix) and "pooler" not in key]
@@ -198,7 +200,7 @@ def load_language_model(source: str | Path, *, what: str = "teacher") -> Pretrai
             raise InputError(f"it lacks weights for {min(missing)} and {len(missing) - 1} more; not a trained model")
         if info["missing_keys"]:
             network, _ = AutoModel.from_pretrained(source, **options)
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, **safe)
     except InputError as error:
         raise InputError(f"{what} {source}: {error}") from None
     except Exception as error:  # the loaders raise many kinds; for the user each is one unusable model

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from fsp.errors import DAMAGE, InputError
+
 
 def write_pages(result: dict[str, Any], folder: Path) -> None:
     """Write `pareto.png` and `report.html` from a run's result and the `evaluations.csv` in its folder."""
@@ -20,8 +22,17 @@ def write_report(folder: Path) -> None:
     A `certificate.json` in the folder is shown as well.
 
     Raises:
-        InputError: the folder holds no finished run, or a certificate of another space.
+        InputError: the folder holds no finished run, a damaged one, or a certificate of another space.
     """
+    from jinja2 import TemplateError
+
     from fsp.report.sources import load_result
 
-    write_pages(load_result(folder), folder)
+    result = load_result(folder)
+    try:
+        write_pages(result, folder)
+    except InputError:
+        raise
+    except (*DAMAGE, TemplateError) as problem:
+        what = " ".join(f"{type(problem).__name__} {problem}".split())[:100]
+        raise InputError(f"the run in {folder} is damaged ({what}); run again in a new folder") from None

@@ -14,6 +14,7 @@ from fsp.errors import InputError
 from fsp.families import bert
 from fsp.families.bert.heads import check_cuttable
 from fsp.files import sha256
+from fsp.guard import guarded
 from fsp.space import Architecture
 
 if TYPE_CHECKING:
@@ -90,14 +91,15 @@ def load_teacher(source: str | Path, *, name: str | None = None) -> Teacher:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # its report of missing weights is checked below and told in one line
     try:
-        config = AutoConfig.from_pretrained(source)
+        safe = guarded(source)
+        config = AutoConfig.from_pretrained(source, **safe)
         bert.architecture_of(config)
         if folder and not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
             raise InputError(f"teacher {source} has no weights; put model.safetensors beside its config.json")
         predicts = any(str(name).endswith(_PREDICTING) for name in config.architectures or ())
         loader = AutoModelForMaskedLM if predicts else AutoModel
-        whole, info = loader.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        whole, info = loader.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **safe)
+        tokenizer = AutoTokenizer.from_pretrained(source, **safe)
     except InputError as error:
         raise InputError(f"teacher {source}: {error}") from None
     except Exception as error:  # the loaders raise many kinds; for the user each is one unusable teacher
