@@ -21,6 +21,8 @@ from fsp.cli_options import (
     Json,
     Limit,
     Longer,
+    MaxMemory,
+    MaxTime,
     Seed,
     Space,
     Steps,
@@ -30,7 +32,7 @@ from fsp.cli_options import (
 )
 from fsp.cli_verify import choose, verify
 from fsp.cli_worker import worker
-from fsp.errors import InputError, RunFailed
+from fsp.errors import InputError, RunFailed, is_out_of_memory
 from fsp.progress import Bars
 from fsp.workload import LONGER
 
@@ -89,6 +91,8 @@ def run(
     ] = None,
     seed: Seed = 0,
     threads: Threads = None,
+    max_time: MaxTime = None,
+    max_memory: MaxMemory = None,
     as_json: Json = False,
 ) -> None:
     """Do the whole journey: search, distil the choice, measure it against T and two baselines, report.
@@ -186,11 +190,21 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # who asks twice does not want to wait
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, terminate)
-    try:
-        code = app(standalone_mode=False)
+    before = signal.signal(signal.SIGTERM, terminate)
+
+    def call() -> Any:
+        try:
+            code = app(standalone_mode=False)
+        except Exception:
+            if terminated:  # in the middle of an import, say, of which a library then makes an error of its own
+                raise KeyboardInterrupt from None
+            raise
         if code == _INTERRUPTED:  # typer turns Ctrl-C into this code and says nothing
             raise KeyboardInterrupt
+        return code
+
+    try:
+        code = call()
     except InputError as error:
         code = _complain(str(error), 2)
     except _UsageError as error:
@@ -202,6 +216,12 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         how, code = ("terminated", _TERMINATED) if terminated else ("interrupted", _INTERRUPTED)
         code = _complain(f"{how}; {_AGAIN}", code)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        code = _complain(f"out of memory; once there is more (--max-memory), {_AGAIN}", 1)
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
     sys.exit(code or 0)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsp.cli_options import CorpusOption, Json, Seed, Teacher, Threads
+from fsp.cli_options import CorpusOption, Json, MaxMemory, MaxTime, Seed, Teacher, Threads
 from fsp.errors import InputError
 from fsp.progress import Bars
 
@@ -41,6 +41,8 @@ def distill(
     ] = None,
     seed: Seed = 0,
     threads: Threads = None,
+    max_time: MaxTime = None,
+    max_memory: MaxMemory = None,
     as_json: Json = False,
     preset: Annotated[str | None, _option("bort: the settings of arXiv 2010.10499; options override them.")] = None,
     steps: Annotated[int | None, _option("Optimiser steps [1000].")] = None,
@@ -91,16 +93,7 @@ def distill(
     settings = {name: given[name] for name in _setting_names() if name in given}
     if compiled:
         settings["compile"] = True
-    upkeep = (
-        "cache_teacher",
-        "cache_text",
-        "evaluate_every",
-        "checkpoint_every",
-        "keep",
-        "most_skipped",
-        "tensorboard",
-    )
-    options = {name: given[name] for name in upkeep if name in given}
+    options = {name: given[name] for name in _UPKEEP if name in given}
     if not (settings.keys() - {"seed"} or options or preset or no_teacher or column):
         _short(shape, out, space, teacher, corpus, tokens or _SHORT_TOKENS, seed, threads, as_json)
         return

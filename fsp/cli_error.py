@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fsp import __version__
-from fsp.cli_options import CorpusOption, Json, Limit, Seed, Space, Steps, Teacher, Threads
+from fsp.cli_options import CorpusOption, Json, Limit, MaxMemory, MaxTime, Seed, Space, Steps, Teacher, Threads
 from fsp.errors import InputError
 from fsp.progress import Bars
 
@@ -42,6 +42,8 @@ def card(
     steps: Steps = 16,
     seed: Seed = 0,
     threads: Threads = None,
+    max_time: MaxTime = None,
+    max_memory: MaxMemory = None,
     as_json: Json = False,
 ) -> None:
     """Compare the surrogate error with the error after long training, inside bands of equal size.

@@ -15,6 +15,8 @@ from fsp.cli_options import (
     Json,
     Limit,
     Longer,
+    MaxMemory,
+    MaxTime,
     Seed,
     Space,
     Steps,
@@ -86,6 +88,8 @@ def extract(
     planned: Annotated[
         bool, typer.Option("--plan", help="Print what would be evaluated and what it costs, and train nothing.")
     ] = False,
+    max_time: MaxTime = None,
+    max_memory: MaxMemory = None,
     as_json: Json = False,
 ) -> None:
     """Search only: evaluate some of the candidates and print the choice and the table."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fsp.cli_options import Json, Seed, Threads
+from fsp.cli_options import Json, MaxMemory, MaxTime, Seed, Threads
 from fsp.progress import Bars
 
 
@@ -49,6 +49,8 @@ def finetune(
     label: Annotated[str, typer.Option(help="Column of the label.")] = "label",
     seed: Seed = 0,
     threads: Threads = None,
+    max_time: MaxTime = None,
+    max_memory: MaxMemory = None,
     as_json: Json = False,
 ) -> None:
     """Fine-tune a text classifier on few rows and save the best.

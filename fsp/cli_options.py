@@ -1,8 +1,11 @@
 """Options that several commands share."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 import typer
+
+from fsp.resources import keep_memory, keep_time
 
 Space = Annotated[str, typer.Argument(help="Name of a search space, or a .toml or .py file.", show_default=False)]
 Teacher = Annotated[
@@ -32,6 +35,36 @@ Steps = Annotated[int, typer.Option(help="Training steps of each evaluated candi
 Tokens = Annotated[int, typer.Option(help="Token budget of the final distillation.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Threads = Annotated[int | None, typer.Option(help="Processor threads; results depend on it.", show_default="all")]
+
+
+_Value = TypeVar("_Value")
+
+
+def _kept(keep: Callable[[_Value], None]) -> Callable[[_Value | None], _Value | None]:
+    def callback(value: _Value | None) -> _Value | None:
+        if value is not None:
+            keep(value)
+        return value
+
+    return callback
+
+
+MaxTime = Annotated[
+    float | None,
+    typer.Option(
+        callback=_kept(keep_time),
+        help="Stop after so many seconds as SIGTERM does: what is finished is kept, the same command goes on.",
+        show_default="none",
+    ),
+]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        callback=_kept(keep_memory),
+        help="Memory that each process may have, as 4GB; a candidate that needs more is recorded as failed.",
+        show_default="all",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Finalists = Annotated[
     int, typer.Option(help="Train at most so many near-equals of the best longer, then choose among them; 1: none.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fsp.cli_options import CorpusOption, Json, Teacher
+from fsp.cli_options import CorpusOption, Json, MaxMemory, MaxTime, Teacher
 from fsp.errors import InputError
 from fsp.progress import Bars
 
@@ -35,6 +35,8 @@ def worker(
         float | None, typer.Option(help="Leave after so many seconds without work.", show_default="stay")
     ] = None,
     leader: Annotated[str | None, typer.Option(hidden=True)] = None,
+    max_time: MaxTime = None,
+    max_memory: MaxMemory = None,
     as_json: Json = False,
 ) -> None:
     """Evaluate what a search asks of its study; start as many as there are processors for, before or after it.
