@@ -10,7 +10,7 @@ run: $(VENV)/.installed
 	$(VENV)/bin/fsp run minilm --out runs/minilm
 
 test: $(VENV)/.installed-test
-	$(VENV)/bin/python -m pytest -m "not slow"
+	$(VENV)/bin/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .

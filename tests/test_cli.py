@@ -3,11 +3,7 @@ import subprocess
 import sys
 
 import pytest
-
-
-def fsp(*arguments, **options):
-    command = [sys.executable, "-m", "fsp", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+from running import fsp
 
 
 def refused(done, says):

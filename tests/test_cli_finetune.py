@@ -1,13 +1,11 @@
-import subprocess
-import sys
-
 import pytest
+from running import fsp
 
 ROWS = "text,label\na fine film,good\na dull film,bad\n"
 
 
 def call(*arguments):
-    return subprocess.run([sys.executable, "-m", "fsp", "finetune", *arguments], capture_output=True, text=True)
+    return fsp("finetune", *arguments)
 
 
 @pytest.fixture

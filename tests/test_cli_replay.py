@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+import running
 
 from fsp.search.methods import METHODS
 
@@ -18,8 +19,7 @@ def csv(tmp_path):
 
 
 def fsp(*arguments):
-    command = [sys.executable, "-c", "from fsp.cli import main; main()", "replay", "search", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return running.fsp("replay", "search", *arguments)
 
 
 @pytest.mark.parametrize("method", list(METHODS))

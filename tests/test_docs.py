@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from running import fsp
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -36,10 +37,14 @@ def folder(tmp_path, minilm_folder, tiny):
 
 def run(line, folder):
     program, *arguments = line.split()
-    launcher = {"fsp": ["-c", "from fsp.cli import main; main()"], "python": []}[program]
+    assert program in ("fsp", "python")
+    if program == "fsp":
+        done = fsp(*arguments, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
     paths = os.pathsep.join([str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, *launcher, *arguments],
+        [sys.executable, *arguments],
         cwd=folder, env={**os.environ, "PYTHONPATH": paths, "MPLBACKEND": "Agg"}, capture_output=True, text=True,
         timeout=1200, check=False,
     )  # fmt: skip

@@ -1,12 +1,11 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import running
 import torch
 from transformers import (
     AutoModelForMaskedLM,
@@ -25,9 +24,7 @@ from fsp.serving import load_saved
 
 
 def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "fsp", "export", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
+    return running.fsp("export", *arguments)
 
 
 @pytest.fixture(scope="module")

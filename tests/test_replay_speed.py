@@ -1,9 +1,8 @@
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+import running
 
 HEADER = "depth,width,inner,fixed,encoder,decoder"
 
@@ -27,10 +26,8 @@ def write(tmp_path, lines):
 
 
 def fsp(path, *more, parameters="depth,width,inner,fixed", targets=("encoder", "decoder"), train=60):
-    command = [sys.executable, "-m", "fsp", "replay", "speed", str(path), "--parameters", parameters]
-    command += [part for target in targets for part in ("--target", target)]
-    command += ["--train", str(train), *map(str, more)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    aims = [part for target in targets for part in ("--target", target)]
+    return running.fsp("replay", "speed", path, "--parameters", parameters, *aims, "--train", train, *more)
 
 
 def test_json(tmp_path):

@@ -1,7 +1,4 @@
-"""Commands of fsp in processes of their own that kill themselves at a chosen moment.
-
-The processes are forked off a server that has the libraries loaded, so that fifty of them take a minute and not ten.
-"""
+"""Commands of fsp in processes of their own that kill themselves at a chosen moment."""
 
 import contextlib
 import multiprocessing
@@ -13,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PRELOADED = ["fsp.cli", "fsp.journey", "fsp.pretraining.run", "fsp.finetuning.finetune", "fsp.exporting"]
+from running import SERVER, become
+
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "tempfile.mkdtemp")
 
 
@@ -29,11 +27,7 @@ class Ended:
 
 def _run(words, scratch, watched, kill_at, limits, pace):
     """Be the command: called in a process of its own."""
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.argv = ["fsp", *words]
-    for name, number in (("stdout", 1), ("stderr", 2)):
-        os.dup2(os.open(scratch / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    become(words, scratch)
     counter = os.open(scratch / "touched", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for name, value in limits.items():
         import resource
@@ -71,8 +65,6 @@ class Commands:
 
     def __init__(self, folder: Path):
         self._folder, self._count = folder, 0
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(PRELOADED)
 
     def start(
         self, words: Sequence[object], *, watched: Path, kill_at: int = 0, limits=None, pace: float = 0.0
@@ -81,7 +73,7 @@ class Commands:
         scratch = self._folder / str(self._count)
         scratch.mkdir(parents=True)
         self._count += 1
-        process = self._context.Process(
+        process = SERVER.Process(
             target=_run, args=([str(word) for word in words], scratch, str(watched), kill_at, limits or {}, pace)
         )
         process.start()

@@ -1,14 +1,12 @@
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import running
 import torch
 
 from fsp import Architecture, load_space
@@ -239,11 +237,8 @@ def fsp(*arguments):
 
 
 def test_the_command_measures_and_extract_uses_it(tmp_path, tiny, space_file):
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
-
     def fsp(*arguments):
-        command = [sys.executable, "-m", "fsp", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        return running.fsp(*arguments, XDG_CACHE_HOME=str(tmp_path))
 
     done = fsp("latency", "calibrate", space_file, "--share", 0.6, "--held-out", 3, "--rounds", 6,
                "--threads", 1, "--json")  # fmt: skip
@@ -272,7 +267,6 @@ def test_the_command_measures_and_extract_uses_it(tmp_path, tiny, space_file):
 
 def test_what_cannot_be_written_is_refused_before_anything_is_measured(tmp_path, space_file):
     (tmp_path / "file").write_text("")
-    command = [sys.executable, "-m", "fsp", "latency", "calibrate", str(space_file), "--out"]
-    done = subprocess.run([*command, str(tmp_path / "file" / "c.json")], capture_output=True, text=True, check=False)
+    done = running.fsp("latency", "calibrate", space_file, "--out", tmp_path / "file" / "c.json")
     assert done.returncode == 2 and done.stderr.startswith("fsp: cannot write"), done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -4,15 +4,13 @@ import subprocess
 import sys
 
 import pytest
+import running
 
 SHAPES = ["D=3,A=4,H=32,I=64", "D=1,A=2,H=16,I=16"]
 
 
 def fsp(*arguments, **environment):
-    command = [sys.executable, "-m", "fsp", "latency", "measure", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}
-    )
+    return running.fsp("latency", "measure", *arguments, **environment)
 
 
 def test_every_network_in_every_runtime(space_file, tiny):
@@ -78,6 +76,9 @@ def test_missing_packages_name_the_extra(space_file, tmp_path):
         encoding="utf-8",
     )
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    done = fsp(space_file, SHAPES[1], "--runtime", "int8", PYTHONPATH=path)
+    done = subprocess.run(
+        [sys.executable, "-m", "fsp", "latency", "measure", space_file, SHAPES[1], "--runtime", "int8"],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
     assert done.returncode == 2
     assert "onnx and onnxruntime and onnxscript not installed" in done.stderr and '"fsp[onnx]"' in done.stderr

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from running import fsp
 from safetensors.torch import load_file
 
 from fsp.errors import InputError
@@ -181,6 +182,7 @@ def test_gradient_checkpointing_changes_nothing(run, tmp_path):
     assert np.allclose(losses(tmp_path / "a"), losses(tmp_path / "b"), rtol=1e-5)
 
 
+@pytest.mark.slow  # processors without bfloat16 instructions take two minutes
 def test_bfloat16_learns_the_same(run, tmp_path):
     run("a", cosine=1.0)
     run("b", cosine=1.0, precision="bfloat16")
@@ -295,7 +297,6 @@ def test_two_processes_are_one(teachers, corpus, text, run, tmp_path):
 
 def test_the_command_line(teachers, corpus, text, tmp_path):
     (tmp_path / "result.json").write_text(json.dumps({"selected": SHAPE}))
-    base = [sys.executable, "-m", "fsp", "distill"]
     rest = [
         "--out",
         str(tmp_path / "out"),
@@ -312,13 +313,11 @@ def test_the_command_line(teachers, corpus, text, tmp_path):
         (["D=2,A=2,H=16,I=24", "--steps", "1", "--tokens", "9"], "not both"),
         (["--kl", "1"], "name an architecture"),
     ):
-        done = subprocess.run([*base, *words, *rest], capture_output=True, text=True, check=False)
+        done = fsp("distill", *words, *rest)
         assert (done.returncode, done.stdout) == (2, "")
         assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
     quick = ["--steps", "2", "--batch", "4", "--length", "24", "--kl", "0", "--cache-text", str(text)]
-    done = subprocess.run(
-        [*base, str(tmp_path / "result.json"), *quick, *rest], capture_output=True, text=True, check=False
-    )
+    done = fsp("distill", tmp_path / "result.json", *quick, *rest)
     assert done.returncode == 0, done.stderr
     assert "D=2 A=2 H=16 I=24: accuracy" in done.stdout and str(tmp_path / "out") in done.stdout
     assert json.loads((tmp_path / "out" / "fsp.json").read_text())["settings"]["kl"] == 0

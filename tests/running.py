@@ -1,0 +1,52 @@
+"""The command `fsp`, run as a user runs it but for the seconds that loading its libraries takes.
+
+Each call is a process of its own, forked off a server that has loaded them already.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from subprocess import CompletedProcess
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(
+    ["fsp.cli", "fsp.journey", "fsp.pretraining.run", "fsp.finetuning.finetune", "fsp.exporting"]
+)
+
+
+def become(words: Sequence[str], output: Path) -> None:
+    """Turn this process into a command, before its `main` is called: its arguments, signals and output files."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv = ["fsp", *words]
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        os.dup2(os.open(output / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+
+
+def _call(words: Sequence[str], output: Path, folder: Path, environment: dict[str, str]) -> None:
+    os.chdir(folder)
+    os.environ.update(environment)
+    become(words, output)
+    from fsp.cli import main
+
+    main()
+
+
+def fsp(*words: object, cwd: Path | None = None, **environment: str) -> CompletedProcess[str]:
+    """Run a command to its end.
+
+    What libraries read of the environment while they are loaded cannot be given here.
+    """
+    with tempfile.TemporaryDirectory() as output:
+        process = SERVER.Process(target=_call, args=([*map(str, words)], Path(output), cwd or Path.cwd(), environment))
+        process.start()
+        process.join(600)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        printed = [(Path(output) / name).read_text(encoding="utf-8") for name in ("stdout", "stderr")]
+        return CompletedProcess(words, process.exitcode, *printed)
