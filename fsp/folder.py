@@ -1,6 +1,6 @@
 """A run's folder: whose it is, and that only one process works in it."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,23 +8,29 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from fsp.errors import InputError
-from fsp.files import read_json, remove_unfinished, write_json
+from fsp.files import TEMPORARY, read_json, remove_unfinished, write_json
 
 SCHEMA = 1
+RUN = "run.json"
 _LOCK = ".lock"
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path, begun: Collection[str] = (RUN,)) -> Iterator[None]:
     """Hold a folder for one run, clear of what killed processes left; a folder that stays empty is removed again.
+
+    Args:
+        folder: is made where there is none.
+        begun: the files or folders with which a run of this kind begins.
 
     Raises:
         InputError: another process holds it, it cannot be written to, or it has content that no run of fsp began.
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; name a folder for the results")
-    strangers = [path.name for path in folder.iterdir() if path.name != _LOCK] if folder.is_dir() else []
-    if strangers and "run.json" not in strangers:
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    strangers = [name for name in names if name != _LOCK and not name.startswith(TEMPORARY)]
+    if strangers and not set(begun) & set(strangers):
         raise InputError(f"{folder} already holds other files ({strangers[0]}); choose a new folder")
     lock = FileLock(folder / _LOCK, timeout=0)
     try:
@@ -46,7 +52,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 def claim(folder: Path, configuration: dict[str, Any]) -> None:
     """Note in a folder what is run there. Raises InputError where something else was run there before."""
-    path = folder / "run.json"
+    path = folder / RUN
     if not path.exists():
         write_json(path, {"schema": SCHEMA, "config": configuration})
         return

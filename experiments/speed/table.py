@@ -18,21 +18,12 @@ Entries = dict[tuple[str, str], dict[str, Any]]
 
 
 def times(entries: Entries, network: str, runtime: str, against: str) -> str:
-    """Return how many times faster one entry is than another, with the 95% interval where its rounds were kept."""
-    entry = entries.get((network, runtime))
-    other = entries.get((network if against == "own eager" else against.split()[0], _runtime(runtime, against)))
-    if entry is None or other is None:
+    """Return how many times faster one entry is than another, with the 95% interval of its rounds."""
+    entry = entries.get((network, runtime), {})
+    if against not in entry.get("times_faster", {}):
         return ""
-    if "times_faster" not in entry:  # a run from before rounds were kept, which has intervals only against its first
-        quotient = f"{other['ratio'] / entry['ratio']:.1f}"
-        interval = f" ({1 / entry['ratio_high']:.1f} to {1 / entry['ratio_low']:.1f})"
-        return quotient + (interval if against == "BERT-large eager" else "")
     factor = entry["times_faster"][against]
     return f"{factor['value']:.1f} ({factor['low']:.1f} to {factor['high']:.1f})"
-
-
-def _runtime(runtime: str, against: str) -> str:
-    return "eager" if against.endswith("eager") else runtime
 
 
 def of_run(run: dict[str, Any]) -> None:

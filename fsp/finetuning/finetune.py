@@ -115,6 +115,7 @@ def finetune(
     fixed = _fixed(classifier, data, settings)
     join(out, {**fixed, **_searched(settings, labeller)})
     if (out / "result.json").exists():
+        shutil.rmtree(out / "weights", ignore_errors=True)  # a killed process may have left some
         found: dict[str, Any] = read_json(out / "result.json")
         return found
     started = time.perf_counter()

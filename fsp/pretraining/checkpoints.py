@@ -54,9 +54,14 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+    prune(folder, keep)
+    return target
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove all checkpoints but the last ones."""
     for old in _all(folder)[:-keep]:
         shutil.rmtree(old)
-    return target
 
 
 def load(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fsp.errors import InputError, RunFailed
-from fsp.files import TEMPORARY, read_json, write_json
-from fsp.pretraining import models
+from fsp.files import read_json, write_json
+from fsp.folder import RUN, alone_in
+from fsp.pretraining import checkpoints, models
 from fsp.pretraining.batches import Batches
 from fsp.pretraining.documents import COLUMN, find_sources
 from fsp.pretraining.engine import Engine, Outcome, Upkeep, accelerator_for
@@ -35,9 +37,9 @@ from fsp.progress import Bars, Silent
 from fsp.space import Architecture
 
 if TYPE_CHECKING:
-    pass
+    from accelerate import Accelerator
 
-_TEXT, _CHECKPOINTS, _LOG, _RUN, _PLOT = "text", "checkpoints", "log.jsonl", "run.json", "run.png"
+_TEXT, _CHECKPOINTS, _LOG, _PLOT = "text", "checkpoints", "log.jsonl", "run.png"
 _CUT_TOKENS = 16_384  # of text that a cut is ranked and healed on
 
 
@@ -82,7 +84,8 @@ def pretrain(
     """Pretrain one shape by knowledge distillation and write it as a Hugging Face directory.
 
     Started again with the same arguments, an interrupted run goes on from its last checkpoint, and gives the same
-    losses step for step as one that was not interrupted. Under torchrun all processes work on the same run.
+    losses step for step as one that was not interrupted; a finished one is not made again. Under torchrun all
+    processes work on the same run.
 
     Args:
         architecture: D, A, H, I; None to take it from the model that `settings.init` names.
@@ -103,32 +106,32 @@ def pretrain(
         InputError: something given cannot be used.
         RunFailed: training broke down, or the disk is full.
     """
+    given = (teacher, corpus, column, settings or Settings(), use_teacher, options or Options(), watched)
     try:
-        return _pretrain(architecture, out, teacher, corpus, column, settings, use_teacher, options, watched)
+        accelerator = accelerator_for(given[3])
+        with alone_in(out, (RUN, _TEXT)) if accelerator.is_main_process else nullcontext():
+            return _pretrain(accelerator, architecture, out, *given)
     except OSError as error:  # what cannot be read is an InputError already
         where = f" ({error.filename})" if error.filename else ""
         raise RunFailed(f"cannot write below {out}{where}: {error.strerror or error}") from None
 
 
 def _pretrain(
+    accelerator: "Accelerator",
     architecture: Mapping[str, int] | None,
     out: Path,
     teacher: str | Path,
     corpus: Sequence[str | Path],
     column: str,
-    settings: Settings | None,
+    settings: Settings,
     use_teacher: bool,
-    options: Options | None,
+    options: Options,
     watched: bool,
 ) -> dict[str, Any]:
-    settings, options = settings or Settings(), options or Options()
     if not use_teacher:
         settings = replace(settings, kl=0.0, cosine=0.0, mse=0.0, relation=0.0, mlm=settings.mlm or 1.0)
-    accelerator = accelerator_for(settings)
     main = accelerator.is_main_process
     _set_threads(options.threads)
-    if main:
-        _check_folder(out)
     sources = find_sources(corpus, column=column)
     display = Bars() if watched and main else Silent()
     trained = load_language_model(teacher)
@@ -148,6 +151,8 @@ def _pretrain(
     batches = batches_of(text, trained, settings)
     student = started.model if started else new_student(trained.model, shape, text, settings)
     _agree(out, _identity(settings, shape, trained, text, use_teacher, student), main)
+    if (out / FACTS).exists():
+        return {"finished": True, **read_json(out / FACTS), "model": str(out)}
 
     trainee = trainee_of(student, trained.model, settings)
     if settings.gradient_checkpointing:
@@ -183,6 +188,7 @@ def _pretrain(
         return {"finished": False, "steps": outcome.steps, "skipped": outcome.skipped}
     facts = _facts(settings, shape, trained, text, use_teacher, student, run, outcome)
     if main:
+        checkpoints.prune(out / _CHECKPOINTS, options.keep)  # where a kill prevented it
         plot(out / _LOG, out / _PLOT)
         write_model(LanguageModel(student.network.cpu()), trained.tokenizer, out, facts)
     accelerator.wait_for_everyone()
@@ -224,10 +230,11 @@ class _Run:
         kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
         kind = kinds.get(accelerator.mixed_precision, torch.float32)
         self._peak = accelerator.num_processes * peak_flops(accelerator.device, kind)
-        if self._watch is None:
-            return engine.run()
-        with self._watch.shown():
-            return engine.run()
+        with self._watch.shown() if self._watch else nullcontext():
+            outcome = engine.run()
+            if outcome.finished and not self.results:  # it was killed between its last checkpoint and its end
+                self.evaluate(engine, outcome.steps)
+        return outcome
 
     def after_step(self, record: dict[str, Any]) -> None:
         settings = self._settings
@@ -265,14 +272,6 @@ def _set_threads(threads: int | None) -> None:
     torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // here))
 
 
-def _check_folder(out: Path) -> None:
-    if not out.exists():
-        return
-    names = {path.name for path in out.iterdir() if not path.name.startswith(TEMPORARY)} if out.is_dir() else {""}
-    if (out / FACTS).exists() or not (names <= {_TEXT} or _RUN in names):
-        raise InputError(f"{out} already exists; choose a new directory")
-
-
 def _identity(
     settings: Settings,
     shape: Architecture,
@@ -293,7 +292,7 @@ def _identity(
 
 def _agree(out: Path, identity: Mapping[str, Any], main: bool) -> None:
     """Refuse to go on with another run than the one a directory was made for."""
-    path = out / _RUN
+    path = out / RUN
     if not main:
         return
     if not path.exists():
@@ -305,7 +304,7 @@ def _agree(out: Path, identity: Mapping[str, Any], main: bool) -> None:
             what = name
             if name == "settings":
                 what = next(key for key in value if found[name].get(key) != value[key])
-            raise InputError(f"{out} holds an unfinished run with another {what}; choose a new directory")
+            raise InputError(f"{out} holds a run with another {what}; choose a new directory")
 
 
 def _facts(

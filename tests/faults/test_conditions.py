@@ -70,8 +70,12 @@ def test_signals_end_a_command_cleanly(name, number, code, says, commands, kinds
         time.sleep(0.01)
     running.send(number)
     ended = running.end()
-    assert ended.code == code, ended.stderr
-    assert one_line(ended) == f"fsp: {says}; the same command goes on where it was"
+    if number == signal.SIGTERM and name in ("distillation", "caching"):  # it saves a checkpoint, or was about to end
+        assert ended.code == 0, ended.stderr
+        assert set(json.loads(ended.stdout)) >= {"finished", "model"}
+    else:
+        assert ended.code == code, ended.stderr
+        assert one_line(ended) == f"fsp: {says}; the same command goes on where it was"
     if name == "extraction":
         (stored,) = [one for one in stored_studies(folder / "evaluations.journal") if "longer" not in one.settings]
         before = stored.evaluations

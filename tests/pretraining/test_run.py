@@ -12,6 +12,7 @@ from running import fsp
 from safetensors.torch import load_file
 
 from fsp.errors import InputError
+from fsp.folder import alone_in
 from fsp.pretraining.run import Options, pretrain
 from fsp.pretraining.settings import PRESETS, Settings, learning_rate_factor
 from fsp.pretraining.watching import read_log
@@ -141,14 +142,24 @@ def test_the_cache_is_filled_once_and_then_asked(run, tmp_path, monkeypatch):
         run("d", cosine=1.0, top_k=2000, seed=1, options=cache)
 
 
-def test_a_finished_or_foreign_directory_is_refused(run, tmp_path):
-    run()
-    with pytest.raises(InputError, match="already exists"):
-        run()
+def test_a_finished_run_is_not_made_again_and_a_foreign_directory_is_refused(run, tmp_path):
+    found = run()
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.name != ".lock"}
+    assert run() == found
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    with pytest.raises(InputError, match="holds a run with another steps"):
+        run(steps=5)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine").touch()
-    with pytest.raises(InputError, match="already exists"):
+    with pytest.raises(InputError, match="already holds other files"):
         run("other")
+
+
+def test_a_directory_in_which_another_process_works_is_refused(run, tmp_path):
+    with alone_in(tmp_path / "out"), pytest.raises(InputError, match="another process is working"):
+        run()
+    assert not (tmp_path / "out").exists()
+    run()
 
 
 def test_an_unfinished_run_with_other_settings_is_refused(run, tmp_path, monkeypatch):
