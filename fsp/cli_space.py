@@ -20,7 +20,7 @@ def space(
     as_json: Json = False,
 ) -> None:
     """List the search spaces, or describe one of them."""
-    from fsp.families import family_of
+    from fsp.families import load_family
     from fsp.space import load_space
 
     if name is None:
@@ -29,7 +29,7 @@ def space(
         _list(as_json)
         return
     found = load_space(name)
-    family_of(found)
+    load_family(found.family)
     described = found.describe()
     if check:
         from fsp.checking import check_space
