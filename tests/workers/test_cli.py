@@ -118,10 +118,10 @@ def test_the_workers_of_a_killed_search_leave(tiny, tmp_path):
     search = fsp("extract", tiny.space_file, *tiny.arguments(), *SEARCH, "--study", where, "--workers", 2)
 
     def workers():
-        found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
+        found = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
         return [line for line in found.splitlines() if "fsp worker" in line and str(where) in line]
 
-    until(workers)
+    until(workers, seconds=300)
     search.kill()
     search.wait()
     until(lambda: not workers())
