@@ -232,8 +232,8 @@ class _Run:
         self._peak = accelerator.num_processes * peak_flops(accelerator.device, kind)
         with self._watch.shown() if self._watch else nullcontext():
             outcome = engine.run()
-            if outcome.finished and not self.results:  # it was killed between its last checkpoint and its end
-                self.evaluate(engine, outcome.steps)
+        if self._log and not self.results:  # killed between its last checkpoint and its end, it did no step again
+            self.results = self._log.held_out(outcome.steps)
         return outcome
 
     def after_step(self, record: dict[str, Any]) -> None:

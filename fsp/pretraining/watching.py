@@ -36,6 +36,10 @@ class RunLog:
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(_finite(record)) + "\n")
 
+    def held_out(self, step: int) -> dict[str, float]:
+        """Return the evaluation after so many steps, empty where none stands there."""
+        return next((r["held_out"] for r in read_log(self._path) if r["step"] == step and "held_out" in r), {})
+
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Return the records of a log; a torn last line, as of a killed process, is left out."""
