@@ -44,6 +44,13 @@ def refusal(action):
     return said
 
 
+def with_junk(text, place, cut, junk):
+    """A text as bytes, with junk in place of so many of them."""
+    content = text.encode()
+    at = int(place * len(content))
+    return content[:at] + (junk.encode() if isinstance(junk, str) else junk) + content[at + cut :]
+
+
 def set_somewhere(value, data):
     """Put something else in place of a part of a JSON-like value."""
     while isinstance(value, dict | list) and value:
@@ -63,9 +70,8 @@ TEACHER = '[teacher]\nname = "t"\npackage = "{}"\nfolder = "{}"\nsha256 = "0"\ni
 @many
 @given(place=st.floats(0, 1), cut=st.integers(0, 12), junk=st.text(max_size=12) | st.binary(max_size=12))
 def test_space_files_with_junk(place, cut, junk, tmp_path):
-    content, path = SPACE.encode(), tmp_path / "s.toml"
-    at = int(place * len(content))
-    path.write_bytes(content[:at] + (junk.encode() if isinstance(junk, str) else junk) + content[at + cut :])
+    path = tmp_path / "s.toml"
+    path.write_bytes(with_junk(SPACE, place, cut, junk))
     refusal(lambda: load_space(path))
 
 
@@ -118,9 +124,8 @@ TABLE = "d,h,p,e\n" + "".join(f"{d},{h},{d * h},{1 / (d * h)}\n" for d in (1, 2)
 @many
 @given(place=st.floats(0, 1), cut=st.integers(0, 12), junk=st.text(max_size=12) | st.binary(max_size=12))
 def test_tables_with_junk(place, cut, junk, tmp_path):
-    content, path = TABLE.encode(), tmp_path / "t.csv"
-    at = int(place * len(content))
-    path.write_bytes(content[:at] + (junk.encode() if isinstance(junk, str) else junk) + content[at + cut :])
+    path = tmp_path / "t.csv"
+    path.write_bytes(with_junk(TABLE, place, cut, junk))
     refusal(lambda: read_table(path, parameters=["d", "h"], size="p", error="e"))
 
 
