@@ -1,5 +1,8 @@
 """What can go wrong, by what follows from it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class InputError(ValueError):
     """What the user gave cannot be used; the message is one line saying what is wrong and what to do (exit 2).
@@ -11,7 +14,7 @@ class InputError(ValueError):
         super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
 
 
-DAMAGE = (
+_DAMAGE = (
     ValueError,
     LookupError,
     TypeError,
@@ -22,6 +25,27 @@ DAMAGE = (
     StopIteration,
 )
 """What reading data that no fsp has written may raise."""
+
+
+@contextmanager
+def sound(what: str, advice: str, also: type[Exception] = AssertionError) -> Iterator[None]:
+    """Read data in this block.
+
+    Args:
+        what: the data.
+        advice: what to do if it is damaged.
+        also: what else reading it may raise.
+
+    Raises:
+        InputError: it is nothing that fsp has written.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (*_DAMAGE, also) as problem:
+        detail = " ".join(f"{type(problem).__name__} {problem}".split())[:100]
+        raise InputError(f"{what} is damaged ({detail}); {advice}") from None
 
 
 class RunFailed(RuntimeError):

@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBSto
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from fsp.claims import Claims, ServerClaims, file_claims
-from fsp.errors import DAMAGE, InputError, RunFailed
+from fsp.errors import InputError, RunFailed, sound
 
 _JOURNAL = "journal"  # the claim on appending to a journal file
 _WRITE = "write"  # the claim on writing to SQLite
@@ -52,13 +52,8 @@ class Store:
 @contextmanager
 def reading(where: str) -> Iterator[None]:
     """Read a study in this block. Raises InputError where it holds what no fsp has written."""
-    try:
+    with sound(f"the study {where}", "take a copy that is sound, or name another"):
         yield
-    except DAMAGE as error:
-        if isinstance(error, InputError):
-            raise
-        what = " ".join(f"{type(error).__name__} {error}".split())[:100]
-        raise InputError(f"the study {where} is damaged ({what}); take a copy that is sound, or name another") from None
 
 
 _AGAIN = "what is finished is kept, the same command goes on from there"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from fsp.errors import DAMAGE, InputError
+from fsp.errors import sound
 
 
 def write_pages(result: dict[str, Any], folder: Path) -> None:
@@ -29,10 +29,5 @@ def write_report(folder: Path) -> None:
     from fsp.report.sources import load_result
 
     result = load_result(folder)
-    try:
+    with sound(f"the run in {folder}", "run again in a new folder", TemplateError):
         write_pages(result, folder)
-    except InputError:
-        raise
-    except (*DAMAGE, TemplateError) as problem:
-        what = " ".join(f"{type(problem).__name__} {problem}".split())[:100]
-        raise InputError(f"the run in {folder} is damaged ({what}); run again in a new folder") from None
