@@ -12,13 +12,13 @@ those of the fastest steps, which other work on the machine disturbs least; medi
 
 FLOP of a step: tokens x (3 x the student's forward FLOP a token + the teacher's), see `fsp.pretraining.flops`; the peak
 is the fastest float32 product of 2048 x 2048 matrices of the same run. Memory: the peak resident size of a process of
-each kind, less its size before the models are made, and less weights, gradients and AdamW's moments.
+each kind (the median of five), less its size before the models are made, code that is used for the first time later,
+weights, gradients and AdamW's moments.
 """
 
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -48,6 +48,7 @@ from fsp.timing import environment
 
 VOCABULARY, LENGTH, BATCH, STEPS = 50_265, 128, 4, 3  # steps a round, the first of which is not timed
 SETTINGS = Settings(**{**PRESETS["bort"], "length": LENGTH, "batch": BATCH, "steps": 1000})
+PROCESSES = 5  # of each kind, for memory: the allocator's leftovers differ by some 30 MB
 KINDS = ("fsp", "fsp cached", "trainer", "trainer masked")
 
 
@@ -199,22 +200,29 @@ def speeds(rounds: int) -> dict[str, Any]:
     }
 
 
+def memory_of_process() -> dict[str, int]:
+    """Return what the kernel tells of this process's memory, in bytes; getrusage tells the parent's peak if larger."""
+    lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
+    return {line[0].rstrip(":"): 1024 * int(line[1]) for line in lines if line[-1] == "kB"}
+
+
 def activation_bytes(kind: str) -> int:
     """In a process of its own: the peak resident size above everything that stays."""
     import accelerate  # noqa: F401  (loaded before the size is taken)
-    import transformers  # noqa: F401
+    from transformers import RobertaForMaskedLM, Trainer, TrainingArguments  # noqa: F401
 
-    torch.ones(8, 8) @ torch.ones(8, 8)
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    torch.ones(8, 8, requires_grad=True).matmul(torch.ones(8, 8)).sum().backward()
+    before = memory_of_process()
     teacher = teacher_model()
     with tempfile.TemporaryDirectory() as folder:
         steps_of(kind, teacher, Path(folder))()
-    status = Path("/proc/self/status").read_text()  # getrusage would report the parent's peak where it was higher
-    peak = 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    after = memory_of_process()
+    code = after["RssFile"] - before["RssFile"]  # pages of libraries that were used for the first time
     student = random_student(student_config(teacher.config, SHAPE), head=True, causal=False, seed=0).network
     weights = sum(p.numel() for p in student.parameters())
     taught = sum(p.numel() for p in teacher.parameters())
-    return peak - before - 4 * (4 * weights + taught)  # weights, gradients, two moments; the teacher's weights
+    held = 4 * (4 * weights + taught)  # weights, gradients, two moments; the teacher's weights
+    return after["VmHWM"] - before["VmRSS"] - code - held
 
 
 def main() -> None:
@@ -232,7 +240,8 @@ def main() -> None:
     memory = {}
     for kind in KINDS:
         command = [sys.executable, __file__, "--threads", str(given.threads), "--memory-of", kind]
-        memory[kind] = int(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.split()[-1])
+        found = [subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout for _ in range(PROCESSES)]
+        memory[kind] = int(statistics.median(int(text.split()[-1]) for text in found))
     result["activation_bytes"] = memory
     result["activation_memory_ratio"] = memory["fsp"] / memory["trainer"]
     print(json.dumps({**result, "environment": environment()}, indent=2))

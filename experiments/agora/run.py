@@ -20,11 +20,11 @@ from fsp.finetuning.algorithm import Budget, Request, agora, leader
 from fsp.finetuning.classifier import Classifier
 from fsp.finetuning.examples import Data, Example
 from fsp.finetuning.expansion import Expansion
-from fsp.finetuning.finetune import _request
 from fsp.finetuning.fits import Fits, StoredTrainer
 from fsp.finetuning.generators import Edits, Synonyms
 from fsp.finetuning.labellers import judge, load_labeller
 from fsp.finetuning.pruning import lcs_keep
+from fsp.finetuning.results import request_of
 from fsp.finetuning.rivals import grid_search, random_sets
 from fsp.finetuning.theta import SMALL
 from fsp.space import load_space
@@ -93,7 +93,7 @@ def measure(data: Data, model: str, encoder: str, seed: int, folder: Path, wante
         return float(np.mean([guess == one.label for guess, one in zip(guesses, data.final, strict=True)]))
 
     def of(outcome):
-        request = _request(outcome.best, outcome)
+        request = request_of(outcome.best, outcome)
         return on_test(trainer.weights(request)), outcome.best.fit.accuracy, len(outcome.fits), len(request.added)
 
     own = agora(SMALL, trainer, expansion(), lcs_keep)

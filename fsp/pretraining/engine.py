@@ -86,6 +86,8 @@ class Engine:
         if left or not self._share:
             raise ValueError(f"{settings.batch} blocks a step cannot be divided by {parts}")
         self.trainee = trainee
+        if accelerator.num_processes == 1 and not settings.compile:
+            trainee.join_table_gradients()
         self.model, self._optimiser = accelerator.prepare(
             trainee,
             adamw(

@@ -40,6 +40,7 @@ class Trainee(nn.Module):
         self.weights = dict(weights)
         self.temperature = temperature
         self.relation_heads = relation_heads
+        self._joined = False
         width = student.architecture["H"]
         self.projection: nn.Linear | None = None
         if (self.weights["cosine"] or self.weights["mse"]) and teacher_width not in (None, width):
@@ -50,6 +51,17 @@ class Trainee(nn.Module):
     def project(self, states: Tensor) -> Tensor:
         """Return token states `n x H` at the teacher's width."""
         return self.projection(states) if self.projection is not None else states
+
+    def join_table_gradients(self) -> None:
+        """Have the token table's gradient added into the vocabulary layer's, where both are one matrix.
+
+        It is then a sparse one; dense, it would be a second one of the table's size. Not for wrappers of many
+        processes, which wait for a gradient by autograd, nor for compiled bodies.
+        """
+        table = self.network.get_input_embeddings()
+        reads_logits = self.weights["kl"] or self.weights["mlm"]
+        if reads_logits and table.weight is self.student.vocabulary_layer.weight:
+            table.sparse = self._joined = True
 
     def counts(self, positions: int, tokens: int) -> dict[str, int]:
         """Return what each loss's sum is divided by, for so many positions and tokens in the global batch."""
@@ -84,7 +96,8 @@ class Trainee(nn.Module):
 
             read = self.student.transform(asked)
             scale = 1 / counts["mlm"]  # as many as for "kl"
-            weighted, found = head_losses(read, self.student.vocabulary_layer, terms, weights, scale=scale)
+            layer = self.student.vocabulary_layer
+            weighted, found = head_losses(read, layer, terms, weights, scale=scale, directly=self._joined)
             total = total + weighted
         distances = {"cosine": cosine_distance, "mse": squared_distance}
         for name, distance in distances.items():

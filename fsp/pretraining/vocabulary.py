@@ -1,7 +1,8 @@
 """The vocabulary layer and what is computed from its logits, a few rows at a time.
 
 Logits of all rows are never held: each chunk of rows is turned into losses and gradients at once, and only the
-gradients of the layer and of its input stay. No logit is computed twice.
+gradients of the layer and of its input stay. No logit is computed twice. Products want many rows, losses make several
+copies of their logits: on processors these are taken from a chunk piece by piece, and gradients put in their place.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,18 +15,33 @@ from torch import Tensor, nn
 # From the logits of a chunk and its rows, the sum of each loss.
 Terms = Callable[[Tensor, slice], Mapping[str, Tensor]]
 
-_CPU_CHUNK, _GPU_CHUNK = 1 << 22, 1 << 27  # logits a chunk: 16 MB and 512 MB in float32
+_CPU_CHUNK, _CPU_PIECE, _GPU_CHUNK = 1 << 22, 1 << 20, 1 << 27  # logits: 16, 4 and 512 MB in float32
 
 
 def chunks(rows: int, vocabulary: int, device: torch.device) -> Iterator[slice]:
     """Yield slices of rows whose logits fit a fixed amount of memory; one row at least."""
-    size = max(1, (_CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK) // vocabulary)
-    for start in range(0, rows, size):
-        yield slice(start, min(start + size, rows))
+    return _slices(slice(0, rows), vocabulary, _CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK)
+
+
+def _pieces(rows: slice, vocabulary: int, device: torch.device) -> Iterator[slice]:
+    """Yield the slices of a chunk whose losses are taken together."""
+    return _slices(rows, vocabulary, _CPU_PIECE if device.type == "cpu" else _GPU_CHUNK)
+
+
+def _slices(rows: slice, vocabulary: int, most: int) -> Iterator[slice]:
+    size = max(1, most // vocabulary)
+    for start in range(rows.start, rows.stop, size):
+        yield slice(start, min(start + size, rows.stop))
 
 
 def head_losses(
-    states: Tensor, layer: nn.Linear, terms: Terms, weights: Mapping[str, float], *, scale: float = 1.0
+    states: Tensor,
+    layer: nn.Linear,
+    terms: Terms,
+    weights: Mapping[str, float],
+    *,
+    scale: float = 1.0,
+    directly: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the scaled total of losses of a vocabulary layer's logits, and each loss's plain sum without gradient.
 
@@ -35,6 +51,8 @@ def head_losses(
         terms: from a chunk's logits (float32) and its rows, the sum of each loss by name.
         weights: of the losses in the total.
         scale: of the total; applied after the products, where float16 does not lose it.
+        directly: add the gradient of the layer's matrix to its `.grad` itself, past autograd, which would copy it to
+            add another that arrives as a sparse one.
 
     Example:
         >>> layer, states = nn.Linear(4, 10), torch.randn(3, 4)
@@ -46,7 +64,7 @@ def head_losses(
     """
     sums: dict[str, Tensor] = {}
     learning = torch.is_grad_enabled() and (states.requires_grad or layer.weight.requires_grad)
-    total = _HeadLosses.apply(states, layer.weight, layer.bias, terms, weights, scale, sums, learning)
+    total = _HeadLosses.apply(states, layer.weight, layer.bias, terms, weights, scale, sums, learning, directly)
     return total, sums
 
 
@@ -62,6 +80,7 @@ class _HeadLosses(torch.autograd.Function):
         scale: float,
         sums: dict[str, Tensor],
         learning: bool,
+        directly: bool,
     ) -> Tensor:
         device = states.device
         automatic = torch.is_autocast_enabled(device.type)
@@ -77,16 +96,21 @@ class _HeadLosses(torch.autograd.Function):
                 logits = logits if dtype == torch.float64 else logits.float()
                 if bias is not None:
                     logits += bias
-                with torch.set_grad_enabled(learning):
-                    logits.requires_grad_(learning)
-                    found = terms(logits, rows)
-                    chunk_total = torch.stack([weights[name] * value for name, value in found.items()]).sum()
-                for name, value in found.items():
-                    sums[name] = sums.get(name, 0) + value.detach()
-                total += scale * chunk_total.detach()
+                for part in _pieces(rows, len(matrix), device):
+                    own = logits[part.start - rows.start : part.stop - rows.start].detach()
+                    with torch.set_grad_enabled(learning):
+                        own.requires_grad_(learning)
+                        found = terms(own, part)
+                        part_total = torch.stack([weights[name] * value for name, value in found.items()]).sum()
+                    for name, value in found.items():
+                        sums[name] = sums.get(name, 0) + value.detach()
+                    total += scale * part_total.detach()
+                    if learning:
+                        (slope,) = torch.autograd.grad(part_total, own)
+                        own.detach().copy_(slope)
                 if into_states is None or into_weight is None:
                     continue
-                (slope,) = torch.autograd.grad(chunk_total, logits)
+                slope = logits
                 if into_bias is not None:
                     into_bias += scale * slope.sum(dim=0)
                 slope = slope.to(dtype)
@@ -99,6 +123,7 @@ class _HeadLosses(torch.autograd.Function):
         if into_states is not None:
             into_states = into_states.to(states.dtype).mul_(scale)
         ctx.gradients = into_states, into_weight, into_bias
+        ctx.directly = weight if directly else None
         return total
 
     @staticmethod
@@ -108,4 +133,9 @@ class _HeadLosses(torch.autograd.Function):
         if slope.device.type != "cpu" or slope.item() != 1:  # a pass over the largest matrix is worth a comparison
             # the buffers belong to this call alone, so they are scaled where they are
             gradients = tuple(part.mul_(slope) if part is not None else None for part in gradients)
-        return (*gradients, None, None, None, None, None)
+        if ctx.directly is not None:
+            into_states, into_weight, into_bias = gradients
+            grad = ctx.directly.grad
+            ctx.directly.grad = into_weight if grad is None else grad.add_(into_weight)
+            gradients = into_states, None, into_bias
+        return (*gradients, None, None, None, None, None, None)

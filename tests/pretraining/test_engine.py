@@ -137,6 +137,28 @@ def test_a_step_is_that_of_a_plain_loop(tmp_path):
         assert not torch.equal(after[f"network.{name}"], before[f"network.{name}"]) or not value.grad.any()
 
 
+def test_tied_tables_have_one_dense_gradient(tmp_path):
+    """That of the token table is added into the vocabulary layer's; the sum is that of two dense ones."""
+    gradients = []
+    for joined in (False, True):
+        made, _ = engine(tmp_path / str(joined), settings=Settings(**{**FEW, "steps": 1, "dropout": 0.0}))
+        table = made.trainee.network.get_input_embeddings()
+        assert table.sparse
+        if not joined:
+            table.sparse = made.trainee._joined = False
+        batch = made.batches.at(np.arange(8))
+        made.trainee(batch, made.teach(batch), made._counts)["total"].backward()
+        gradients.append(table.weight.grad)
+    assert gradients[1].layout is torch.strided
+    assert torch.allclose(gradients[0], gradients[1], atol=1e-7)
+
+
+def test_an_untied_table_keeps_its_own_gradient(tmp_path):
+    settings = Settings(**{**FEW, "kl": 0.0, "mlm": 0.0, "cosine": 1.0})
+    made, _ = engine(tmp_path, settings=settings)
+    assert not made.trainee.network.get_input_embeddings().sparse
+
+
 def test_resumed_equals_uninterrupted_step_for_step(tmp_path):
     whole, whole_records = engine(tmp_path / "whole", settings=Settings(**FEW, cosine=1.0), checkpoint_every=2)
     whole.run()

@@ -1,0 +1,93 @@
+"""The paper's extraction at reduced size, asked in every way: which shape it chooses, and where Bort's image ranks.
+
+python experiments/paper/extraction.py      # prints Markdown from errors.csv (see evaluate.py); seconds
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+import fsp
+from fsp.planning import objectives_at_maximum, objectives_of
+from fsp.search.certified_settings import CertifiedSettings
+from fsp.search.coefficient import w_coefficient
+from fsp.search.interval import order
+
+HERE = Path(__file__).parent
+NAMES = ["D", "A", "H", "I"]
+BORT = (1, 6, 384, 288)  # the image of ⟨4, 8, 1024, 768⟩
+SIZES = {"parameters": "total", "encoder_parameters": "encoder"}
+INTERVALS = (2, 5, 10, 20, 50)
+GAP = 0.05
+
+
+def shape(row: pd.Series) -> str:
+    return "⟨" + ", ".join(str(int(row[name])) for name in NAMES) + "⟩"
+
+
+def scored(space: fsp.SearchSpace, errors: pd.DataFrame) -> pd.DataFrame:
+    """Return all candidates in the interval search's order, with W for both p."""
+    table = objectives_of(space, space.candidates).merge(errors, on=NAMES)
+    full = objectives_at_maximum(space)
+    for size, name in SIZES.items():
+        maximum = (full[size], full["operations"])
+        table[f"w_{name}"] = w_coefficient(table[size], table["operations"], table["error"], maximum=maximum)
+    rows = order(table["encoder_parameters"], table["operations"], table[NAMES].to_numpy(), seed=0)
+    return table.iloc[rows].reset_index(drop=True)
+
+
+def choices(table: pd.DataFrame, column: str, interval: int) -> pd.DataFrame:
+    """Return what the interval search chooses for each offset at which it can begin."""
+    return pd.DataFrame([table.loc[table[column][offset::interval].idxmax()] for offset in range(interval)])
+
+
+def certified(space: fsp.SearchSpace, table: pd.DataFrame, size: str) -> str:
+    known = table.set_index(NAMES)["error"]
+    found = fsp.extract(
+        space,
+        error=lambda a: float(known[tuple(a[name] for name in NAMES)]),
+        objective="w",
+        size=size,
+        method="certified",
+        gap=GAP,
+        certified=CertifiedSettings(sigma=0, seeds=1),
+    )
+    result = found.certificate["result"]
+    proven = f"within {result['gap']:.1%}" if result["gap"] is not None else "nothing proven"
+    return f"{shape(pd.Series(found.selected))}, {proven}, {len(found.table)} evaluated"
+
+
+def main() -> None:
+    errors = pd.read_csv(HERE / "errors.csv")
+    space = fsp.load_space(HERE / "small.toml")
+    print("| s | p | method | chooses | Bort's image | |\n|---|---|---|---|---|---|")
+    for steps, part in errors.groupby("steps"):
+        table = scored(space, part)
+        bort = (table[NAMES] == pd.Series(dict(zip(NAMES, BORT, strict=True)))).all(axis=1)
+        for size, name in SIZES.items():
+            column = f"w_{name}"
+            rank = table[column].rank(ascending=False)
+            best = table.loc[table[column].idxmax()]
+            alike = rank[(table["A"] == BORT[1])].rank()[bort].iloc[0]
+            count = int((table["A"] == BORT[1]).sum())
+            said = f"rank {rank[bort].iloc[0]:.0f} of {len(table)}, {alike:.0f} of {count} with its heads"
+            print(f"| {steps} | {name} | all {len(table)} | {shape(best)} | {said} | measured here |")
+            for interval in INTERVALS:
+                found = choices(table, column, interval)
+                shapes = found.apply(shape, axis=1).value_counts()
+                listed = ", ".join(f"{key} {count}x" if count > 1 else key for key, count in shapes.head(3).items())
+                more = f" and {len(shapes) - 3} others" if len(shapes) > 3 else ""
+                regret = 1 - found[column] / best[column]
+                times = int(((found[NAMES] == BORT).all(axis=1)).sum())
+                print(
+                    f"| {steps} | {name} | every {interval}th, {interval} offsets | {listed}{more}; W below the best by "
+                    f"{regret.mean():.1%}, at most {regret.max():.1%} | chosen {times} of {interval} times "
+                    f"| measured here |"
+                )
+            print(
+                f"| {steps} | {name} | certified, gap {GAP:.0%} | {certified(space, table, size)} | | measured here |"
+            )
+
+
+if __name__ == "__main__":
+    main()
