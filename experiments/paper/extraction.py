@@ -79,14 +79,12 @@ def main() -> None:
                 more = f" and {len(shapes) - 3} others" if len(shapes) > 3 else ""
                 regret = 1 - found[column] / best[column]
                 times = int(((found[NAMES] == BORT).all(axis=1)).sum())
-                print(
-                    f"| {steps} | {name} | every {interval}th, {interval} offsets | {listed}{more}; W below the best by "
-                    f"{regret.mean():.1%}, at most {regret.max():.1%} | chosen {times} of {interval} times "
-                    f"| measured here |"
-                )
-            print(
-                f"| {steps} | {name} | certified, gap {GAP:.0%} | {certified(space, table, size)} | | measured here |"
-            )
+                method = f"every {interval}th, {interval} offsets"
+                below = f"W below the best by {regret.mean():.1%}, at most {regret.max():.1%}"
+                said = f"chosen {times} of {interval} times"
+                print(f"| {steps} | {name} | {method} | {listed}{more}; {below} | {said} | measured here |")
+            proven = certified(space, table, size)
+            print(f"| {steps} | {name} | certified, gap {GAP:.0%} | {proven} | | measured here |")
 
 
 if __name__ == "__main__":
