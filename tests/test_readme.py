@@ -27,6 +27,12 @@ def test_the_python_example_runs():
     assert re.fullmatch(r"D=\d+ A=\d+ H=\d+ I=\d+ 30 \d+\n", done.stdout)
 
 
+def test_the_figure_of_the_readme_is_drawn():
+    example = next(block for block in blocks("python") if "figures" in block)
+    done = subprocess.run([sys.executable, "-c", example], cwd=README.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text(encoding="utf-8")))
 def test_links_lead_somewhere(link):
     assert (README.parent / link).exists()
