@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,21 @@ def test_a_line_of_100_mb_is_read_in_pieces(tmp_path):
     (source,) = find_sources([path])
     longest = max(len(passage.text) for passage in source.passages())
     assert longest <= 5000
+
+
+def test_a_small_parquet_file_of_gigabytes_is_read_in_pieces(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path = tmp_path / "bomb.parquet"
+    rows = pa.DictionaryArray.from_arrays(pa.array([0] * 200_000, pa.int32()), pa.array(["word " * 2000]))
+    parquet.write_table(pa.table({"text": rows}), path)
+    assert path.stat().st_size < 100_000  # 2 GB of text
+    (source,) = find_sources([path])
+    before = pa.default_memory_pool().max_memory()
+    read = sum(len(passage.text) for passage in islice(source.passages(), 5000))
+    assert read > 10**7
+    assert pa.default_memory_pool().max_memory() - before < 5 * 10**7
 
 
 def test_a_link_in_a_corpus_that_leads_round_in_circles(tmp_path):
