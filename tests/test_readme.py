@@ -29,7 +29,9 @@ def test_the_python_example_runs():
 
 def test_the_figure_of_the_readme_is_drawn():
     example = next(block for block in blocks("python") if "figures" in block)
-    done = subprocess.run([sys.executable, "-c", example], cwd=README.parent, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=README.parent, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from fsp.data import Corpus, standard_library
-from fsp.families.bert import cutter
+from fsp.families.bert import healing
 from fsp.objectives.error import Distillation, DistillationSettings, learning_rate_for
 from fsp.space import Architecture, load_space
 from fsp.training.blocks import READOUT_TOKENS, Material
@@ -41,7 +41,7 @@ VARIANTS = {
 
 def error(surrogate: Distillation, material: Material, shape: Architecture, variant: str) -> float:
     heal, ridge, steps, rate = VARIANTS[variant]
-    cutter._RIDGE = ridge
+    healing._RIDGE = ridge
     student = Student(surrogate.cutter.cut(shape, heal=heal), 384)
     calibration = material.train[: READOUT_TOKENS // 64]
     start = student.fit_readout(calibration)

@@ -18,7 +18,7 @@ def factor(entry: dict[str, Any], against: str) -> str:
 
 
 def main() -> None:
-    runs = json.loads(RESULTS.read_text(encoding="utf-8"))
+    runs = sorted(json.loads(RESULTS.read_text(encoding="utf-8")), key=lambda run: (run["batch"], run["length"]))
     runtimes = list(runs[0]["runtimes"])
     print(f"| times as fast as | shape | batch x tokens | published | {' | '.join(runtimes)} | |")
     print("|---|---|---|---|" + "---|" * len(runtimes) + "---|")

@@ -70,7 +70,8 @@ def of_agreement(found: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    for run in json.loads((HERE / "results.json").read_text(encoding="utf-8")):
+    runs = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
+    for run in sorted(runs, key=lambda run: (run["batch"], run["length"])):
         of_run(run)
     if (HERE / "agreement.json").exists():
         of_agreement(json.loads((HERE / "agreement.json").read_text(encoding="utf-8")))

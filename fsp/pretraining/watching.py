@@ -118,7 +118,9 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise InputError("--tensorboard needs the package tensorboard; run: pip install tensorboard") from None
+            raise InputError(
+                '--tensorboard needs the package tensorboard; run: pip install "fsp[tensorboard]"'
+            ) from None
         self._writer = SummaryWriter(str(folder))
 
     def write(self, record: Mapping[str, Any], group: str = "train") -> None:

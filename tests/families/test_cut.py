@@ -3,7 +3,8 @@ import torch
 
 from fsp.errors import InputError
 from fsp.families import bert
-from fsp.families.bert.cutter import Cutter, _gram, _pivots, _refit_writer
+from fsp.families.bert.cutter import Cutter, _pivots
+from fsp.families.bert.healing import gram_of, refit_writer
 from fsp.space import Architecture
 
 FULL = {"D": 3, "A": 4, "H": 32, "I": 48}
@@ -123,7 +124,7 @@ def test_a_refitted_writer_against_its_closed_form_in_float64():
     x, y = torch.randn(200, 5, generator=generator) + 3, torch.randn(200, 3, generator=generator)
     module = torch.nn.Linear(5, 3).requires_grad_(False)
     weights, bias = module.weight.double(), module.bias.double()
-    written = _refit_writer(module, x.clone(), y)
+    written = refit_writer(module, x.clone(), y)
     lacking = y.double() - x.double() @ weights.T - bias
     xc, yc = (v - v.mean(0) for v in (x.double(), lacking))
     gram = xc.T @ xc
@@ -136,7 +137,7 @@ def test_a_refitted_writer_against_its_closed_form_in_float64():
 @pytest.mark.parametrize("width", [3, 256, 300, 600])
 def test_a_gram_made_in_blocks_is_the_product(width):
     values = torch.randn(50, width, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(_gram(values), values.double().T @ values.double(), atol=1e-4)
+    assert torch.allclose(gram_of(values), values.double().T @ values.double(), atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 32, 48), (2, 3, 24, 20), (2, 2, 32, 48), (2, 4, 16, 48)])

@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import signal
@@ -191,6 +192,34 @@ def test_gradient_checkpointing_changes_nothing(run, tmp_path):
     run("a", relation=1.0)
     run("b", relation=1.0, gradient_checkpointing=True)
     assert np.allclose(losses(tmp_path / "a"), losses(tmp_path / "b"), rtol=1e-5)
+
+
+def test_a_compiled_body_learns_the_same(run, tmp_path, monkeypatch):
+    """By a backend that needs no compiler of C++."""
+    graphs = []
+
+    def backend(graph, example):
+        graphs.append(graph)
+        return graph
+
+    run("a")
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    run("b", compile=True)
+    torch._dynamo.reset()
+    assert graphs
+    assert np.allclose(losses(tmp_path / "a"), losses(tmp_path / "b"), rtol=1e-5)
+
+
+def test_tensorboard_gets_every_step_and_evaluation(run, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run("out", options={"tensorboard": True, "evaluate_every": 2})
+    events = EventAccumulator(str(tmp_path / "out" / "tensorboard")).Reload()
+    assert [one.step for one in events.Scalars("train/loss")] == [1, 2, 3, 4]
+    logged = [one["loss"] for one in read_log(tmp_path / "out" / "log.jsonl") if "loss" in one]
+    assert [one.value for one in events.Scalars("train/loss")] == pytest.approx(logged, rel=1e-6)
+    assert [one.step for one in events.Scalars("held_out/accuracy")] == [2, 4]
 
 
 @pytest.mark.slow  # processors without bfloat16 instructions take two minutes

@@ -1,5 +1,8 @@
 import json
 import resource
+import sys
+from itertools import count, islice
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,6 +42,24 @@ def test_passages_are_short_whatever_the_lines(tmp_path):
         assert max(len(p.text) for p in found) <= 8000
         assert {p.document for p in found} == {1}
     assert all(p.text.startswith("A paragraph") for p in passages(tmp_path / "many.txt"))
+
+
+def test_hub_data_is_streamed(monkeypatch):
+    """By a stand-in for the package, which would ask the network; its data never ends."""
+    asked = []
+
+    def load_dataset(*given, **named):
+        asked.append((given, named))
+        return ({"body": f"document {k} " + "word " * 300} for k in count())
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    (source,) = find_sources(["owner/data:en"], column="body")
+    assert not asked
+    assert [one.text[:10] for one in islice(source.passages(), 3)] == ["document 0", "document 1", "document 2"]
+    assert asked == [(("owner/data", "en"), {"split": "train", "streaming": True})]
+    (other,) = find_sources(["owner/data"])
+    with pytest.raises(InputError, match="no text under 'text'; name the column"):
+        next(other.passages())
 
 
 def test_jsonl_and_parquet_rows_are_documents(tmp_path):

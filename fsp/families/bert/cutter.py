@@ -17,6 +17,7 @@ from fsp.cutting import spread
 from fsp.families._transformer import head_size_changed
 from fsp.families.bert import CONFIG_NAMES, Shape, architecture_of
 from fsp.families.bert.heads import Projections, TrainedHeads, check_cuttable, whole_heads
+from fsp.families.bert.healing import covariance, refit_readers, refit_writer
 from fsp.space import Architecture
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
 
 _BATCH = 32  # blocks a forward pass of T
 _RANKING_TOKENS = 4096  # enough to rank units; healing uses all tokens
-_RIDGE = 0.1  # of the mean squared feature; smaller overfits the few ten thousand tokens (experiments/healing)
 _READERS = ("query", "key", "value")
-_BLOCK = 256  # columns of a product of a matrix with itself
 
 
 class _Seen:
@@ -45,10 +44,10 @@ class _Seen:
         self.output_sums.append(inputs[0].flatten(0, 1).half())
 
     def at_context(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.context_grams.append(_covariance(inputs[0].flatten(0, 1)))
+        self.context_grams.append(covariance(inputs[0].flatten(0, 1)))
 
     def at_inner(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.inner_grams.append(_covariance(inputs[0].flatten(0, 1)))
+        self.inner_grams.append(covariance(inputs[0].flatten(0, 1)))
 
 
 class Cutter:
@@ -152,8 +151,8 @@ class Cutter:
         self._head_order, self._inner_order, self._shown = [], [], []
         for k, (eye, layer) in enumerate(zip(seen, self._model.encoder.layer, strict=True)):
             read = self._layer_input(k)[ranking]
-            read_gram = _covariance(read)
-            hidden += read_gram + _covariance(self._middle(k)[ranking])
+            read_gram = covariance(read)
+            hidden += read_gram + covariance(self._middle(k)[ranking])
             write = layer.attention.output.dense.weight.double().unflatten(1, (-1, size))  # H x A x size
             passed = torch.stack(eye.context_grams).sum(dim=0)
             context = passed.unflatten(0, (-1, size)).unflatten(2, (-1, size))  # A x size x A x size
@@ -218,19 +217,19 @@ class Cutter:
         trained = self._model.encoder.layer[k]
         state = hidden.flatten(0, 1)
         readers = [(getattr(layer.attention.self, name), getattr(heads, name)) for name in _READERS]
-        _refit_readers(readers, state, self._layer_input(k), keep)
+        refit_readers(readers, state, self._layer_input(k), keep)
 
         write, norm = layer.attention.output.dense, layer.attention.output.LayerNorm
         context = layer.attention.self(hidden)[0].flatten(0, 1)
         wanted = self._attention_sum[k][:, keep].float() - state
-        middle = norm(_refit_writer(write, context, wanted) + state)
+        middle = norm(refit_writer(write, context, wanted) + state)
 
         wide = trained.intermediate.dense
         readers = [(layer.intermediate.dense, (wide.weight[inner], wide.bias[inner]))]
-        _refit_readers(readers, middle, self._middle(k), keep)
+        refit_readers(readers, middle, self._middle(k), keep)
         activation = layer.intermediate(middle)
         wanted = self._output_sum[k][:, keep].float() - middle
-        written = _refit_writer(layer.output.dense, activation, wanted)
+        written = refit_writer(layer.output.dense, activation, wanted)
         return layer.output.LayerNorm(written + middle).view(hidden.shape)
 
 
@@ -239,60 +238,7 @@ def _remove(handles: list[Any]) -> None:
         handle.remove()
 
 
-def _covariance(values: Tensor) -> Tensor:
-    """Covariance times the number of rows, float64, of `n x d` values."""
-    return _gram(values - values.mean(dim=0))
-
-
-def _gram(centred: Tensor) -> Tensor:
-    """XᵀX of centred `n x d` values, float64; only the blocks on and below the diagonal are multiplied."""
-    gram = centred.new_empty(2 * centred.shape[1:])
-    for i in range(0, len(gram), _BLOCK):
-        torch.mm(centred[:, i:].T, centred[:, i : i + _BLOCK], out=gram[i:, i : i + _BLOCK])
-    lower = gram.tril().double()
-    return lower + lower.tril(-1).T
-
-
 def _pivots(gram: Tensor) -> Tensor:
     """Order of the pivots of a Cholesky factorisation with complete pivoting; what has no variance comes last."""
     _, pivots, _, _ = dpstrf(gram.numpy(), tol=0.0)
     return torch.from_numpy(pivots).long() - 1
-
-
-def _ridge(gram: Tensor, moment: Tensor) -> Tensor:
-    """Weights `(outputs, inputs)` of a ridge regression, float32, from the products of centred inputs, float64."""
-    ridge = (_RIDGE * gram.diagonal().mean()).clamp(min=torch.finfo(gram.dtype).tiny)  # inputs that never vary give 0
-    return torch.linalg.solve(gram + ridge * torch.eye(len(gram), dtype=gram.dtype), moment).float().T
-
-
-def _refit_readers(
-    readers: list[tuple[nn.Linear, tuple[Tensor, Tensor]]], state: Tensor, full: Tensor, keep: Tensor
-) -> None:
-    """Let modules read T's full state as it is predicted from the kept coordinates.
-
-    Each comes with the weight and bias by which it is to read the full state.
-    """
-    mean = state.mean(dim=0)
-    centred = state - mean
-    gram = _gram(centred)
-    moment = (centred.T @ full).double()  # with what is missing: the full state less the kept coordinates
-    moment[:, keep] -= gram
-    predict = _ridge(gram, moment)
-    missing = full.mean(dim=0)
-    missing[keep] -= mean
-    offset = missing - predict @ mean
-    predict[keep, torch.arange(len(keep))] += 1
-    for module, (weight, bias) in readers:
-        module.weight.copy_(weight @ predict)
-        module.bias.copy_(bias + weight @ offset)
-
-
-def _refit_writer(module: nn.Linear, features: Tensor, wanted: Tensor) -> Tensor:
-    """Change a module by the ridge regression of what its output lacks; return its output. Centres the features."""
-    mean, wanted_mean = features.mean(dim=0), wanted.mean(dim=0)
-    features -= mean
-    gram = _gram(features)
-    lacking = (features.T @ wanted).double() - gram @ module.weight.double().T
-    module.weight.add_(_ridge(gram, lacking))
-    module.bias.copy_(wanted_mean - module.weight @ mean)
-    return torch.addmm(wanted_mean, features, module.weight.T)
