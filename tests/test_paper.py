@@ -14,12 +14,16 @@ from fsp.planning import objectives_at_maximum, objectives_of
 FOLDER = Path(__file__).parent.parent / "experiments" / "paper"
 
 
-@pytest.fixture(scope="module")
-def inverse():
-    spec = importlib.util.spec_from_file_location("inverse", FOLDER / "inverse.py")
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def inverse():
+    return script("inverse")
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +74,40 @@ def test_the_recorded_table_is_the_computed_one(inverse):
     pd.testing.assert_frame_equal(recorded, computed, check_dtype=False)
     smallest = recorded[(recorded[["D", "A", "H", "I"]] == [2, 4, 512, 256]).all(axis=1)].iloc[0]
     assert smallest["ratio_total"] == pytest.approx(1.25, abs=0.01)
+
+
+@pytest.mark.parametrize(("size", "column"), [("parameters", "w_total"), ("encoder_parameters", "w_encoder")])
+def test_the_replayed_interval_search_chooses_what_extract_does(size, column):
+    """At every K its last offset is where `extract` begins."""
+    extraction = script("extraction")
+    space = fsp.load_space(FOLDER / "small.toml")
+    random = np.random.default_rng(0)
+    errors = pd.DataFrame(space.columns(space.candidates))
+    errors["error"] = random.uniform(0.3, 0.6, len(errors))
+    known = errors.set_index(extraction.NAMES)["error"]
+    table = extraction.scored(space, errors)
+    for interval in (7, 10, 50):
+        found = fsp.extract(
+            space,
+            error=lambda a: float(known[tuple(a[name] for name in extraction.NAMES)]),
+            objective="w",
+            size=size,
+            interval=interval,
+        )
+        replayed = extraction.choices(table, column, interval)
+        assert len(replayed) == interval
+        assert {name: int(replayed.iloc[-1][name]) for name in extraction.NAMES} == dict(found.selected)
+
+
+def test_the_small_space_is_an_image_of_half_of_the_large_one():
+    small, large = fsp.load_space(FOLDER / "small.toml"), fsp.load_space("bert_large")
+
+    def image(shape):
+        depth, rest = divmod(shape["D"], 4)
+        return None if rest else (depth, shape["A"] * 3 // 4, shape["H"] * 3 // 8, shape["I"] * 3 // 8)
+
+    images = {image(shape) for shape in large.architectures(large.candidates)} - {None}
+    assert images == {tuple(shape[name] for name in "DAHI") for shape in small.architectures(small.candidates)}
+    assert len(images) == 150
+    assert image(large.maximum) == tuple(small.maximum[name] for name in "DAHI")
+    assert image(SHAPE) == script("extraction").BORT

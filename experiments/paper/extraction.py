@@ -62,6 +62,8 @@ def main() -> None:
     space = fsp.load_space(HERE / "small.toml")
     print("| s | p | method | chooses | Bort's image | |\n|---|---|---|---|---|---|")
     for steps, part in errors.groupby("steps"):
+        if len(part) < len(space.candidates):
+            continue
         table = scored(space, part)
         bort = (table[NAMES] == pd.Series(dict(zip(NAMES, BORT, strict=True)))).all(axis=1)
         for size, name in SIZES.items():
@@ -78,8 +80,8 @@ def main() -> None:
                 listed = ", ".join(f"{key} {count}x" if count > 1 else key for key, count in shapes.head(3).items())
                 more = f" and {len(shapes) - 3} others" if len(shapes) > 3 else ""
                 regret = 1 - found[column] / best[column]
-                times = int(((found[NAMES] == BORT).all(axis=1)).sum())
-                method = f"every {interval}th, {interval} offsets"
+                times = int((found[NAMES].to_numpy() == BORT).all(axis=1).sum())
+                method = f"interval {interval}, its {interval} offsets"
                 below = f"W below the best by {regret.mean():.1%}, at most {regret.max():.1%}"
                 said = f"chosen {times} of {interval} times"
                 print(f"| {steps} | {name} | {method} | {listed}{more}; {below} | {said} | measured here |")
