@@ -19,6 +19,7 @@ BORT = (1, 6, 384, 288)  # the image of ⟨4, 8, 1024, 768⟩
 SIZES = {"parameters": "total", "encoder_parameters": "encoder"}
 INTERVALS = (2, 5, 10, 20, 50)
 GAP = 0.05
+MOST = 3  # shapes that are listed
 
 
 def shape(row: pd.Series) -> str:
@@ -72,19 +73,22 @@ def main() -> None:
             best = table.loc[table[column].idxmax()]
             alike = rank[(table["A"] == BORT[1])].rank()[bort].iloc[0]
             count = int((table["A"] == BORT[1]).sum())
-            said = f"rank {rank[bort].iloc[0]:.0f} of {len(table)}, {alike:.0f} of {count} with its heads"
+            less = 1 - float(table[column][bort].iloc[0]) / best[column]
+            said = f"rank {rank[bort].iloc[0]:.0f}, {alike:.0f} of the {count} with its heads"
+            said += f"; W below the best by {less:.1%}"
             print(f"| {steps} | {name} | all {len(table)} | {shape(best)} | {said} | measured here |")
             for interval in INTERVALS:
                 found = choices(table, column, interval)
                 shapes = found.apply(shape, axis=1).value_counts()
-                listed = ", ".join(f"{key} {count}x" if count > 1 else key for key, count in shapes.head(3).items())
-                more = f" and {len(shapes) - 3} others" if len(shapes) > 3 else ""
+                listed = ", ".join(f"{key} {count}x" for key, count in shapes.items())
+                if len(shapes) > MOST:
+                    listed = f"{len(shapes)} different shapes"
                 regret = 1 - found[column] / best[column]
                 times = int((found[NAMES].to_numpy() == BORT).all(axis=1).sum())
                 method = f"interval {interval}, its {interval} offsets"
                 below = f"W below the best by {regret.mean():.1%}, at most {regret.max():.1%}"
                 said = f"chosen {times} of {interval} times"
-                print(f"| {steps} | {name} | {method} | {listed}{more}; {below} | {said} | measured here |")
+                print(f"| {steps} | {name} | {method} | {listed}; {below} | {said} | measured here |")
             proven = certified(space, table, size)
             print(f"| {steps} | {name} | certified, gap {GAP:.0%} | {proven} | | measured here |")
 
