@@ -19,7 +19,6 @@ BORT = (1, 6, 384, 288)  # the image of ⟨4, 8, 1024, 768⟩
 SIZES = {"parameters": "total", "encoder_parameters": "encoder"}
 INTERVALS = (2, 5, 10, 20, 50)
 GAP = 0.05
-MOST = 3  # shapes that are listed
 
 
 def shape(row: pd.Series) -> str:
@@ -42,7 +41,7 @@ def choices(table: pd.DataFrame, column: str, interval: int) -> pd.DataFrame:
     return pd.DataFrame([table.loc[table[column][offset::interval].idxmax()] for offset in range(interval)])
 
 
-def certified(space: fsp.SearchSpace, table: pd.DataFrame, size: str) -> str:
+def certified(space: fsp.SearchSpace, table: pd.DataFrame, size: str, column: str) -> str:
     known = table.set_index(NAMES)["error"]
     found = fsp.extract(
         space,
@@ -54,8 +53,12 @@ def certified(space: fsp.SearchSpace, table: pd.DataFrame, size: str) -> str:
         certified=CertifiedSettings(sigma=0, seeds=1),
     )
     result = found.certificate["result"]
-    proven = f"within {result['gap']:.1%}" if result["gap"] is not None else "nothing proven"
-    return f"{shape(pd.Series(found.selected))}, {proven}, {len(found.table)} evaluated"
+    proven = f"within {result['gap']:.1%}" if result["gap"] is not None else "nothing"
+    rows = (table[NAMES] == pd.Series(found.selected)).all(axis=1)
+    less = 1 - float(table[column][rows].iloc[0]) / table[column].max()
+    return (
+        f"{shape(pd.Series(found.selected))}; {len(found.table)} evaluated, proven {proven}, in truth {less:.1%} below"
+    )
 
 
 def main() -> None:
@@ -79,17 +82,14 @@ def main() -> None:
             print(f"| {steps} | {name} | all {len(table)} | {shape(best)} | {said} | measured here |")
             for interval in INTERVALS:
                 found = choices(table, column, interval)
-                shapes = found.apply(shape, axis=1).value_counts()
-                listed = ", ".join(f"{key} {count}x" for key, count in shapes.items())
-                if len(shapes) > MOST:
-                    listed = f"{len(shapes)} different shapes"
                 regret = 1 - found[column] / best[column]
                 times = int((found[NAMES].to_numpy() == BORT).all(axis=1).sum())
                 method = f"interval {interval}, its {interval} offsets"
-                below = f"W below the best by {regret.mean():.1%}, at most {regret.max():.1%}"
+                below = f"W below the best by {regret.mean():.1%} in the mean, at most {regret.max():.1%}"
+                chosen = f"{shape(found.iloc[-1])} as the paper begins; {below}"
                 said = f"chosen {times} of {interval} times"
-                print(f"| {steps} | {name} | {method} | {listed}; {below} | {said} | measured here |")
-            proven = certified(space, table, size)
+                print(f"| {steps} | {name} | {method} | {chosen} | {said} | measured here |")
+            proven = certified(space, table, size, column)
             print(f"| {steps} | {name} | certified, gap {GAP:.0%} | {proven} | | measured here |")
 
 
