@@ -24,7 +24,7 @@ def half_width(values: np.ndarray) -> float:
 def main() -> None:
     table = pd.read_csv(Path(__file__).parent / "results.csv", keep_default_na=False)
     teacher = table[table["init"] == "T"].iloc[0]
-    print(f"| student begins | trained | 10^15 FLOP | perplexity | {' | '.join(MEASURES.values())} |")
+    print(f"| student begins | trained | 10^12 FLOP | perplexity | {' | '.join(MEASURES.values())} |")
     print("|" + "---|" * (4 + len(MEASURES)))
     cells = " | ".join(f"{100 * float(teacher[name]):.1f}" for name in MEASURES)
     print(f"| T itself | | | {float(teacher['perplexity']):.1f} | {cells} |")
@@ -38,11 +38,11 @@ def main() -> None:
                 f"{100 * rows[name].mean():.1f} ({100 * rows[name].min():.1f} to {100 * rows[name].max():.1f})"
                 for name in MEASURES
             )
-            print(f"| {begins} | {said} | {cost.mean():.1f} | {perplexity.mean():.1f} | {cells} |")
+            print(f"| {begins} | {said} | {1000 * cost.mean():.1f} | {perplexity.mean():.1f} | {cells} |")
     print(f"\n| KD better by (points, 95% of {table['seed'].nunique()} seeds) | {' | '.join(MEASURES.values())} |")
     print("|" + "---|" * (1 + len(MEASURES)))
     for init, begins in BEGINNINGS.items():
-        pivot = table[table["init"] == init].set_index(["taught", "budget", "seed"])
+        pivot = table[table["init"] == init].set_index(["taught", "budget", "seed"]).sort_index()
         for other in (("none", "tokens"), ("none", "flops")):
             cells = []
             for name in MEASURES:

