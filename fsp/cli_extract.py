@@ -103,6 +103,7 @@ def extract(
     from fsp.search.limits import parse_limits
     from fsp.space import load_space
     from fsp.storage import open_store
+    from fsp.training.teacher import load_teacher
     from fsp.workers import beside, check_cores, worker_arguments
 
     rungs = _numbers(fidelities)
@@ -122,6 +123,8 @@ def extract(
     torch.set_num_threads(settings.processor_threads)  # a calibration is one for so many threads
     calibration = calibration_for(chosen, speed, method)
     if planned:
+        if teacher is not None:
+            chosen = fitted_to(chosen, load_teacher(teacher))
         if rungs or error != "distillation":
             raise InputError("--plan knows the cost of one fidelity of the error distillation; leave the others out")
         _print_plan(chosen, plan(chosen, **asked, calibration=calibration), settings, as_json)

@@ -85,6 +85,13 @@ def test_a_space_without_its_constants_is_refused_in_one_line(run, tiny):
     code, out, err = run(tiny.space_file, "--plan")
     assert (code, out) == (2, "")
     assert "needs vocabulary, positions, token_types" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_teacher_brings_the_constants_of_a_planned_space(run, tiny):
+    code, out, _ = run(tiny.space_file, "--plan", "--teacher", tiny.teacher, "--limit", "encoder_parameters=100%")
+    assert code == 0
+    assert "feasible" in out
 
 
 def test_a_certified_search_never_evaluates_more_than_planned():

@@ -129,5 +129,8 @@ def family_of(space: SearchSpace) -> Family:
             f"not {', '.join(space.parameters)}"
         )
     if missing := [name for name in family.CONSTANTS if name not in space.constants]:
-        raise InputError(f"space {space.name}: family {space.family} needs {', '.join(missing)} under [constants]")
+        raise InputError(
+            f"space {space.name}: family {space.family} needs {', '.join(missing)} under [constants]; where a command "
+            "takes --teacher, the teacher brings its own"
+        )
     return family
