@@ -123,10 +123,10 @@ def extract(
     torch.set_num_threads(settings.processor_threads)  # a calibration is one for so many threads
     calibration = calibration_for(chosen, speed, method)
     if planned:
-        if teacher is not None:
-            chosen = fitted_to(chosen, load_teacher(teacher))
         if rungs or error != "distillation":
             raise InputError("--plan knows the cost of one fidelity of the error distillation; leave the others out")
+        if teacher is not None:
+            chosen = fitted_to(chosen, load_teacher(teacher))
         _print_plan(chosen, plan(chosen, **asked, calibration=calibration), settings, as_json)
         return
     inputs = load_inputs(chosen, teacher, corpus or (), bars)

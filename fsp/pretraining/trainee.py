@@ -40,7 +40,6 @@ class Trainee(nn.Module):
         self.weights = dict(weights)
         self.temperature = temperature
         self.relation_heads = relation_heads
-        self._joined = False
         width = student.architecture["H"]
         self.projection: nn.Linear | None = None
         if (self.weights["cosine"] or self.weights["mse"]) and teacher_width not in (None, width):
@@ -61,7 +60,7 @@ class Trainee(nn.Module):
         table = self.network.get_input_embeddings()
         reads_logits = self.weights["kl"] or self.weights["mlm"]
         if reads_logits and table.weight is self.student.vocabulary_layer.weight:
-            table.sparse = self._joined = True
+            table.sparse = True
 
     def counts(self, positions: int, tokens: int) -> dict[str, int]:
         """Return what each loss's sum is divided by, for so many positions and tokens in the global batch."""
@@ -97,7 +96,8 @@ class Trainee(nn.Module):
             read = self.student.transform(asked)
             scale = 1 / counts["mlm"]  # as many as for "kl"
             layer = self.student.vocabulary_layer
-            weighted, found = head_losses(read, layer, terms, weights, scale=scale, directly=self._joined)
+            joined = self.network.get_input_embeddings().sparse
+            weighted, found = head_losses(read, layer, terms, weights, scale=scale, directly=joined)
             total = total + weighted
         distances = {"cosine": cosine_distance, "mse": squared_distance}
         for name, distance in distances.items():

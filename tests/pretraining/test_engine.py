@@ -144,8 +144,7 @@ def test_tied_tables_have_one_dense_gradient(tmp_path):
         made, _ = engine(tmp_path / str(joined), settings=Settings(**{**FEW, "steps": 1, "dropout": 0.0}))
         table = made.trainee.network.get_input_embeddings()
         assert table.sparse
-        if not joined:
-            table.sparse = made.trainee._joined = False
+        table.sparse = joined
         batch = made.batches.at(np.arange(8))
         made.trainee(batch, made.teach(batch), made._counts)["total"].backward()
         gradients.append(table.weight.grad)
@@ -153,7 +152,7 @@ def test_tied_tables_have_one_dense_gradient(tmp_path):
     assert torch.allclose(gradients[0], gradients[1], atol=1e-7)
 
 
-def test_an_untied_table_keeps_its_own_gradient(tmp_path):
+def test_without_logits_a_table_keeps_its_own_gradient(tmp_path):
     settings = Settings(**{**FEW, "kl": 0.0, "mlm": 0.0, "cosine": 1.0})
     made, _ = engine(tmp_path, settings=settings)
     assert not made.trainee.network.get_input_embeddings().sparse
