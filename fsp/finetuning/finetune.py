@@ -110,9 +110,7 @@ def finetune(
     fixed = _fixed(classifier, data, settings)
     join(out, {**fixed, **_searched(settings, labeller)})
     if (out / "result.json").exists():
-        shutil.rmtree(out / "weights", ignore_errors=True)  # a killed process may have left some
-        found: dict[str, Any] = read_json(out / "result.json")
-        return found
+        return _finished(out)
     started = time.perf_counter()
     trainer = StoredTrainer(
         classifier, data, settings.steps, settings.seed, Fits(out / "fits.journal", fixed), out / "weights"
@@ -124,7 +122,12 @@ def finetune(
         verdict = accepted(judge(label_points, data.dev), settings, display)
         generator = load_generator(settings.generator, classifier, data.train, settings.points)
         expansion = Expansion(data, generator, label_points, settings.seed, settings.confidence, settings.soft)
-    outcome = search(trainer, expansion, settings, display)
+    try:
+        outcome = search(trainer, expansion, settings, display)
+    except Exception:  # whichever: a process that comes to the end removes the weights under the others' hands
+        if not (out / "result.json").exists():
+            raise
+        return _finished(out)
     with locked(out):
         if not (out / "result.json").exists():
             result = {
@@ -140,6 +143,12 @@ def finetune(
             result["final"] = final_figures(trainer, outcome, expansion)
             result |= {"environment": environment(), "seconds": round(time.perf_counter() - started, 1)}
             write(out, result, trainer, outcome)
+    return _finished(out)
+
+
+def _finished(out: Path) -> dict[str, Any]:
+    """Return the result, of whichever process; weights are kept no longer."""
+    shutil.rmtree(out / "weights", ignore_errors=True)
     written: dict[str, Any] = read_json(out / "result.json")
     return written
 

@@ -1,6 +1,5 @@
 """What came of a search: its facts, the final figures, and the files that hold them."""
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -135,4 +134,3 @@ def write(out: Path, result: dict[str, Any], trainer: StoredTrainer, outcome: Ou
         columns = ["round", "dev_row", *names, "label"]
         write_text(out / "added.csv", pd.DataFrame(added, columns=columns).to_csv(index=False))
     write_json(out / "result.json", result)
-    shutil.rmtree(out / "weights", ignore_errors=True)

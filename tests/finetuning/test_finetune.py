@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,6 +109,29 @@ def test_interrupted_again_and_again_it_comes_to_the_same(whole, tiny, task, tmp
     assert made.count("interrupted") >= 2
     assert made.count("fit") == whole[1]["search"]["fits"]  # none was made twice, and the winner's weights were kept
     assert facts(tmp_path / "run") == facts(whole[0]) and added(tmp_path / "run") == added(whole[0])
+
+
+def test_where_another_process_comes_to_the_end_meanwhile_its_result_is_taken(
+    whole, tiny, task, tmp_path, monkeypatch
+):
+    out, real = tmp_path / "run", Classifier.fit
+
+    def fit(self, *arguments, **named):
+        model = real(self, *arguments, **named)
+        states = model.state_dict
+
+        def ended_meanwhile():  # asked for while the weights are saved, into a folder that the other process removes
+            shutil.copy(whole[0] / "result.json", out)
+            shutil.rmtree(out / "weights")
+            return states()
+
+        model.state_dict = ended_meanwhile
+        return model
+
+    monkeypatch.setattr(Classifier, "fit", fit)
+    files = {**task.files, "out": out, "labeller": "tfidf"}
+    assert fsp.agora(str(tiny.teacher), **files, settings=Settings(**FAST)) == whole[1]
+    assert not (out / "weights").exists()
 
 
 def test_killed_and_taken_up_by_two_processes_it_comes_to_the_same(whole, tiny, task, tmp_path):
