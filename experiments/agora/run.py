@@ -5,18 +5,21 @@
     python experiments/agora/run.py runs/sentiment/movies.csv runs/student --rows 300 --seeds 18
 
 Appends to results.csv beside this file, one row a condition, and resumes where it was: finished rows are not made
-again, and finished fits are kept in cache/.
+again, and finished fits are kept in cache/. Two processes share the seeds: --worker 0 --workers 2 and --worker 1
+--workers 2.
 """
 
 import argparse
 import csv
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from fsp.finetuning.algorithm import Budget, Request, agora, leader
+from fsp.finetuning.algorithm import Budget, Outcome, Request, agora, leader
 from fsp.finetuning.classifier import Classifier
 from fsp.finetuning.examples import Data, Example
 from fsp.finetuning.expansion import Expansion
@@ -36,21 +39,49 @@ COLUMNS = ["rows", "seed", "condition", "test", "dev", "fits", "added"]
 PLAIN = SMALL[3]  # the middle learning rate, batch 16
 
 
-def load(path: Path, rows: int, seed: int) -> Data:
-    """The last rows of the file are the test set, the same for all seeds; train and dev are drawn from the others."""
+def load(path: Path, rows: int, seed: int) -> tuple[Data, tuple[Example, ...]]:
+    """The last rows of the file are the test set, the same for all seeds; the others are drawn from the rest.
+
+    Returns train, dev and test, and as many rows as dev has that nothing is made of: a fair judge of which fit is best.
+    """
     table = pd.read_csv(path)
     labels = tuple(sorted(table["label"].unique()))
     examples = [
         Example((text,), labels.index(label)) for text, label in zip(table["text"], table["label"], strict=True)
     ]
-    drawn = np.random.default_rng(seed).permutation(len(examples) - TEST)[: rows + DEV]
-    return Data(
-        labels,
-        tuple(examples[i] for i in drawn[:rows]),
-        tuple(examples[i] for i in drawn[rows:]),
-        tuple(examples[-TEST:]),
-        "test",
+    drawn = np.random.default_rng(seed).permutation(len(examples) - TEST)
+    train, dev, apart = (
+        tuple(examples[i] for i in part) for part in np.split(drawn, [rows, rows + DEV, rows + 2 * DEV])[:3]
     )
+    return Data(labels, train, dev, tuple(examples[-TEST:]), "test"), apart
+
+
+@dataclass
+class Judged(StoredTrainer):
+    """Also notes how good each fit is on the rows apart."""
+
+    apart: tuple[Example, ...] = ()
+
+    def accuracy_apart(self, request: Request[Example]) -> float:
+        """The share of the rows apart that a finished fit gets right."""
+        note = self._note(request)
+        if not note.exists():
+            self._fitted(request)
+        return float(note.read_text())
+
+    def _fitted(self, request):
+        model = super()._fitted(request)
+        self._note(request).write_text(str(accuracy(self.classifier, model, self.apart)))
+        return model
+
+    def _note(self, request: Request[Example]) -> Path:
+        return self.folder / f"{self.key(request)}.apart"
+
+
+def accuracy(classifier: Classifier, model, rows: tuple[Example, ...]) -> float:
+    """The share of rows that a model gets right."""
+    guesses = classifier.predict(model, rows)
+    return float(np.mean([guess == one.label for guess, one in zip(guesses, rows, strict=True)]))
 
 
 class OfRandomRows:
@@ -76,11 +107,14 @@ class Gold:
         return [Example(one.fields, dev[one.source].label, None, one.source) for one in self.expand(mistakes, number)]
 
 
-def measure(data: Data, model: str, encoder: str, seed: int, folder: Path, wanted: set[str]):
+def measure(
+    data: Data, apart: tuple[Example, ...], model: str, encoder: str, seed: int, folder: Path, wanted: set[str]
+):
     """Yield a row for each condition."""
     classifier = Classifier(model, data.labels)
     fixed = {"data": data.digest, "model": classifier.fingerprint, "steps": STEPS, "seed": seed}
-    trainer = StoredTrainer(classifier, data, STEPS, seed, Fits(folder / "fits.journal", fixed), folder / "weights")
+    fits = Fits(folder / "fits.journal", fixed)
+    trainer = Judged(classifier, data, STEPS, seed, fits, folder / "weights", apart=apart)
     trainer.folder.mkdir(parents=True, exist_ok=True)
     probe = load_labeller(f"probe:{encoder}", data.train, data.labels)
     synonyms = Synonyms(classifier.embedding_table, classifier.tokenizer)
@@ -88,13 +122,21 @@ def measure(data: Data, model: str, encoder: str, seed: int, folder: Path, wante
     def expansion() -> Expansion:
         return Expansion(data, Edits(synonyms, POINTS), probe, seed)
 
-    def on_test(network) -> float:
-        guesses = classifier.predict(network, data.final)
-        return float(np.mean([guess == one.label for guess, one in zip(guesses, data.final, strict=True)]))
+    def on_test(request: Request) -> float:
+        return accuracy(classifier, trainer.weights(request), data.final)
 
-    def of(outcome):
+    def of(outcome: Outcome):
         request = request_of(outcome.best, outcome)
-        return on_test(trainer.weights(request)), outcome.best.fit.accuracy, len(outcome.fits), len(request.added)
+        return on_test(request), outcome.best.fit.accuracy, len(outcome.fits), len(request.added)
+
+    def chosen_apart(outcome: Outcome):
+        best = max(outcome.fits, key=lambda one: trainer.accuracy_apart(request_of(one, outcome)))
+        return of(replace(outcome, best=best))
+
+    def refit_with_dev(outcome: Outcome):
+        request = request_of(outcome.best, outcome)
+        network = trainer._fitted(replace(request, added=(*request.added, *data.dev)))
+        return accuracy(classifier, network, data.final), None, count + 1, len(request.added)
 
     own = agora(SMALL, trainer, expansion(), lcs_keep)
     count = len(own.fits)
@@ -103,16 +145,20 @@ def measure(data: Data, model: str, encoder: str, seed: int, folder: Path, wante
         yield ("agora", *of(own))
     if "first round" in wanted:
         first = leader(own.rounds[0].tried)
-        yield "first round", on_test(trainer.weights(Request(first.theta))), first.fit.accuracy, len(SMALL), 0
+        yield "first round", on_test(Request(first.theta)), first.fit.accuracy, len(SMALL), 0
+    if "agora, chosen on rows apart" in wanted:
+        yield ("agora, chosen on rows apart", *chosen_apart(own))
+    if "agora, refit with dev" in wanted:
+        yield ("agora, refit with dev", *refit_with_dev(own))
     if "plain" in wanted:
-        network = trainer.weights(Request(PLAIN))
-        yield "plain", on_test(network), None, 1, 0
+        yield "plain", on_test(Request(PLAIN)), None, 1, 0
     grid = grid_search(SMALL, trainer, budget=budget)
     if "grid" in wanted:
         yield ("grid", *of(grid))
     if "grid, refit on train + dev" in wanted:
-        refit = Request(grid.best.theta, data.dev, grid.best.attempt)
-        yield "grid, refit on train + dev", on_test(trainer._fitted(refit)), None, count + 1, 0
+        yield ("grid, refit on train + dev", *refit_with_dev(grid))
+    if "grid, chosen on rows apart" in wanted:
+        yield ("grid, chosen on rows apart", *chosen_apart(grid))
     if "random search" in wanted:
         yield ("random search", *of(grid_search(random_sets(SMALL, count, seed), trainer, budget=budget)))
     if "pseudo-labels on random rows" in wanted:
@@ -130,7 +176,8 @@ def measure(data: Data, model: str, encoder: str, seed: int, folder: Path, wante
 
 
 CONDITIONS = [
-    *("agora", "first round", "plain", "grid", "grid, refit on train + dev", "random search"),
+    *("agora", "first round", "agora, chosen on rows apart", "agora, refit with dev"),
+    *("plain", "grid", "grid, refit on train + dev", "grid, chosen on rows apart", "random search"),
     *("pseudo-labels on random rows", "gold labels", "labeller", "tf-idf"),
 ]
 
@@ -141,6 +188,8 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--rows", type=int, nargs="+", default=[100, 300, 1000])
     parser.add_argument("--seeds", type=int, default=18)
+    parser.add_argument("--worker", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     encoder = str(packaged_teacher(load_space("minilm").teacher))
@@ -148,7 +197,7 @@ def main() -> None:
     if not path.exists():
         path.write_text(",".join(COLUMNS) + "\n")
     for rows in arguments.rows:
-        for seed in range(arguments.seeds):
+        for seed in range(arguments.worker, arguments.seeds, arguments.workers):
             table = pd.read_csv(path)
             done = set(table[(table["rows"] == rows) & (table["seed"] == seed)]["condition"])
             wanted = set(CONDITIONS) - done
@@ -156,12 +205,13 @@ def main() -> None:
                 continue
             folder = HERE / "cache" / f"{rows}-{seed}"
             for condition, test, dev, fits, added in measure(
-                load(arguments.data, rows, seed), arguments.model, encoder, seed, folder, wanted
+                *load(arguments.data, rows, seed), arguments.model, encoder, seed, folder, wanted
             ):
                 figures = [f"{test:.4f}", "" if dev is None else f"{dev:.4f}", fits, added]
                 with path.open("a", newline="") as file:
                     csv.writer(file).writerow([rows, seed, condition, *figures])
                 print(rows, seed, condition, *figures, flush=True)
+            shutil.rmtree(folder / "weights")
 
 
 if __name__ == "__main__":

@@ -50,9 +50,10 @@ def main() -> None:
     print(f"{per_step:.1f} s a step, {rate / 1e9:.0f} GFLOP/s")
     planned = plan(space, objective="w", interval=INTERVAL).table[list(space.names)].to_numpy()
     whole = LONG * sum(error.flops_per_step(shape) for shape in space.architectures(planned))
-    hours = whole / (GPU * SHARE) / 3600
     print(f"{len(planned)} shapes, {LONG} steps each: {whole:.2e} FLOP")
-    print(f"{whole / rate / 3600:.1f} h here, {hours:.2f} GPU hours at {SHARE:.0%} of {GPU / 1e12:.0f} TFLOP/s")
+    around = len(planned) * seconds[0]
+    print(f"{whole / rate / 3600:.1f} h here, besides {around / 3600:.1f} h of cutting and evaluating")
+    print(f"{whole / (GPU * SHARE):.0f} s on a GPU at {SHARE:.0%} of {GPU / 1e12:.0f} TFLOP/s")
 
 
 if __name__ == "__main__":
