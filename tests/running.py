@@ -1,8 +1,9 @@
-"""The command `fsp`, run as a user runs it but for the seconds that loading its libraries takes.
+"""The command `fsp`, run as a user runs it but for the seconds that loading its libraries takes; scripts of experiments.
 
 Each call is a process of its own, forked off a server that has loaded them already.
 """
 
+import importlib.util
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import ModuleType
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
@@ -50,3 +52,13 @@ def fsp(*words: object, cwd: Path | None = None, **environment: str) -> Complete
             process.join()
         printed = [(Path(output) / name).read_text(encoding="utf-8") for name in ("stdout", "stderr")]
         return CompletedProcess(words, process.exitcode, *printed)
+
+
+def experiment(name: str) -> ModuleType:
+    """Load a script of `experiments/` by its path there."""
+    path = Path(__file__).parents[1] / "experiments" / name
+    spec = importlib.util.spec_from_file_location(name.replace("/", "_").removesuffix(".py"), path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,11 +1,11 @@
 """The analyses of experiments/paper against W itself, by brute force."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from running import experiment
 
 import fsp
 from fsp.bort import SHAPE
@@ -14,16 +14,9 @@ from fsp.planning import objectives_at_maximum, objectives_of
 FOLDER = Path(__file__).parent.parent / "experiments" / "paper"
 
 
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def inverse():
-    return script("inverse")
+    return experiment("paper/inverse.py")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +72,7 @@ def test_the_recorded_table_is_the_computed_one(inverse):
 @pytest.mark.parametrize(("size", "column"), [("parameters", "w_total"), ("encoder_parameters", "w_encoder")])
 def test_the_replayed_interval_search_chooses_what_extract_does(size, column):
     """At every K its last offset is where `extract` begins."""
-    extraction = script("extraction")
+    extraction = experiment("paper/extraction.py")
     space = fsp.load_space(FOLDER / "small.toml")
     random = np.random.default_rng(0)
     errors = pd.DataFrame(space.columns(space.candidates))
@@ -110,4 +103,4 @@ def test_the_small_space_is_an_image_of_half_of_the_large_one():
     assert images == {tuple(shape[name] for name in "DAHI") for shape in small.architectures(small.candidates)}
     assert len(images) == 150
     assert image(large.maximum) == tuple(small.maximum[name] for name in "DAHI")
-    assert image(SHAPE) == script("extraction").BORT
+    assert image(SHAPE) == experiment("paper/extraction.py").BORT

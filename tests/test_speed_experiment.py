@@ -1,11 +1,11 @@
 """The scripts of experiments/speed on made-up rounds: what they record, leave out when repeated, and print."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from running import experiment
 
 from fsp.latency.measure import Measurement
 from fsp.latency.rounds import ratio_of
@@ -14,9 +14,7 @@ FOLDER = Path(__file__).parent.parent / "experiments" / "speed"
 
 
 def script(name, monkeypatch, folder):
-    spec = importlib.util.spec_from_file_location(f"speed_{name}", FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = experiment(f"speed/{name}.py")
     if hasattr(module, "OUT"):
         monkeypatch.setattr(module, "OUT", folder / module.OUT.name)
     else:

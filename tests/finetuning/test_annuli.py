@@ -1,17 +1,11 @@
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-EXPERIMENT = Path(__file__).parents[2] / "experiments" / "agora" / "annuli.py"
+from running import experiment
 
 
 @pytest.fixture(scope="module")
 def solve():
-    spec = importlib.util.spec_from_file_location("annuli", EXPERIMENT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = experiment("agora/annuli.py")
     return lambda right: np.array([module.solve(right, seed)[:2] for seed in range(4)])
 
 

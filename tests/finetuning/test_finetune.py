@@ -111,9 +111,7 @@ def test_interrupted_again_and_again_it_comes_to_the_same(whole, tiny, task, tmp
     assert facts(tmp_path / "run") == facts(whole[0]) and added(tmp_path / "run") == added(whole[0])
 
 
-def test_where_another_process_comes_to_the_end_meanwhile_its_result_is_taken(
-    whole, tiny, task, tmp_path, monkeypatch
-):
+def test_where_another_process_comes_to_the_end_meanwhile_its_result_is_taken(whole, tiny, task, tmp_path, monkeypatch):
     out, real = tmp_path / "run", Classifier.fit
 
     def fit(self, *arguments, **named):

@@ -1,6 +1,8 @@
 import pytest
 
 TYPES = ("bert", "roberta", "distilbert", "electra", "modernbert", "gpt2")
+SHAPE = {"D": 2, "A": 2, "H": 16, "I": 24}
+FEW = dict(steps=4, batch=4, length=24, dropout=0.0)
 
 
 def small_network(kind: str, *, seed: int = 0, vocab_size: int = 2000, positions: int = 64, headless: bool = False):
@@ -91,3 +93,35 @@ def teachers(tmp_path_factory, tokenizers):
         name = {"gpt2": "decoder", "roberta": "byte", "modernbert": "byte"}.get(kind, "word")
         tokenizers[name].save_pretrained(root / kind)
     return root
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory):
+    """Tokenised text is shared by all runs."""
+    return tmp_path_factory.mktemp("tokenised")
+
+
+@pytest.fixture
+def run(teachers, corpus, text, tmp_path):
+    from fsp.pretraining.run import Options, pretrain
+    from fsp.pretraining.settings import Settings
+
+    def go(out="out", *, teacher="bert", shape=SHAPE, use_teacher=True, options=None, **settings):
+        return pretrain(
+            shape,
+            tmp_path / out,
+            teacher=teachers / teacher,
+            corpus=[corpus],
+            settings=Settings(**{**FEW, **settings}),
+            use_teacher=use_teacher,
+            options=Options(threads=1, cache_text=text, **(options or {})),
+        )
+
+    return go
+
+
+def losses(folder):
+    """The losses of all steps, as the log has them."""
+    from fsp.pretraining.watching import read_log
+
+    return [(r["loss"], r["gradient_norm"]) for r in read_log(folder / "log.jsonl") if "loss" in r]
