@@ -34,7 +34,8 @@ def gap_by_evaluations(source: Certificate, *, axes: "Axes | None" = None) -> "A
     from matplotlib.ticker import MaxNLocator
 
     record = _record(source)
-    scores = problem_of(record).log_score_lo
+    problem = problem_of(record)
+    scores = problem.log_score_lo
     gaps: list[float] = []
     for k in range(max(1, record["pilot"]), len(record["evaluations"]) + 1):
         seen = record["evaluations"][:k]
@@ -53,8 +54,7 @@ def gap_by_evaluations(source: Certificate, *, axes: "Axes | None" = None) -> "A
             plain_ticks(axes.yaxis)
         else:
             axes.set_ylim(bottom=0)
-        candidates = len(next(iter(record["parameters"].values())))
-        axes.set_xlabel(f"candidates evaluated, of {candidates:,}")
+        axes.set_xlabel(f"candidates evaluated, of {problem.feasible.sum():,} feasible")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return axes
 

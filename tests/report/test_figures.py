@@ -1,5 +1,7 @@
 """Figures show the numbers they are given: each is compared with what its data say, computed another way."""
 
+import re
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -129,7 +131,10 @@ def certificates():
 
 def test_the_gap_falls_to_the_certificates_own(certificates):
     exact, noisy = certificates
-    gaps = drawn(figures.gap_by_evaluations(exact), "proven gap")
+    axes = figures.gap_by_evaluations(exact)
+    feasible = int(re.search(r"(\d+)( feasible)? candidates", exact["result"]["statement"]).group(1))
+    assert axes.get_xlabel() == f"candidates evaluated, of {feasible} feasible"
+    gaps = drawn(axes, "proven gap")
     assert gaps[-1].tolist() == pytest.approx([len(exact["evaluations"]), 100 * exact["result"]["gap"]])
     assert (np.diff(gaps[:, 1]) <= 1e-9).all()  # without noise, one more evaluation never loosens a bound
     assert gaps[-2][1] > 100 * exact["target"] >= gaps[-1][1]  # it stopped as soon as it could
