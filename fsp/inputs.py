@@ -1,6 +1,5 @@
 """What every long command starts from: settings, a trained T, text, and the surrogate error made of them."""
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from fsp.errors import InputError
 from fsp.objectives.error import Distillation, DistillationSettings
 from fsp.objectives.mlm import MaskedLanguageModelling, MaskedLanguageModellingSettings, MaskedText
 from fsp.progress import Silent
+from fsp.resources import processors
 from fsp.space import SearchSpace, load_space
 from fsp.training.blocks import READOUT_TOKENS, Material
 from fsp.training.teacher import Teacher, load_teacher, packaged_teacher
@@ -48,7 +48,7 @@ class Settings:
     @property
     def processor_threads(self) -> int:
         """How many threads torch is given."""
-        return self.threads or os.cpu_count() or 1
+        return self.threads or processors()
 
     def __post_init__(self) -> None:
         leasts = {"steps": 0, "tokens": 1, "seeds": 1, "seed": 0, "held_out_tokens": 2048, "finalists": 1, "longer": 1}

@@ -1,6 +1,7 @@
-"""How long a command may take, and how much memory."""
+"""How long a command may take, how much memory, and on how many processors."""
 
 import math
+import os
 import re
 import resource
 import signal
@@ -43,3 +44,8 @@ def keep_memory(text: str) -> None:
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     own = int(wanted) if hard == resource.RLIM_INFINITY else min(int(wanted), hard)
     resource.setrlimit(resource.RLIMIT_DATA, (own, hard))
+
+
+def processors() -> int:
+    """Return how many processors this process may use; a cluster's scheduler may grant fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,7 +1,6 @@
 """The workers that a search starts beside itself on its own machine."""
 
 import contextlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from typing import IO
 
 from fsp.errors import InputError
 from fsp.progress import Silent
+from fsp.resources import processors
 from fsp.storage import Store
 
 _GRACE = 5  # seconds that a worker has to leave
@@ -32,11 +32,6 @@ def check_cores(workers: int, threads: int) -> None:
             f"{workers} workers of {threads} threads need {workers * threads} processors, and there are {cores}; "
             f"{advice} (numbers depend on the threads)"
         )
-
-
-def processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

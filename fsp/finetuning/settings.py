@@ -1,12 +1,12 @@
 """What a fine-tuning does, apart from its model and data."""
 
-import os
 from dataclasses import dataclass
 
 from fsp.errors import InputError
 from fsp.finetuning.classifier import HEADS
 from fsp.finetuning.pruning import pruning_rule
 from fsp.finetuning.theta import SMALL, Hyperparameters, check_distinct
+from fsp.resources import processors
 
 METHODS = ("agora", "grid", "random", "hyperband")
 
@@ -48,7 +48,7 @@ class Settings:
     @property
     def processor_threads(self) -> int:
         """How many threads torch is given."""
-        return self.threads or os.cpu_count() or 1
+        return self.threads or processors()
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:

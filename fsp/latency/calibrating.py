@@ -1,7 +1,6 @@
 """Measuring what a calibration is fitted to and judged by."""
 
 import math
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +15,7 @@ from fsp.latency.settings import check_settings
 from fsp.latency.targets import Target
 from fsp.objectives.speed import operations
 from fsp.progress import Advance, Silent
+from fsp.resources import processors
 from fsp.space import Architecture, SearchSpace
 from fsp.workload import BATCH, LENGTH
 
@@ -59,7 +59,7 @@ def calibrate(
         raise InputError(f"share {share} is out of range; give a number up to 1, e.g. 0.15")
     if held_out < 3:
         raise InputError(f"held_out must be at least 3, not {held_out}")
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    torch.set_num_threads(threads or processors())
     points = space.candidates
     cost = operations(space, points, batch=batch, length=length).astype(np.float64)
     rows = design(space, cost, share)

@@ -19,6 +19,7 @@ from fsp.latency.runtimes import RUNTIMES, call_in, check_runtimes
 from fsp.latency.settings import check_settings
 from fsp.latency.targets import Loaded, Target, describe
 from fsp.progress import Silent
+from fsp.resources import processors
 
 _NOISY = 0.05  # an interval of the median wider than this on either side is worth a warning
 
@@ -125,15 +126,13 @@ def measure(
             family cannot be exported, or missing packages.
         RunFailed: a network cannot be exported or compiled.
     """
-    import os
-
     import torch
 
     check_runtimes(list(runtimes))
     if not runtimes:
         raise InputError("name at least one runtime")
     check_settings(batch=batch, length=length, rounds=rounds, threads=threads)
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    torch.set_num_threads(threads or processors())
     display = display or Silent()
     busy = load()
     calls: dict[tuple[str, str], Call] = {}

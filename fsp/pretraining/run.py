@@ -34,6 +34,7 @@ from fsp.pretraining.settings import Settings
 from fsp.pretraining.teacher_cache import CachedTeacher
 from fsp.pretraining.watching import RunLog, TensorBoard, Watch, plot
 from fsp.progress import Bars, Silent
+from fsp.resources import processors
 from fsp.space import Architecture
 
 if TYPE_CHECKING:
@@ -269,7 +270,7 @@ class _Run:
 
 def _set_threads(threads: int | None) -> None:
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // here))
+    torch.set_num_threads(threads or max(1, processors() // here))
 
 
 def _identity(

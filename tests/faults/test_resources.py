@@ -12,12 +12,38 @@ from running import SERVER, fsp
 
 from fsp.errors import InputError, is_out_of_memory
 from fsp.extraction import extract
+from fsp.finetuning.settings import Settings as FinetuningSettings
+from fsp.inputs import Settings as ExtractionSettings
 from fsp.inputs import prepare
-from fsp.resources import keep_memory, keep_time
+from fsp.pretraining.run import pretrain
+from fsp.pretraining.settings import Settings as PretrainingSettings
+from fsp.resources import keep_memory, keep_time, processors
 from fsp.space import SearchSpace
 
 BAD_TIMES = ["0", "-1", "nan", "inf"]
 BAD_AMOUNTS = ["much", "4 GiB", "-4GB", "500MB", "1e3GB", "99999999TB"]
+
+
+@pytest.fixture
+def one_processor():
+    """This process may use one processor of the machine's, as under `taskset` or a cluster's scheduler."""
+    before, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
+    torch.set_num_threads(threads)
+
+
+def test_threads_are_as_many_as_this_process_may_use_processors(one_processor, tiny, tmp_path):
+    assert processors() == ExtractionSettings().processor_threads == FinetuningSettings().processor_threads == 1
+    pretrain(
+        {"D": 1, "A": 2, "H": 16, "I": 16},
+        tmp_path / "out",
+        teacher=tiny.teacher,
+        corpus=[tiny.corpus],
+        settings=PretrainingSettings(steps=1, batch=2, length=16, kl=0.0, cosine=1.0),
+    )
+    assert torch.get_num_threads() == 1
 
 
 @pytest.mark.parametrize("value", BAD_TIMES)

@@ -8,9 +8,10 @@ import sys
 import pytest
 
 from fsp.errors import InputError
+from fsp.resources import processors
 from fsp.storage import open_store
 from fsp.study import Study, headers, stored_studies
-from fsp.workers import check_cores, processors
+from fsp.workers import check_cores
 
 from .conftest import until
 
