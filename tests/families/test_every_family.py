@@ -106,6 +106,7 @@ def test_operations_are_torchs_flops_and_little_more(name, batch, length, scale)
             network(**family.inputs(constants, batch=batch, length=length))
     assert counter.get_total_flops() == batch * products(*shape.values(), length)
     counted = int(family.operations(shape, constants, batch=batch, length=length))
+    assert int(family.operations(shape, constants)) == int(family.operations(shape, constants, batch=1, length=128))
     assert 1 <= counted / counter.get_total_flops() < (1.25 if scale == 1 else 1.04)
 
 

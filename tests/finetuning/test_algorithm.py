@@ -96,11 +96,44 @@ def test_of_a_rounds_attempts_the_one_with_the_best_leader_counts():
     assert [r.removed for r in outcome.rounds] == [(SMALL[2],), (), (), (SMALL[1],), (), (), (SMALL[0],)]
 
 
+def test_of_equally_good_attempts_the_first_counts():
+    mistakes = iter([(0,), (1,), (2,), (3,), (4,)])
+    asked = []
+
+    def train(requests):
+        made = next(mistakes)
+        return [Fit(0.5, mistakes=made) for _ in requests]
+
+    agora(SMALL[:2], train, lambda m, k: asked.append(m) or [], RULES["halving"], replays=1)
+    assert asked == [(0,)]  # the first round improves on nothing; the second has two attempts, but nothing follows it
+    mistakes = iter([(9,), (8,), (0,), (1,), (2,)])
+    accuracies = iter([0.9, 0.5, 0.5, 0.5, 0.5])
+    asked.clear()
+
+    def fall(requests):
+        made, accuracy = next(mistakes), next(accuracies)
+        return [Fit(accuracy, mistakes=made) for _ in requests]
+
+    agora(SMALL[:3], fall, lambda m, k: asked.append(m) or [], RULES["halving"], replays=1)
+    assert asked == [(9,), (8,)]
+
+
+def test_after_each_round_and_replay_it_is_told_with_the_sets_that_are_left():
+    told = []
+    outcome = agora(
+        SETS, noisy, two_each, RULES["halving"], replays=1, after_round=lambda one, left: told.append((one, left))
+    )
+    assert [(one.number, one.attempt) for one, _ in told] == [(one.number, one.attempt) for one in outcome.rounds]
+    for (one, left), after in zip(told, outcome.rounds, strict=True):
+        assert left == len(one.tried) - len(one.removed)
+        assert one == after
+
+
 def test_budget_of_fits_and_of_time():
     for most in range(1, 30):
         by_fits = agora(SETS, noisy, two_each, RULES["lcs-keep"], budget=Budget(fits=most))
-        by_time = agora(SETS, noisy, two_each, RULES["lcs-keep"], budget=Budget(seconds=most - 0.5))
-        assert by_fits == by_time
+        for seconds in (most - 0.5, most):  # a fit takes 1 s; none begins once they are used up
+            assert agora(SETS, noisy, two_each, RULES["lcs-keep"], budget=Budget(seconds=seconds)) == by_fits
         assert len(by_fits.fits) == most or by_fits.stopped == "pruned"
     unlimited = agora(SETS, noisy, two_each, RULES["lcs-keep"])
     assert unlimited.fits[:9] == agora(SETS, noisy, two_each, RULES["lcs-keep"], budget=Budget(9)).fits
@@ -114,6 +147,8 @@ def test_a_failed_fit_is_the_first_to_go_and_all_failed_is_an_error():
 
     outcome = agora(SMALL[:3], train, two_each, RULES["halving"])
     assert outcome.rounds[0].removed == (SMALL[1],)
+    with pytest.raises(RunFailed, match="all 0 fits failed; the first: none was made"):
+        agora(SMALL, train, two_each, RULES["ties"], budget=Budget(fits=0))
     for method in (
         lambda t: agora(SMALL, t, two_each, RULES["ties"], replays=1),
         lambda t: grid_search(SMALL, t, budget=Budget(6)),
@@ -195,3 +230,15 @@ def test_hyperband_follows_the_published_brackets_and_spends_what_it_may():
     threshold = sorted((t.fit.accuracy for t in first.tried), reverse=True)[2]
     assert all(t.fit.accuracy >= threshold for t in first.tried if t.theta in {u.theta for u in second.tried})
     assert outcome.best.share == 1
+    assert [(one.number, one.attempt) for one in outcome.rounds] == [(k, 0) for k in range(len(outcome.rounds))]
+
+
+def test_hyperband_draws_no_set_with_the_same_seed_twice_until_all_were_drawn():
+    outcome = hyperband(SETS, noisy, budget=Budget(30), seed=0)
+    heads = [0, 3, 5]  # where a bracket of each cycle of six rounds begins
+    entrants = [(t.theta, t.attempt) for k, one in enumerate(outcome.rounds) if k % 6 in heads for t in one.tried]
+    assert len(entrants) > 2 * len(SETS)
+    for start in range(0, len(entrants), len(SETS)):
+        several = entrants[start : start + len(SETS)]
+        assert {attempt for _, attempt in several} == {start // len(SETS)}
+        assert len(set(several)) == len(several)

@@ -103,8 +103,9 @@ def test_a_missing_part_is_rejected(certificate, data):
     assert rejected(tampered)
 
 
-def test_a_rival_left_out_of_the_space_is_noticed_whatever_the_checksum():
-    space = SearchSpace("toy", {"D": (1, 2, 3), "H": (1, 2, 3), "A": (1, 2)}, (), {"D": 4, "H": 3, "A": 2}, "none")
+@pytest.mark.parametrize("rules", [(), ("D <= 2 * H",)])
+def test_a_rival_left_out_of_the_space_is_noticed_whatever_the_checksum(rules):
+    space = SearchSpace("toy", {"D": (1, 2, 3), "H": (1, 2, 3), "A": (1, 2)}, rules, {"D": 4, "H": 3, "A": 2}, "none")
     points = space.candidates.tolist()
     values = [1 / (d * h) for d, h, _ in points]
     rows = [k for k, (d, h, _) in enumerate(points) if d == h == 3]

@@ -94,6 +94,17 @@ def test_fitted_beats_random_on_a_noisy_law():
     assert np.mean(regret["fitted"]) < 0.5 * np.mean(regret["random"])
 
 
+@pytest.mark.parametrize("method", ["tpe", "nsga2"])
+def test_samplers_learn_from_what_they_are_told(method):
+    regret = {method: [], "random": []}
+    for seed in range(10):
+        rows = candidates(seed, 400)
+        error = 1 / rows.size
+        for name, values in regret.items():
+            values.append(np.log(error[rows_of(name, rows, error, 40, seed)].min() / error.min()))
+    assert np.mean(regret[method]) < 0.5 * np.mean(regret["random"])
+
+
 def test_fitted_ends_with_the_rows_that_cannot_win():
     rows = candidates(2, 30, gain=True)  # its largest row has W = 0
     assert rows_of("fitted", rows, 1 / rows.size, 30, 1).index(int(rows.size.argmax())) >= 1

@@ -68,6 +68,8 @@ def test_impossible_limits_name_the_nearest():
     assert within(table, {"operations": 15}).tolist() == [True, False]
     with pytest.raises(InputError, match="operations=10, parameters=9"):
         within(table, {"operations": 6, "parameters": 6})
+    with pytest.raises(InputError, match="operations=10, parameters=9"):
+        within(table[::-1], {"operations": 6, "parameters": 6})
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=25))
