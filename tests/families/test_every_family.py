@@ -243,6 +243,13 @@ def test_gpt2_without_inner_size_has_four_times_the_hidden():
     assert load_family("gpt2").architecture_of(GPT2Config()) == {"D": 12, "A": 12, "H": 768, "I": 3072}
 
 
+@pytest.mark.parametrize(("vocabulary", "special"), [(90, 89), (50257, 50256), (60000, 50256)])
+def test_gpt2_begins_and_ends_texts_with_its_own_token_or_the_last_of_a_smaller_vocabulary(vocabulary, special):
+    with torch.device("meta"):
+        config = load_family("gpt2").build({"D": 1, "A": 1, "H": 8, "I": 8}, {**TEXT, "vocabulary": vocabulary}).config
+    assert (config.bos_token_id, config.eos_token_id) == (special, special)
+
+
 def test_patches_must_tile_the_image():
     with pytest.raises(InputError, match="do not tile"):
         load_family("vit").build({"D": 1, "A": 1, "H": 8, "I": 8}, {"image": 30, "patch": 16, "channels": 3})

@@ -12,6 +12,8 @@ from optuna.testing.pytest_samplers import (
 )
 
 import fsp
+from fsp.search.grid import Grid
+from fsp.search.history import History
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 CHOICES = {"D": [1, 2, 3], "A": [4, 8], "H": [12, 16, 24]}
@@ -122,6 +124,45 @@ def test_several_objectives_reach_the_whole_front():
     assert len(front) >= 15
 
 
+@pytest.mark.parametrize("other", ["minimize", "maximize"])
+def test_objectives_count_alike_whatever_their_scale_and_direction(other):
+    tried = []
+    for factor, direction in ((1, "minimize"), (2**20, other)):
+        study = optuna.create_study(
+            directions=["minimize", direction], sampler=fsp.FPTASSampler({"x": range(30), "y": range(5)}, seed=0)
+        )
+        sign = 1 if direction == "minimize" else -1
+
+        def both(trial, factor=factor, sign=sign):
+            x, y = trial.suggest_int("x", 0, 29), trial.suggest_int("y", 0, 4)
+            return x + y, sign * factor * (30 - x) * (y + 1)
+
+        study.optimize(both, n_trials=40)
+        tried.append([trial.params for trial in study.trials])
+    assert tried[0] == tried[1]
+
+
+def test_trials_that_finish_before_an_earlier_one_are_read_once():
+    study = optuna.create_study()
+    space = {"x": IntDistribution(0, 3)}
+    slow, fast = study.ask(space), study.ask(space)
+    study.tell(fast, 1.0)
+    history = History(study.study_name, None)
+    for _ in range(2):
+        history.read(study.get_trials())
+        assert [trial.number for trial in history.done] == [fast.number]
+        assert history.pending == [slow.params]
+    study.tell(slow, 1.0)
+    history.read(study.get_trials())
+    history.read(study.get_trials())
+    assert [trial.number for trial in history.done] == [fast.number, slow.number] and history.pending == []
+
+
+def test_a_point_is_known_again_whatever_its_last_digits():
+    grid = Grid([{"x": 0.3}, {"x": 0.4}], None, None, seed=0)
+    assert (grid.row({"x": 0.1 + 0.2}), grid.row({"x": 0.3001})) == (0, None)
+
+
 def test_threads_and_ask_and_tell_share_no_point():
     study = run(fsp.FPTASSampler(CHOICES, is_valid=is_valid, seed=0), len(VALID), n_jobs=2)
     assert set(shapes(study)) == VALID
@@ -156,6 +197,9 @@ def test_a_partly_fixed_trial_gets_a_valid_point():
     study.optimize(objective, n_trials=3)
     assert len(set(shapes(study))) == 3
     assert all(shape in VALID and shape[1] == 8 for shape in shapes(study))
+    study.enqueue_trial({"A": 4, "beside": 0.5})  # what the space does not declare restricts nothing
+    study.optimize(lambda trial: objective(trial) + trial.suggest_float("beside", 0, 1), n_trials=1)
+    assert shapes(study)[3] in VALID and shapes(study)[3][1] == 4
 
 
 def test_another_process_goes_on_where_the_first_one_stopped(tmp_path):

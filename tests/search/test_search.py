@@ -27,12 +27,31 @@ def test_w_by_definition(rows):
     assert all(np.array_equal(a, b) for a, b in zip(kept, (p, i, e), strict=True))
 
 
+def test_w_of_t_in_either_size_is_zero():
+    assert w_coefficient([2, 1, 1], [1, 2, 1], 1, maximum=(2, 2)).tolist() == [0, 0, 0.25]
+
+
 @pytest.mark.parametrize(
-    "bad", [(0, 1, 1), (1, -1, 1), (1, 1, 0), (np.nan, 1, 1), (1, 1, np.inf), (3, 1, 1), (1, 3, 1)]
+    ("bad", "says"),
+    [
+        ((0, 1, 1), "parameters holds others"),
+        ((1, -1, 1), "speed holds others"),
+        ((1, 1, 0), "error holds others"),
+        ((np.nan, 1, 1), "parameters holds others"),
+        ((1, 1, np.inf), "error holds others"),
+        ((3, 1, 1), "^W needs p and i no larger"),
+        ((1, 3, 1), "^W needs p and i no larger"),
+    ],
 )
-def test_w_refuses_what_has_no_meaning(bad):
-    with pytest.raises(InputError):
+def test_w_refuses_what_has_no_meaning(bad, says):
+    with pytest.raises(InputError, match=says):
         w_coefficient(*bad, maximum=(2, 2))
+
+
+@pytest.mark.parametrize("exponents", [(-1, 1), (1, np.nan), (np.inf, 1)])
+def test_w_refuses_exponents_out_of_range(exponents):
+    with pytest.raises(InputError, match=r"^exponents .* are out of range; give numbers from 0"):
+        w_coefficient(1, 1, 1, maximum=(2, 2), exponents=exponents)
 
 
 @given(
