@@ -5,6 +5,7 @@ computes the result again from the other numbers alone.
 """
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -122,8 +123,8 @@ def assess(record: Mapping[str, Any]) -> dict[str, Any]:
         "gap": claimed,
         "reached": claimed is not None and claimed <= record["target"],
         "selected": _architecture(record, selected),
-        "error": math.exp(centre),
-        "error_interval": [math.exp(centre - spread), math.exp(centre + spread)],
+        "error": _exp(centre),
+        "error_interval": [_exp(centre - spread), _exp(centre + spread)],
         "rival": None if worst == selected or status != "proven" else _rival(record, worst, bounds[worst]),
         "noise": {"sigma": noise.sigma, "freedom": None if math.isinf(noise.freedom) else noise.freedom},
         "evidence": {
@@ -224,6 +225,11 @@ def _enumerates(certificate: Mapping[str, Any]) -> bool:
     return len(set(map(tuple, given))) == len(given) and set(map(tuple, given)) <= set(map(tuple, expected))
 
 
+def _exp(log_error: float) -> float:
+    """Return an error, at most the largest number that JSON can hold: noise may be stated as large as anyone likes."""
+    return math.exp(min(log_error, math.log(sys.float_info.max)))
+
+
 def _is_expression(rule: str, names: tuple[str, ...]) -> bool:
     try:
         Rule(rule, names)
@@ -250,7 +256,7 @@ def _architecture(record: Mapping[str, Any], row: int) -> dict[str, float]:
 
 
 def _rival(record: Mapping[str, Any], row: int, log_bound: float) -> dict[str, Any]:
-    return {"architecture": _architecture(record, row), "error_at_least": math.exp(log_bound)}
+    return {"architecture": _architecture(record, row), "error_at_least": _exp(log_bound)}
 
 
 def _statement(record: Mapping[str, Any], result: Mapping[str, Any], feasible: int) -> str:

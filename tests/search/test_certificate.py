@@ -147,6 +147,13 @@ def test_without_limits_every_candidate_is_feasible():
     assert "among 18 feasible candidates" in sealed["result"]["statement"]
 
 
+def test_noise_beyond_all_numbers_leaves_intervals_that_are_numbers():
+    tampered = certificate_of(MONOTONE, range(18), selected=16, sigma=1e4)
+    low, high = tampered["result"]["error_interval"]
+    assert low == 0 and 1e300 < high < np.inf
+    assert verify(json.loads(json.dumps(tampered))).result["error_interval"] == [low, high]
+
+
 def test_no_finite_bound_is_no_claim():
     vacuous = certificate_of(MONOTONE, [0], selected=0)
     assert vacuous["result"]["status"] == "vacuous"
