@@ -162,6 +162,7 @@ def test_failed_candidates_are_left_out():
     ("change", "message"),
     [
         ({"alpha": 0.0}, "alpha"),
+        ({"alpha": 1.0}, "alpha"),
         ({"alpha": float("nan")}, "alpha"),
         ({"tau": 1.0}, "tau"),
         ({"neutral": {"A": -0.1}}, "tolerance of A"),
@@ -178,6 +179,37 @@ def test_failed_candidates_are_left_out():
 def test_settings_out_of_range(change, message):
     with pytest.raises(InputError, match=message):
         CertifiedSettings(**change)
+
+
+def test_two_seeds_are_enough_to_tell_the_noise():
+    assert CertifiedSettings(seeds=2).seeds == 2
+
+
+def test_the_seed_is_that_of_evaluations_and_of_the_audit():
+    truth = monotone(np.random.default_rng(0))
+    options = CertifiedSettings(sigma=0, seeds=1, neutral={"A": 0.0}, audit=5)
+    audited = []
+    for seed in (0, 0, 7):
+        asked = []
+        found = search(
+            record_of(LATTICE, SIZE, options=options),
+            SIZE,
+            lambda row, used, asked=asked: asked.append(used) or truth[row],
+            options,
+            seed=seed,
+        )
+        assert set(asked) == {seed}
+        roles = [entry["role"] for entry in found["evaluations"]]
+        assert roles == ["search"] * (len(roles) - 5) + ["audit"] * 5
+        audited.append([entry["row"] for entry in found["evaluations"][-5:]])
+    assert audited[0] == audited[1] != audited[2]
+
+
+def test_what_tells_the_noise_is_marked():
+    rng = np.random.default_rng(1)
+    found = certify(monotone(rng), CertifiedSettings(seeds=2, neutral={"A": 0.0}), noise=0.01, rng=rng)
+    roles = [entry["role"] for entry in found["evaluations"]]
+    assert roles == ["pilot"] * found["pilot"] + ["search"] * (len(roles) - found["pilot"])
 
 
 TOY = SearchSpace(

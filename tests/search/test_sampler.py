@@ -97,6 +97,11 @@ def test_the_start_is_spread_along_the_order_given_by_size():
     assert sorted(trial.params["x"] // 50 for trial in starts.trials) == [0, 1]
 
 
+def test_every_point_may_be_the_start():
+    study = run(fsp.FPTASSampler({"x": range(6)}, size=lambda p: -p["x"], interval=1, seed=0), 6, single)
+    assert [trial.params["x"] for trial in study.trials] == [5, 4, 3, 2, 1, 0]
+
+
 def single(trial):
     return (trial.suggest_int("x", 0, 99) + 1) ** -0.3
 
