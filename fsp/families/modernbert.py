@@ -121,7 +121,8 @@ def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedM
     check_heads(architecture)
     sizes = {key: architecture[name] for name, key in _CONFIG_NAMES.items()}
     tables = {key: constants[name] for name, key in _CONSTANT_NAMES.items()}
-    special = {key: min(getattr(ModernBertConfig, key), constants["vocabulary"] - 1) for key in _SPECIAL_TOKENS}
+    usual = ModernBertConfig()
+    special = {key: min(getattr(usual, key), constants["vocabulary"] - 1) for key in _SPECIAL_TOKENS}
     return ModernBertModel(ModernBertConfig(**sizes, **tables, **special))
 
 

@@ -104,7 +104,9 @@ def test_operations_are_torchs_flops_and_little_more(name, batch, length, scale)
         network = family.build(shape, constants).eval()
         with FlopCounterMode(display=False) as counter:
             network(**family.inputs(constants, batch=batch, length=length))
-    assert counter.get_total_flops() == batch * products(*shape.values(), length)
+    beside = counter.get_total_flops() - batch * products(*shape.values(), length)
+    # older versions of transformers make ModernBERT's two tables of rotary angles by a matrix product
+    assert beside in ((0, 2 * length * shape["H"] // shape["A"]) if name == "modernbert" else (0,))
     counted = int(family.operations(shape, constants, batch=batch, length=length))
     assert int(family.operations(shape, constants)) == int(family.operations(shape, constants, batch=1, length=128))
     assert 1 <= counted / counter.get_total_flops() < (1.25 if scale == 1 else 1.04)
