@@ -57,6 +57,7 @@ def test_holds_after_a_round_trip(certificate):
     verdict = verify(certificate)
     assert verdict.holds, verdict.reasons
     assert verdict.result["gap"] <= 0.05
+    assert verdict.result["error"] == pytest.approx(MONOTONE[certificate["selected"]])
     assert verdict.result["audit"] == {"audited": 3, "failures": 0, "share_at_most": pytest.approx(0.6316, abs=1e-4)}
 
 

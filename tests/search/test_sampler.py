@@ -12,7 +12,7 @@ from optuna.testing.pytest_samplers import (
 )
 
 import fsp
-from fsp.search.grid import Grid
+from fsp.search.grid import Grid, space_points
 from fsp.search.history import History
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -269,6 +269,22 @@ def test_parameters_beside_a_declared_space_are_drawn_freely():
         fsp.FPTASSampler({"n": [1, 2, 3]}, seed=0), 3, lambda t: t.suggest_int("n", 1, 3) + t.suggest_float("lr", 0, 1)
     )
     assert sorted(trial.params["n"] for trial in study.trials) == [1, 2, 3]
+
+
+def test_of_a_larger_space_different_candidates_are_considered(monkeypatch):
+    monkeypatch.setattr("fsp.search.grid.MAX_POINTS", 8)
+    points = space_points(SPACES["SearchSpace"], None, seed=0)
+    assert len(points) == len({tuple(point.values()) for point in points}) == 8
+
+
+def test_after_reseeding_it_goes_on_also_without_any_value():
+    def fails(trial):
+        objective(trial)
+        raise ArithmeticError
+
+    sampler = fsp.FPTASSampler(CHOICES, is_valid=is_valid, seed=0)
+    sampler.reseed_rng()
+    assert set(shapes(run(sampler, len(VALID), fails, catch=(ArithmeticError,)))) == VALID
 
 
 def test_a_space_too_large_to_list_is_searched_in_part():
