@@ -21,7 +21,9 @@ window.place = (k, x, y) => {  // of a point of plot k on the screen
   const view = Bokeh.index.get_one(plot(k)), r = view.el.getBoundingClientRect(), f = view.frame
   return [r.left + f.x_scale.compute(x), r.top + f.y_scale.compute(y)]
 }
-window.rows = () => deep(".slick-row").map(r => [...r.querySelectorAll(".slick-cell")].map(c => c.textContent))
+window.column = (cell) => Number(/\\bl(\\d+)\\b/.exec(cell.className)[1])  // the page's order may be another
+window.rows = () => deep(".slick-row").map(r => [...r.querySelectorAll(".slick-cell")]
+  .sort((a, b) => column(a) - column(b)).map(c => c.textContent))
 window.centre = (e) => { const r = e.getBoundingClientRect(); return [r.left + r.width / 2, r.top + r.height / 2] }
 """
 
