@@ -196,6 +196,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--rows", type=int, nargs="+", default=[100, 300, 1000])
     parser.add_argument("--seeds", type=int, default=18)
+    parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=CONDITIONS)
     parser.add_argument("--worker", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
@@ -208,7 +209,7 @@ def main() -> None:
         for seed in range(arguments.worker, arguments.seeds, arguments.workers):
             table = pd.read_csv(path)
             done = set(table[(table["rows"] == rows) & (table["seed"] == seed)]["condition"])
-            wanted = set(CONDITIONS) - done
+            wanted = set(arguments.conditions) - done
             if not wanted:
                 continue
             folder = HERE / "cache" / f"{rows}-{seed}"

@@ -1,4 +1,7 @@
-"""Print results.csv as a Markdown table: mean test accuracy with 95% intervals, and paired differences to Agora's."""
+"""Print results.csv as Markdown tables: test accuracy and paired differences to Agora's, with 95% intervals.
+
+At chance are the seeds at most two points above always guessing one label, which is right on half of the test rows.
+"""
 
 from pathlib import Path
 
@@ -6,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
+CHANCE = 0.52
 table = pd.read_csv(Path(__file__).parent / "results.csv")
 
 
@@ -19,9 +23,11 @@ for rows, part in table.groupby("rows"):
     wide = part.pivot_table(index="seed", columns="condition", values="test").dropna()
     print(
         f"\n{rows} training rows, {len(wide)} seeds\n\n"
-        "| condition | fits | test accuracy (%) | Agora minus it |\n|---|---|---|---|"
+        "| condition | fits | test accuracy (%) | median | at chance | Agora minus it |\n|---|---|---|---|---|---|"
     )
     for condition in part["condition"].drop_duplicates():
         fits = part[part["condition"] == condition]["fits"].mean()
         difference = "" if condition == "agora" else interval(wide["agora"] - wide[condition])
-        print(f"| {condition} | {fits:.1f} | {interval(wide[condition])} | {difference} |")
+        test = wide[condition]
+        median, chance = 100 * test.median(), (test <= CHANCE).sum() or ""
+        print(f"| {condition} | {fits:.1f} | {interval(test)} | {median:.1f} | {chance} | {difference} |")
