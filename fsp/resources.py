@@ -3,7 +3,6 @@
 import math
 import os
 import re
-import resource
 import signal
 
 from fsp.errors import InputError
@@ -35,6 +34,8 @@ def keep_memory(text: str) -> None:
     Raises:
         InputError: no such amount, or less than the libraries need.
     """
+    import resource  # there is none but on POSIX, and processors() is asked everywhere
+
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?b|)\s*", text.lower())
     if match is None:
         raise InputError(f"--max-memory {text!r} is no amount of memory; write it as 4GB")
