@@ -29,7 +29,8 @@ def finetune(
     pruning: Annotated[str, typer.Option(help="For agora: lcs-keep, lcs-paper, ties or halving.")] = "lcs-keep",
     replays: Annotated[int, typer.Option(help="For agora: repeat a round that did not improve so often.")] = 0,
     generator: Annotated[str, typer.Option(help="For agora: edits, mask:DIR or mix:DIR.")] = "edits",
-    points: Annotated[int, typer.Option(help="For agora: generate at most so many points a mistake.")] = 2,
+    expand: Annotated[str, typer.Option(help="For agora: mistakes, or as many random rows of dev.")] = "mistakes",
+    points: Annotated[int, typer.Option(help="For agora: generate at most so many points a row.")] = 2,
     confidence: Annotated[
         float, typer.Option(help="For agora: drop points whose label has a lower probability.")
     ] = 0.0,
@@ -67,6 +68,7 @@ def finetune(
         pruning,
         replays,
         generator,
+        expand,
         points,
         confidence,
         soft,
@@ -110,7 +112,8 @@ def _lines(result: dict[str, Any]) -> list[str]:
             f"on the same rows: best of the first round, that is grid search, {final['first_round']:.1%}; "
             f"labeller {final['labeller']:.1%}",
             f"points: {added['generated']} generated, {added['kept']} added, {added['near_dev']} of them near-copies "
-            f"of dev; dropped: {added['dropped_near_final']} near-copies of the {final['set']}, "
+            f"of dev, {added['as_source']} labelled as the row that they were made of; "
+            f"dropped: {added['dropped_near_final']} near-copies of the {final['set']}, "
             f"{added['dropped_known']} known, {added['dropped_doubtful']} doubtful",
         ]
     failed = f", {len(search['failed'])} failed" if search["failed"] else ""

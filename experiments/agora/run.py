@@ -4,9 +4,9 @@
     fsp distill D=2 A=4 H=128 I=512 --out runs/student --tokens 262144
     python experiments/agora/run.py runs/sentiment/movies.csv runs/student --rows 300 --seeds 18
 
-Appends to results.csv beside this file, one row a condition, and resumes where it was: finished rows are not made
-again, and finished fits are kept in cache/. Two processes share the seeds: --worker 0 --workers 2 and --worker 1
---workers 2.
+The name of the data's file is the task. Appends to results.csv beside this file, one row a condition, and resumes where
+it was: finished rows are not made again, and finished fits are kept in cache/. Two processes share the seeds:
+--worker 0 --workers 2 and --worker 1 --workers 2.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from fsp.training.teacher import packaged_teacher
 
 HERE = Path(__file__).parent
 STEPS, POINTS, DEV, TEST = 150, 2, 300, 2000
-COLUMNS = ["rows", "seed", "condition", "test", "dev", "fits", "added"]
+COLUMNS = ["task", "rows", "seed", "condition", "test", "dev", "fits", "added", "as_source"]
 REFITS, LEARNED = 3, 0.6  # a refit is made at most so often, until it gets more than that share of its own rows right
 PLAIN = SMALL[3]  # the middle learning rate, batch 16
 
@@ -85,17 +85,6 @@ def accuracy(classifier: Classifier, model, rows: tuple[Example, ...]) -> float:
     return float(np.mean([guess == one.label for guess, one in zip(guesses, rows, strict=True)]))
 
 
-class OfRandomRows:
-    """The same number of points as Agora makes, of random rows of dev instead of the mistakes."""
-
-    def __init__(self, expand: Expansion, seed: int):
-        self.expand, self.random = expand, np.random.default_rng([seed, 7])
-
-    def __call__(self, mistakes, number):
-        """Return as many labelled points, of other rows."""
-        return self.expand(sorted(self.random.choice(DEV, len(mistakes), replace=False).tolist()), number)
-
-
 class Gold:
     """The same points, with the label of the row that each was made of instead of the labeller's."""
 
@@ -111,7 +100,7 @@ class Gold:
 def measure(
     data: Data, apart: tuple[Example, ...], model: str, encoder: str, seed: int, folder: Path, wanted: set[str]
 ):
-    """Yield a row for each condition."""
+    """Yield a row for each condition; its last figure is the share of points labelled as the row they were made of."""
     classifier = Classifier(model, data.labels)
     fixed = {"data": data.digest, "model": classifier.fingerprint, "steps": STEPS, "seed": seed}
     fits = Fits(folder / "fits.journal", fixed)
@@ -128,7 +117,9 @@ def measure(
 
     def of(outcome: Outcome):
         request = request_of(outcome.best, outcome)
-        return on_test(request), outcome.best.fit.accuracy, len(outcome.fits), len(request.added)
+        added = [point for one in outcome.rounds for point in one.added]
+        same = np.mean([one.label == data.dev[one.source].label for one in added]) if added else None
+        return on_test(request), outcome.best.fit.accuracy, len(outcome.fits), len(request.added), same
 
     def chosen_apart(outcome: Outcome):
         best = max(outcome.fits, key=lambda one: trainer.accuracy_apart(request_of(one, outcome)))
@@ -142,7 +133,7 @@ def measure(
             network = trainer._fitted(request)
             if accuracy(classifier, network, (*data.train, *request.added)) > LEARNED:
                 break
-        return accuracy(classifier, network, data.final), None, count + extra, len(best.added)
+        return accuracy(classifier, network, data.final), None, count + extra, len(best.added), None
 
     own = agora(SMALL, trainer, expansion(), lcs_keep)
     count = len(own.fits)
@@ -151,13 +142,13 @@ def measure(
         yield ("agora", *of(own))
     if "first round" in wanted:
         first = leader(own.rounds[0].tried)
-        yield "first round", on_test(Request(first.theta)), first.fit.accuracy, len(SMALL), 0
+        yield "first round", on_test(Request(first.theta)), first.fit.accuracy, len(SMALL), 0, None
     if "agora, chosen on rows apart" in wanted:
         yield ("agora, chosen on rows apart", *chosen_apart(own))
     if "agora, refit with dev" in wanted:
         yield ("agora, refit with dev", *refit_with_dev(own))
     if "plain" in wanted:
-        yield "plain", on_test(Request(PLAIN)), None, 1, 0
+        yield "plain", on_test(Request(PLAIN)), None, 1, 0, None
     grid = grid_search(SMALL, trainer, budget=budget)
     if "grid" in wanted:
         yield ("grid", *of(grid))
@@ -168,25 +159,30 @@ def measure(
     if "random search" in wanted:
         yield ("random search", *of(grid_search(random_sets(SMALL, count, seed), trainer, budget=budget)))
     if "pseudo-labels on random rows" in wanted:
-        yield (
-            "pseudo-labels on random rows",
-            *of(agora(SMALL, trainer, OfRandomRows(expansion(), seed), lcs_keep, budget=budget)),
-        )
+        hard = agora(SMALL, trainer, expansion(of="random"), lcs_keep, budget=budget)
+        yield ("pseudo-labels on random rows", *of(hard))
     if "gold labels" in wanted:
         yield ("gold labels", *of(agora(SMALL, trainer, Gold(expansion()), lcs_keep, budget=budget)))
     if "soft labels" in wanted:
         yield ("soft labels", *of(agora(SMALL, trainer, expansion(soft=True), lcs_keep, budget=budget)))
+    if any(name.startswith("soft labels on random rows") for name in wanted):
+        soft = agora(SMALL, trainer, expansion(of="random", soft=True), lcs_keep, budget=budget)
+        if "soft labels on random rows" in wanted:
+            yield ("soft labels on random rows", *of(soft))
+        if "soft labels on random rows, refit with dev" in wanted:
+            yield ("soft labels on random rows, refit with dev", *refit_with_dev(soft))
     if "labeller" in wanted:
-        yield "labeller", judge(probe, data.final).accuracy, judge(probe, data.dev).accuracy, 0, 0
+        yield "labeller", judge(probe, data.final).accuracy, judge(probe, data.dev).accuracy, 0, 0, None
     if "tf-idf" in wanted:
         tfidf = load_labeller("tfidf", data.train, data.labels)
-        yield "tf-idf", judge(tfidf, data.final).accuracy, judge(tfidf, data.dev).accuracy, 0, 0
+        yield "tf-idf", judge(tfidf, data.final).accuracy, judge(tfidf, data.dev).accuracy, 0, 0, None
 
 
 CONDITIONS = [
     *("agora", "first round", "agora, chosen on rows apart", "agora, refit with dev"),
     *("plain", "grid", "grid, refit on train + dev", "grid, chosen on rows apart", "random search"),
-    *("pseudo-labels on random rows", "gold labels", "soft labels", "labeller", "tf-idf"),
+    *("pseudo-labels on random rows", "gold labels", "soft labels"),
+    *("soft labels on random rows", "soft labels on random rows, refit with dev", "labeller", "tf-idf"),
 ]
 
 
@@ -202,24 +198,25 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     encoder = str(packaged_teacher(load_space("minilm").teacher))
-    path = HERE / "results.csv"
+    path, task = HERE / "results.csv", arguments.data.stem
     if not path.exists():
         path.write_text(",".join(COLUMNS) + "\n")
     for rows in arguments.rows:
         for seed in range(arguments.worker, arguments.seeds, arguments.workers):
             table = pd.read_csv(path)
-            done = set(table[(table["rows"] == rows) & (table["seed"] == seed)]["condition"])
+            of_seed = (table["task"] == task) & (table["rows"] == rows) & (table["seed"] == seed)
+            done = set(table[of_seed]["condition"])
             wanted = set(arguments.conditions) - done
             if not wanted:
                 continue
-            folder = HERE / "cache" / f"{rows}-{seed}"
-            for condition, test, dev, fits, added in measure(
+            folder = HERE / "cache" / f"{task}-{rows}-{seed}"
+            for condition, *figures in measure(
                 *load(arguments.data, rows, seed), arguments.model, encoder, seed, folder, wanted
             ):
-                figures = [f"{test:.4f}", "" if dev is None else f"{dev:.4f}", fits, added]
+                cells = ["" if one is None else f"{one:.4f}" if isinstance(one, float) else one for one in figures]
                 with path.open("a", newline="") as file:
-                    csv.writer(file).writerow([rows, seed, condition, *figures])
-                print(rows, seed, condition, *figures, flush=True)
+                    csv.writer(file).writerow([task, rows, seed, condition, *cells])
+                print(task, rows, seed, condition, *cells, flush=True)
             shutil.rmtree(folder / "weights")
 
 

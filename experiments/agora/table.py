@@ -19,10 +19,10 @@ def interval(values: pd.Series) -> str:
     return f"{100 * values.mean():.1f}{half}"
 
 
-for rows, part in table.groupby("rows"):
+for (task, rows), part in table.groupby(["task", "rows"], sort=False):
     wide = part.pivot_table(index="seed", columns="condition", values="test").dropna()
     print(
-        f"\n{rows} training rows, {len(wide)} seeds\n\n"
+        f"\n{task}, {rows} training rows, {len(wide)} seeds\n\n"
         "| condition | fits | test accuracy (%) | median | at chance | Agora minus it |\n|---|---|---|---|---|---|"
     )
     for condition in part["condition"].drop_duplicates():

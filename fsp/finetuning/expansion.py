@@ -1,4 +1,4 @@
-"""From mistakes to labelled points: generating, dropping near-copies of what must stay unseen, labelling, counting."""
+"""From rows of dev to labelled points: generating, dropping near-copies of what must stay unseen, labelling."""
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
@@ -17,7 +17,8 @@ class Counts:
 
     generated: all of them. dropped_near_final: near-copies of the test set or the held-out third of dev.
     dropped_known: equal to a row of train or to a point that is there already. dropped_doubtful: the labeller's
-    confidence was too low. kept: added to train. near_dev: of those, near-copies of dev.
+    confidence was too low. kept: added to train. near_dev: of those, near-copies of dev. as_source: of those,
+    labelled as the row that they were made of: the theory asks it of at least every second one, where τ keeps labels.
     """
 
     generated: int = 0
@@ -26,6 +27,7 @@ class Counts:
     dropped_doubtful: int = 0
     kept: int = 0
     near_dev: int = 0
+    as_source: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
@@ -33,11 +35,12 @@ class Counts:
 
 @dataclass
 class Expansion:
-    """Makes labelled points out of dev rows that a fit got wrong.
+    """Makes labelled points out of dev rows that a fit got wrong, or out of as many others.
 
-    data: its dev gives the rows. generator, labeller: τ and S. seed: of the generator, with the round's number.
+    data: its dev gives the rows. generator, labeller: τ and S. seed: of everything random.
     confidence: points whose likeliest class has a lower probability are dropped. soft: the labeller's probabilities
-    are trained on instead of the likeliest class. counts: of all calls.
+    are trained on instead of the likeliest class. of: `mistakes`, or `random` rows of dev, as many as the mistakes.
+    counts: of all calls.
     """
 
     data: Data
@@ -46,17 +49,22 @@ class Expansion:
     seed: int = 0
     confidence: float = 0.0
     soft: bool = False
+    of: str = "mistakes"
     counts: list[Counts] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._known = {normalised(one.fields) for one in self.data.train}
+        self._random = np.random.default_rng([self.seed, 7])
 
     def __call__(self, mistakes: Sequence[int], number: int) -> list[Example]:
-        """Return the labelled points made of rows of dev in a round, counted from 0."""
-        texts = [self.data.dev[row].fields for row in mistakes]
+        """Return the labelled points of a round, counted from 0, whose best fit gets these rows of dev wrong."""
+        rows = list(mistakes)
+        if self.of == "random":
+            rows = sorted(self._random.choice(len(self.data.dev), len(mistakes), replace=False).tolist())
+        texts = [self.data.dev[row].fields for row in rows]
         made = self.generator(texts, np.random.default_rng([self.seed, 4, number]))
-        points = [(row, fields) for row, found in zip(mistakes, made, strict=True) for fields in found]
-        if len(points) > self.generator.points * len(mistakes):
+        points = [(row, fields) for row, found in zip(rows, made, strict=True) for fields in found]
+        if len(points) > self.generator.points * len(rows):
             raise AssertionError("a generator made more points than it may")
         counts = Counts(generated=len(points))
         copies = near_copies([fields for _, fields in points], [one.fields for one in self.data.final])
@@ -77,6 +85,7 @@ class Expansion:
                 continue
             target = tuple(float(p) for p in spread) if self.soft else None
             labelled.append(Example(fields, int(spread.argmax()), target, row))
+            counts.as_source += labelled[-1].label == self.data.dev[row].label
         counts.kept = len(labelled)
         near = near_copies([one.fields for one in labelled], [one.fields for one in self.data.dev])
         counts.near_dev = int(near.sum())

@@ -121,7 +121,9 @@ def finetune(
         label_points = load_labeller(str(labeller), data.train, data.labels)
         verdict = accepted(judge(label_points, data.dev), settings, display)
         generator = load_generator(settings.generator, classifier, data.train, settings.points)
-        expansion = Expansion(data, generator, label_points, settings.seed, settings.confidence, settings.soft)
+        expansion = Expansion(
+            data, generator, label_points, settings.seed, settings.confidence, settings.soft, settings.expand
+        )
     try:
         outcome = search(trainer, expansion, settings, display)
     except Exception:  # whichever: a process that comes to the end removes the weights under the others' hands

@@ -103,8 +103,9 @@ def card(facts: Mapping[str, Any]) -> str:
             "",
             f"It also saw {added['seen_by_winner']} generated points, labelled by a labeller ({labeller['source']}) "
             f"that is right on {labeller['accuracy']:.1%} of dev and {final['labeller']:.1%} of the {final['set']}. "
-            f"{added['near_dev']} of all {added['kept']} points are near-copies of dev rows: so they are made;"
-            f" {added['dropped_near_final']} near-copies of the {final['set']} were dropped. The first round's best, "
+            f"{added['near_dev']} of all {added['kept']} points are near-copies of dev rows: so they are made; "
+            f"{added['as_source']} have the label of the row that they were made of; "
+            f"{added['dropped_near_final']} near-copies of the {final['set']} were dropped. The first round's best, "
             f"that is grid search, is right on {final['first_round']:.1%} of the {final['set']}.",
         ]
         if facts["outside_theory"]:

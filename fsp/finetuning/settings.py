@@ -9,6 +9,7 @@ from fsp.finetuning.theta import SMALL, Hyperparameters, check_distinct
 from fsp.resources import processors
 
 METHODS = ("agora", "grid", "random", "hyperband")
+EXPANDED = ("mistakes", "random")
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Settings:
     method: `agora`, or a rival: `grid`, `random`, `hyperband`.
     theta: Θ. pruning, replays: see `fsp.finetuning.algorithm.agora`.
     generator: `edits`, `mask:DIR` (a masked language model), or `mix:DIR` (an encoder).
-    points: of each mistake, at most.
+    expand: `mistakes`, or `random`: as many other rows of dev as there are mistakes. points: of each row, at most.
     confidence: generated points of which the labeller is less sure are dropped. soft: its probabilities are trained on.
     steps: optimiser steps of each fit, however many rows there are, so that all fits cost the same.
     fits, seconds: budget; without one, `agora` goes on until no set is left and a rival makes as many fits as
@@ -33,6 +34,7 @@ class Settings:
     pruning: str = "lcs-keep"
     replays: int = 0
     generator: str = "edits"
+    expand: str = "mistakes"
     points: int = 2
     confidence: float = 0.0
     soft: bool = False
@@ -53,6 +55,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise InputError(f"no method {self.method!r}; there are {', '.join(METHODS)}")
+        if self.expand not in EXPANDED:
+            raise InputError(f"cannot expand {self.expand!r}; there are {', '.join(EXPANDED)}")
         if self.head not in HEADS:
             raise InputError(f"no head {self.head!r}; there are {', '.join(HEADS)}")
         pruning_rule(self.pruning)

@@ -229,6 +229,7 @@ def test_a_labeller_that_guesses_is_refused_unless_forced(tiny, task, tmp_path):
         ({"method": "tpe"}, "no method 'tpe'; there are agora, grid, random, hyperband"),
         ({"generator": "mask"}, "no generator 'mask'; there are edits, mask:DIR and mix:DIR"),
         ({"pruning": "x"}, "no pruning rule 'x'"),
+        ({"expand": "dev"}, "cannot expand 'dev'; there are mistakes, random"),
         ({"head": "x"}, "no head 'x'"),
         ({"theta": ()}, "no hyperparameter sets"),
         ({"theta": (SETS[0], SETS[0])}, "sets 1 and 2 are equal"),

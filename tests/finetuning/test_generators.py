@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -153,7 +155,7 @@ def test_points_are_dropped_labelled_and_counted():
         Example(("quite new",), 0, None, 1),
     ]
     assert expand.total.__dict__ == {
-        "generated": 4, "dropped_near_final": 1, "dropped_known": 1, "dropped_doubtful": 0, "kept": 2, "near_dev": 1,
+        "generated": 4, "dropped_near_final": 1, "dropped_known": 1, "dropped_doubtful": 0, "kept": 2, "near_dev": 1, "as_source": 1,
     }  # fmt: skip
     assert expand([1], 1) == []  # its point is there already
     assert expand.total.dropped_known == 2
@@ -164,6 +166,24 @@ def test_the_labellers_confidence_filters_and_softens():
     expand = Expansion(DATA, Given(made), sure, confidence=0.8, soft=True)
     assert expand([0], 0) == [Example(("short",), 0, pytest.approx((0.9, 0.1)), 0)]
     assert expand.total.dropped_doubtful == 1
+
+
+class Numbered:
+    points = 1
+
+    def __call__(self, texts, random):
+        return [[(f"{fields[0]} {random.integers(10**9)}",)] for fields in texts]
+
+
+def test_as_many_random_rows_as_mistakes_are_expanded():
+    dev = tuple(Example((f"row {i} of dev",), i % 2) for i in range(40))
+    data = replace(DATA, dev=dev)
+    expand = Expansion(data, Numbered(), sure, seed=3, of="random")
+    rounds = [[point.source for point in expand(range(8), number)] for number in (0, 1)]
+    assert [len(rows) for rows in rounds] == [8, 8] and rounds[0] != rounds[1]
+    assert all(len(set(rows)) == 8 and set(rows) - set(range(8)) for rows in rounds)
+    again = Expansion(data, Numbered(), sure, seed=3, of="random")
+    assert [[point.source for point in again(range(8), number)] for number in (0, 1)] == rounds
 
 
 def test_where_all_points_are_dropped_nothing_is_labelled():
