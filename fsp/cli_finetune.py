@@ -35,6 +35,7 @@ def finetune(
         float, typer.Option(help="For agora: drop points whose label has a lower probability.")
     ] = 0.0,
     soft: Annotated[bool, typer.Option("--soft", help="For agora: train on the labeller's probabilities.")] = False,
+    refit: Annotated[bool, typer.Option("--refit", help="Fit the best once more on train and dev together.")] = False,
     force: Annotated[bool, typer.Option("--force", help="For agora: accept a labeller that only guesses.")] = False,
     steps: Annotated[int, typer.Option(help="Training steps of each fit.")] = 150,
     fits: Annotated[int | None, typer.Option(help="Make at most so many fits.", show_default="by the method")] = None,
@@ -72,6 +73,7 @@ def finetune(
         points,
         confidence,
         soft,
+        refit,
         steps,
         fits,
         seconds,
@@ -116,6 +118,8 @@ def _lines(result: dict[str, Any]) -> list[str]:
             f"dropped: {added['dropped_near_final']} near-copies of the {final['set']}, "
             f"{added['dropped_known']} known, {added['dropped_doubtful']} doubtful",
         ]
+    if "before_refit" in final:
+        lines.append(f"on the same rows: before the refit on train and dev {final['before_refit']:.1%}")
     failed = f", {len(search['failed'])} failed" if search["failed"] else ""
     lines.append(f"{search['fits']} fits{failed}; chosen: {result['chosen']['theta']}")
     if result["outside_theory"]:

@@ -27,6 +27,7 @@ from fsp.finetuning.fits import Fits, StoredTrainer
 from fsp.finetuning.generators import Edits, Synonyms
 from fsp.finetuning.labellers import judge, load_labeller
 from fsp.finetuning.pruning import lcs_keep
+from fsp.finetuning.refitting import refit
 from fsp.finetuning.results import request_of
 from fsp.finetuning.rivals import grid_search, random_sets
 from fsp.finetuning.theta import SMALL
@@ -36,7 +37,6 @@ from fsp.training.teacher import packaged_teacher
 HERE = Path(__file__).parent
 STEPS, POINTS, DEV, TEST = 150, 2, 300, 2000
 COLUMNS = ["task", "rows", "seed", "condition", "test", "dev", "fits", "added", "as_source"]
-REFITS, LEARNED = 3, 0.6  # a refit is made at most so often, until it gets more than that share of its own rows right
 PLAIN = SMALL[3]  # the middle learning rate, batch 16
 
 
@@ -126,14 +126,9 @@ def measure(
         return of(replace(outcome, best=best))
 
     def refit_with_dev(outcome: Outcome):
-        """As without dev nothing else tells a fit that learned nothing, its own rows do; it is made again then."""
-        best = request_of(outcome.best, outcome)
-        for extra in range(1, REFITS + 1):
-            request = replace(best, added=(*best.added, *data.dev), attempt=best.attempt + extra - 1)
-            network = trainer._fitted(request)
-            if accuracy(classifier, network, (*data.train, *request.added)) > LEARNED:
-                break
-        return accuracy(classifier, network, data.final), None, count + extra, len(best.added), None
+        request, attempts = refit(trainer, outcome)
+        points = sum(point.source is not None for point in request.added)
+        return on_test(request), None, count + attempts, points, None
 
     own = agora(SMALL, trainer, expansion(), lcs_keep)
     count = len(own.fits)

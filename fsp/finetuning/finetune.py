@@ -17,7 +17,8 @@ from fsp.finetuning.examples import Data, load_data
 from fsp.finetuning.expansion import Expansion
 from fsp.finetuning.fits import Fits, StoredTrainer
 from fsp.finetuning.labellers import judge, load_labeller
-from fsp.finetuning.results import added_points, facts_of, final_figures, write
+from fsp.finetuning.refitting import refit
+from fsp.finetuning.results import added_points, facts_of, final_figures, request_of, write
 from fsp.finetuning.saving import join, locked
 from fsp.finetuning.searching import accepted, load_generator, search
 from fsp.finetuning.settings import Settings
@@ -126,6 +127,10 @@ def finetune(
         )
     try:
         outcome = search(trainer, expansion, settings, display)
+        last, attempts = request_of(outcome.best, outcome), 0
+        if settings.refit:
+            with display.bar("refit on train and dev", 1) as trainer.advance:
+                last, attempts = refit(trainer, outcome)
     except Exception:  # whichever: a process that comes to the end removes the weights under the others' hands
         if not (out / "result.json").exists():
             raise
@@ -142,9 +147,10 @@ def finetune(
             if expansion is not None and verdict is not None:
                 result["labeller"] = {"source": labeller, **asdict(verdict)}
                 result["added"] = added_points(expansion, outcome)
-            result["final"] = final_figures(trainer, outcome, expansion)
+            result["refit"] = {"attempts": attempts, "used": last != request_of(outcome.best, outcome)}
+            result["final"] = final_figures(trainer, outcome, expansion, last)
             result |= {"environment": environment(), "seconds": round(time.perf_counter() - started, 1)}
-            write(out, result, trainer, outcome)
+            write(out, result, trainer, outcome, last)
     return _finished(out)
 
 

@@ -76,15 +76,17 @@ def added_points(expansion: Expansion, outcome: Outcome[Example]) -> dict[str, i
     return {**asdict(expansion.total), "seen_by_winner": len(request_of(outcome.best, outcome).added)}
 
 
-def final_figures(trainer: StoredTrainer, outcome: Outcome[Example], expansion: Expansion | None) -> dict[str, Any]:
-    """The final figures: of the rows that no step and no choice has seen."""
-    data = trainer.data
+def final_figures(
+    trainer: StoredTrainer, outcome: Outcome[Example], expansion: Expansion | None, last: Request[Example]
+) -> dict[str, Any]:
+    """The final figures: of the rows that no step and no choice has seen; of `last`, the best or its refit."""
+    data, best = trainer.data, request_of(outcome.best, outcome)
 
-    def right(tried: Tried) -> int:
-        guesses = trainer.classifier.predict(trainer.weights(request_of(tried, outcome)), data.final)
+    def right(request: Request[Example]) -> int:
+        guesses = trainer.classifier.predict(trainer.weights(request), data.final)
         return int(sum(guess == one.label for guess, one in zip(guesses, data.final, strict=True)))
 
-    count, rows = right(outcome.best), len(data.final)
+    count, rows = right(last), len(data.final)
     interval = binomtest(count, rows).proportion_ci(method="wilson")
     figures = {
         "set": data.final_is,
@@ -92,18 +94,22 @@ def final_figures(trainer: StoredTrainer, outcome: Outcome[Example], expansion: 
         "interval_95": [float(interval.low), float(interval.high)],
         "majority": majority_share(data.final),
     }
+    if last != best:
+        figures["before_refit"] = right(best) / rows
     if expansion is not None:
-        figures["first_round"] = right(leader(outcome.rounds[0].tried)) / rows
+        figures["first_round"] = right(request_of(leader(outcome.rounds[0].tried), outcome)) / rows
         figures["labeller"] = judge(expansion.labeller, data.final).accuracy
     return figures
 
 
-def write(out: Path, result: dict[str, Any], trainer: StoredTrainer, outcome: Outcome[Example]) -> None:
+def write(
+    out: Path, result: dict[str, Any], trainer: StoredTrainer, outcome: Outcome[Example], last: Request[Example]
+) -> None:
     """Write all files; result.json last, because it says that all is there."""
     import pandas as pd
 
     data = trainer.data
-    model = trainer.weights(request_of(outcome.best, outcome))
+    model = trainer.weights(last)
     save_classifier(model, trainer.classifier.tokenizer, out / "model", result)
     fits = [
         {

@@ -97,6 +97,12 @@ def card(facts: Mapping[str, Any]) -> str:
         "",
         f"{search['fits']} fits of {search['steps']} steps; chosen: {facts['chosen']['theta']}.",
     ]
+    if facts["refit"]["used"]:
+        lines += [
+            "",
+            "The chosen fit was made again on train and dev together; before that it was right on "
+            f"{final['before_refit']:.1%} of the {final['set']}.",
+        ]
     if facts["method"] == "agora":
         added, labeller = facts["added"], facts["labeller"]
         lines += [

@@ -21,6 +21,7 @@ class Settings:
     generator: `edits`, `mask:DIR` (a masked language model), or `mix:DIR` (an encoder).
     expand: `mistakes`, or `random`: as many other rows of dev as there are mistakes. points: of each row, at most.
     confidence: generated points of which the labeller is less sure are dropped. soft: its probabilities are trained on.
+    refit: fit the best once more on train, its points and dev, and hand that over; see `fsp.finetuning.refitting`.
     steps: optimiser steps of each fit, however many rows there are, so that all fits cost the same.
     fits, seconds: budget; without one, `agora` goes on until no set is left and a rival makes as many fits as
     Θ has sets.
@@ -38,6 +39,7 @@ class Settings:
     points: int = 2
     confidence: float = 0.0
     soft: bool = False
+    refit: bool = False
     steps: int = 150
     fits: int | None = None
     seconds: float | None = None

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -162,6 +163,23 @@ def test_rivals_spend_as_many_steps_and_need_no_labeller(tiny, task, tmp_path, m
     assert steps == 45 if method != "hyperband" else 45 <= steps < 45 + 9
     assert "labeller" not in result and "first_round" not in result["final"]
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+
+
+def test_a_refit_trains_on_dev_too_and_is_what_is_saved(tiny, task, tmp_path):
+    from transformers import pipeline
+
+    settings = Settings(**{**FAST, "steps": 30}, method="grid")
+    plain = finetune(str(tiny.teacher), **task.files, out=tmp_path / "plain", settings=settings)
+    out = tmp_path / "refit"
+    result = finetune(str(tiny.teacher), **task.files, out=out, settings=replace(settings, refit=True))
+    assert plain["refit"] == {"attempts": 0, "used": False} and "before_refit" not in plain["final"]
+    assert result["refit"]["used"] and result["chosen"] == plain["chosen"]
+    assert result["final"]["before_refit"] == plain["final"]["accuracy"]
+    classify = pipeline("text-classification", model=str(out / "model"), device="cpu")
+    said = [one["label"] for one in classify([text for text, _ in task.rows["test"]])]
+    right = sum(one == label for one, (_, label) in zip(said, task.rows["test"], strict=True))
+    assert right / 40 == result["final"]["accuracy"]
+    assert "made again on train and dev together" in (out / "model" / "README.md").read_text()
 
 
 def test_without_a_test_set_a_third_of_dev_is_held_out(tiny, task, tmp_path):
