@@ -146,7 +146,8 @@ def finetune(
             }
             if expansion is not None and verdict is not None:
                 result["labeller"] = {"source": labeller, **asdict(verdict)}
-                result["added"] = added_points(expansion, outcome)
+                made = added_points(expansion, outcome)
+                result["added"] = {"of": settings.expand, "soft": settings.soft, **made}
             result["refit"] = {"attempts": attempts, "used": last != request_of(outcome.best, outcome)}
             result["final"] = final_figures(trainer, outcome, expansion, last)
             result |= {"environment": environment(), "seconds": round(time.perf_counter() - started, 1)}

@@ -16,6 +16,7 @@ from fsp.finetuning.pretrained import quiet
 from fsp.folder import claim
 
 _LOCK = ".lock"
+_SOURCES = {"mistakes": "mistakes on", "random": "random rows of"}
 
 
 def join(folder: Path, configuration: dict[str, Any]) -> None:
@@ -107,7 +108,8 @@ def card(facts: Mapping[str, Any]) -> str:
         added, labeller = facts["added"], facts["labeller"]
         lines += [
             "",
-            f"It also saw {added['seen_by_winner']} generated points, labelled by a labeller ({labeller['source']}) "
+            f"It also saw {added['seen_by_winner']} points generated from {_SOURCES[added['of']]} dev, with "
+            f"{'probabilities' if added['soft'] else 'labels'} given by a labeller ({labeller['source']}) "
             f"that is right on {labeller['accuracy']:.1%} of dev and {final['labeller']:.1%} of the {final['set']}. "
             f"{added['near_dev']} of all {added['kept']} points are near-copies of dev rows: so they are made; "
             f"{added['as_source']} have the label of the row that they were made of; "

@@ -191,6 +191,17 @@ def test_without_a_test_set_a_third_of_dev_is_held_out(tiny, task, tmp_path):
     assert result["search"]["stopped"] == "budget" and result["search"]["fits"] == 2
 
 
+def test_points_may_be_made_of_random_rows_with_probabilities_for_labels(tiny, task, tmp_path):
+    out, settings = tmp_path / "run", Settings(**FAST, fits=6, expand="random", soft=True)
+    result = fsp.agora(str(tiny.teacher), **task.files, out=out, labeller="tfidf", settings=settings)
+    assert (result["added"]["of"], result["added"]["soft"]) == ("random", True)
+    points, labels = pd.read_csv(out / "added.csv"), [label for _, label in task.rows["dev"]]
+    as_source = sum(labels[row] == label for row, label in zip(points["dev_row"], points["label"], strict=True))
+    assert result["added"]["as_source"] == as_source > 0 and result["added"]["kept"] == len(points)
+    card = (out / "model" / "README.md").read_text()
+    assert "points generated from random rows of dev, with probabilities given by a labeller" in card
+
+
 def test_more_than_two_labels_work_and_are_marked(tiny, task, tmp_path):
     for name, path in task.files.items():
         table = pd.read_csv(path)
