@@ -34,7 +34,9 @@ def finetune(
     confidence: Annotated[
         float, typer.Option(help="For agora: drop points whose label has a lower probability.")
     ] = 0.0,
-    soft: Annotated[bool, typer.Option("--soft", help="For agora: train on the labeller's probabilities.")] = False,
+    soft: Annotated[
+        bool, typer.Option("--soft/--hard", help="For agora: train on the labeller's probabilities or likeliest label.")
+    ] = True,
     refit: Annotated[bool, typer.Option("--refit", help="Fit the best once more on train and dev together.")] = False,
     force: Annotated[bool, typer.Option("--force", help="For agora: accept a labeller that only guesses.")] = False,
     steps: Annotated[int, typer.Option(help="Training steps of each fit.")] = 150,

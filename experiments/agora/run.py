@@ -109,8 +109,8 @@ def measure(
     probe = load_labeller(f"probe:{encoder}", data.train, data.labels)
     synonyms = Synonyms(classifier.embedding_table, classifier.tokenizer)
 
-    def expansion(**more) -> Expansion:
-        return Expansion(data, Edits(synonyms, POINTS), probe, seed, **more)
+    def expansion(labeller=probe, **more) -> Expansion:
+        return Expansion(data, Edits(synonyms, POINTS), labeller, seed, **more)
 
     def on_test(request: Request) -> float:
         return accuracy(classifier, trainer.weights(request), data.final)
@@ -166,10 +166,15 @@ def measure(
             yield ("soft labels on random rows", *of(soft))
         if "soft labels on random rows, refit with dev" in wanted:
             yield ("soft labels on random rows, refit with dev", *refit_with_dev(soft))
+    tfidf = load_labeller("tfidf", data.train, data.labels)
+    if "tf-idf as labeller" in wanted:
+        yield ("tf-idf as labeller", *of(agora(SMALL, trainer, expansion(tfidf), lcs_keep, budget=budget)))
+    if "tf-idf as labeller, soft labels" in wanted:
+        soft = agora(SMALL, trainer, expansion(tfidf, soft=True), lcs_keep, budget=budget)
+        yield ("tf-idf as labeller, soft labels", *of(soft))
     if "labeller" in wanted:
         yield "labeller", judge(probe, data.final).accuracy, judge(probe, data.dev).accuracy, 0, 0, None
     if "tf-idf" in wanted:
-        tfidf = load_labeller("tfidf", data.train, data.labels)
         yield "tf-idf", judge(tfidf, data.final).accuracy, judge(tfidf, data.dev).accuracy, 0, 0, None
 
 
@@ -177,7 +182,8 @@ CONDITIONS = [
     *("agora", "first round", "agora, chosen on rows apart", "agora, refit with dev"),
     *("plain", "grid", "grid, refit on train + dev", "grid, chosen on rows apart", "random search"),
     *("pseudo-labels on random rows", "gold labels", "soft labels"),
-    *("soft labels on random rows", "soft labels on random rows, refit with dev", "labeller", "tf-idf"),
+    *("soft labels on random rows", "soft labels on random rows, refit with dev"),
+    *("tf-idf as labeller", "tf-idf as labeller, soft labels", "labeller", "tf-idf"),
 ]
 
 

@@ -20,7 +20,8 @@ class Settings:
     theta: Θ. pruning, replays: see `fsp.finetuning.algorithm.agora`.
     generator: `edits`, `mask:DIR` (a masked language model), or `mix:DIR` (an encoder).
     expand: `mistakes`, or `random`: as many other rows of dev as there are mistakes. points: of each row, at most.
-    confidence: generated points of which the labeller is less sure are dropped. soft: its probabilities are trained on.
+    confidence: generated points of which the labeller is less sure are dropped. soft: its probabilities are trained
+    on instead of the likeliest label alone.
     refit: fit the best once more on train, its points and dev, and hand that over; see `fsp.finetuning.refitting`.
     steps: optimiser steps of each fit, however many rows there are, so that all fits cost the same.
     fits, seconds: budget; without one, `agora` goes on until no set is left and a rival makes as many fits as
@@ -38,7 +39,7 @@ class Settings:
     expand: str = "mistakes"
     points: int = 2
     confidence: float = 0.0
-    soft: bool = False
+    soft: bool = True
     refit: bool = False
     steps: int = 150
     fits: int | None = None
