@@ -1,6 +1,6 @@
-"""Print results.csv as Markdown tables: test accuracy and paired differences to Agora's, with 95% intervals.
+"""Print results.csv as Markdown tables: test accuracy, and the difference to grid search of the same seeds.
 
-At chance are the seeds at most two points above always guessing one label, which is right on half of the test rows.
+Means over the seeds that have all conditions, in percent, with 95% intervals.
 """
 
 from pathlib import Path
@@ -9,25 +9,34 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-CHANCE = 0.52
-table = pd.read_csv(Path(__file__).parent / "results.csv")
-
 
 def interval(values: pd.Series) -> str:
     n = len(values)
-    half = f" ± {100 * t.ppf(0.975, n - 1) * values.std() / np.sqrt(n):.1f}" if n > 1 else ""
-    return f"{100 * values.mean():.1f}{half}"
+    return f"{100 * values.mean():.1f} ± {100 * t.ppf(0.975, n - 1) * values.std() / np.sqrt(n):.1f}"
 
 
-for (task, rows), part in table.groupby(["task", "rows"], sort=False):
-    wide = part.pivot_table(index="seed", columns="condition", values="test").dropna()
-    print(
-        f"\n{task}, {rows} training rows, {len(wide)} seeds\n\n"
-        "| condition | fits | test accuracy (%) | median | at chance | Agora minus it |\n|---|---|---|---|---|---|"
+def show(title: str, columns: dict[str, pd.Series], conditions: list[str]) -> None:
+    print(f"\n| {title} | {' | '.join(columns)} |\n|---{'|---' * len(columns)}|")
+    for condition in conditions:
+        print(f"| {condition} | {' | '.join(column.get(condition, '') for column in columns.values())} |")
+
+
+def main() -> None:
+    table = pd.read_csv(Path(__file__).parent / "results.csv")
+    accuracy, difference, points = {}, {}, {}
+    for (task, rows), part in table.groupby(["task", "rows"]):
+        wide = part.pivot_table(index="seed", columns="condition", values="test").dropna()
+        name = f"{task}, {rows} rows, {len(wide)} seeds"
+        accuracy[name] = wide.apply(interval)
+        difference[name] = wide.drop(columns="grid").sub(wide["grid"], axis=0).apply(interval)
+        points[name] = part.groupby("condition")["as_source"].mean().dropna().map("{:.0%}".format)
+    conditions = list(table["condition"].drop_duplicates())
+    show("test accuracy (%)", accuracy, conditions)
+    show("minus grid search", difference, [one for one in conditions if one != "grid"])
+    show(
+        "points labelled as their source", points, [one for one in conditions if any(one in p for p in points.values())]
     )
-    for condition in part["condition"].drop_duplicates():
-        fits = part[part["condition"] == condition]["fits"].mean()
-        difference = "" if condition == "agora" else interval(wide["agora"] - wide[condition])
-        test = wide[condition]
-        median, chance = 100 * test.median(), (test <= CHANCE).sum() or ""
-        print(f"| {condition} | {fits:.1f} | {interval(test)} | {median:.1f} | {chance} | {difference} |")
+
+
+if __name__ == "__main__":
+    main()
