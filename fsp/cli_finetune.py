@@ -120,6 +120,11 @@ def _lines(result: dict[str, Any]) -> list[str]:
             f"dropped: {added['dropped_near_final']} near-copies of the {final['set']}, "
             f"{added['dropped_known']} known, {added['dropped_doubtful']} doubtful",
         ]
+        if 2 * added["as_source"] < added["kept"]:
+            lines.append(
+                "warning: fewer than every second point is labelled as its row, less than the theory asks; "
+                "compare --expand random, and --method grid"
+            )
     if "before_refit" in final:
         lines.append(f"on the same rows: before the refit on train and dev {final['before_refit']:.1%}")
     failed = f", {len(search['failed'])} failed" if search["failed"] else ""

@@ -1,6 +1,8 @@
 import pytest
 from running import fsp
 
+from fsp.cli_finetune import _lines
+
 ROWS = "text,label\na fine film,good\na dull film,bad\n"
 
 
@@ -47,3 +49,18 @@ def test_the_command_prints_the_figures_and_where_the_model_is(tiny, tmp_path):
     assert lines[0].startswith("accuracy ") and "rows of the held-out third of dev" in lines[0]
     assert lines[-1] == f"model: {tmp_path / 'run' / 'model'}"
     assert "the labeller is right on" in done.stderr
+
+
+@pytest.mark.parametrize(("as_source", "warned"), [(4, True), (5, False)])
+def test_points_mostly_labelled_unlike_their_rows_are_warned_of(as_source, warned):
+    final = {"accuracy": 0.6, "interval_95": [0.5, 0.7], "set": "test", "majority": 0.5, "first_round": 0.6}
+    made = dict.fromkeys(("near_dev", "dropped_near_final", "dropped_known", "dropped_doubtful"), 0)
+    result = {
+        "final": {**final, "labeller": 0.7},
+        "search": {"fits": 6, "failed": []},
+        "rows": {"final": 40},
+        "added": {**made, "generated": 10, "kept": 10, "as_source": as_source},
+        "chosen": {"theta": "x"},
+        "outside_theory": False,
+    }
+    assert any(line.startswith("warning: fewer than every second point") for line in _lines(result)) == warned
