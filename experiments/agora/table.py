@@ -1,6 +1,6 @@
 """Print results.csv as Markdown tables: test accuracy, and the difference to grid search of the same seeds.
 
-Means over the seeds that have all conditions, in percent, with 95% intervals.
+Means over the seeds that have all conditions, in percent, with 95% intervals, or the range where seeds are few.
 """
 
 from pathlib import Path
@@ -9,10 +9,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
+FEW = 6  # seeds; of fewer the smallest and the largest are told instead of an interval
 
-def interval(values: pd.Series) -> str:
-    n = len(values)
-    return f"{100 * values.mean():.1f} ± {100 * t.ppf(0.975, n - 1) * values.std() / np.sqrt(n):.1f}"
+
+def summary(values: pd.Series) -> str:
+    n, percent = len(values), lambda share: f"{round(100 * share, 1) + 0.0:.1f}"  # + 0.0: no "-0.0"
+    if n < FEW:
+        return f"{percent(values.mean())} ({percent(values.min())} to {percent(values.max())})"
+    return f"{percent(values.mean())} ± {percent(t.ppf(0.975, n - 1) * values.std() / np.sqrt(n))}"
 
 
 def show(title: str, columns: dict[str, pd.Series], conditions: list[str]) -> None:
@@ -27,8 +31,8 @@ def main() -> None:
     for (task, rows), part in table.groupby(["task", "rows"]):
         wide = part.pivot_table(index="seed", columns="condition", values="test").dropna()
         name = f"{task}, {rows} rows, {len(wide)} seeds"
-        accuracy[name] = wide.apply(interval)
-        difference[name] = wide.drop(columns="grid").sub(wide["grid"], axis=0).apply(interval)
+        accuracy[name] = wide.apply(summary)
+        difference[name] = wide.drop(columns="grid").sub(wide["grid"], axis=0).apply(summary)
         points[name] = part.groupby("condition")["as_source"].mean().dropna().map("{:.0%}".format)
     conditions = list(table["condition"].drop_duplicates())
     show("test accuracy (%)", accuracy, conditions)
