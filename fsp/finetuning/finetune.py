@@ -123,11 +123,18 @@ def finetune(
         verdict = accepted(judge(label_points, data.dev), settings, display)
         generator = load_generator(settings.generator, classifier, data.train, settings.points)
         expansion = Expansion(
-            data, generator, label_points, settings.seed, settings.confidence, settings.soft, settings.expand
+            data,
+            generator,
+            label_points,
+            seed=settings.seed,
+            confidence=settings.confidence,
+            soft=settings.soft,
+            of=settings.expand,
         )
     try:
         outcome = search(trainer, expansion, settings, display)
-        last, attempts = request_of(outcome.best, outcome), 0
+        best = request_of(outcome.best, outcome)
+        last, attempts = best, 0
         if settings.refit:
             with display.bar("refit on train and dev", 1) as trainer.advance:
                 last, attempts = refit(trainer, outcome)
@@ -148,7 +155,7 @@ def finetune(
                 result["labeller"] = {"source": labeller, **asdict(verdict)}
                 made = added_points(expansion, outcome)
                 result["added"] = {"of": settings.expand, "soft": settings.soft, **made}
-            result["refit"] = {"attempts": attempts, "used": last != request_of(outcome.best, outcome)}
+            result["refit"] = {"attempts": attempts, "used": last != best}
             result["final"] = final_figures(trainer, outcome, expansion, last)
             result |= {"environment": environment(), "seconds": round(time.perf_counter() - started, 1)}
             write(out, result, trainer, outcome, last)

@@ -33,6 +33,15 @@ def added(out):
     return (out / "added.csv").read_text()
 
 
+def saved_accuracy(out, task):
+    """Of the saved model on the test set, as a user would measure it."""
+    from transformers import pipeline
+
+    classify = pipeline("text-classification", model=str(out / "model"), device="cpu")
+    said = [one["label"] for one in classify([text for text, _ in task.rows["test"]])]
+    return sum(one == label for one, (_, label) in zip(said, task.rows["test"], strict=True)) / 40
+
+
 @pytest.fixture(scope="module")
 def whole(tiny, task, tmp_path_factory):
     """One uninterrupted run."""
@@ -65,13 +74,8 @@ def test_no_generated_point_nearly_repeats_the_test_set(whole, task):
 
 
 def test_the_saved_model_is_what_was_measured(whole, task):
-    from transformers import pipeline
-
     out, result = whole
-    classify = pipeline("text-classification", model=str(out / "model"), device="cpu")
-    said = [one["label"] for one in classify([text for text, _ in task.rows["test"]])]
-    right = sum(one == label for one, (_, label) in zip(said, task.rows["test"], strict=True))
-    assert right / 40 == result["final"]["accuracy"]
+    assert saved_accuracy(out, task) == result["final"]["accuracy"]
     card = (out / "model" / "README.md").read_text()
     assert f"**Accuracy {result['final']['accuracy']:.1%}**" in card and "near-copies" in card
     assert json.loads((out / "model" / "fsp.json").read_text()) == result
@@ -166,8 +170,6 @@ def test_rivals_spend_as_many_steps_and_need_no_labeller(tiny, task, tmp_path, m
 
 
 def test_a_refit_trains_on_dev_too_and_is_what_is_saved(tiny, task, tmp_path):
-    from transformers import pipeline
-
     settings = Settings(**{**FAST, "steps": 30}, method="grid")
     plain = finetune(str(tiny.teacher), **task.files, out=tmp_path / "plain", settings=settings)
     out = tmp_path / "refit"
@@ -175,10 +177,7 @@ def test_a_refit_trains_on_dev_too_and_is_what_is_saved(tiny, task, tmp_path):
     assert plain["refit"] == {"attempts": 0, "used": False} and "before_refit" not in plain["final"]
     assert result["refit"]["used"] and result["chosen"] == plain["chosen"]
     assert result["final"]["before_refit"] == plain["final"]["accuracy"]
-    classify = pipeline("text-classification", model=str(out / "model"), device="cpu")
-    said = [one["label"] for one in classify([text for text, _ in task.rows["test"]])]
-    right = sum(one == label for one, (_, label) in zip(said, task.rows["test"], strict=True))
-    assert right / 40 == result["final"]["accuracy"]
+    assert saved_accuracy(out, task) == result["final"]["accuracy"]
     assert "made again on train and dev together" in (out / "model" / "README.md").read_text()
 
 
