@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from fsp.families.bert.heads import check_cuttable
 from fsp.files import sha256
 from fsp.guard import guarded
 from fsp.space import Architecture
+from fsp.training.sentence_layout import SentenceLayout, encoder_of, layout_of, plain_layout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -29,6 +31,7 @@ class Teacher:
     """A trained encoder with its tokenizer. `fingerprint` changes with any weight.
 
     head: for masked language modelling, token states `(..., H)` to logits `(..., vocabulary)`; None where T has none.
+    source: the directory or hub name that T was loaded from.
     """
 
     model: "PreTrainedModel"
@@ -36,6 +39,16 @@ class Teacher:
     name: str
     fingerprint: str
     head: nn.Module | None = None
+    source: str = ""
+
+    @cached_property
+    def layout(self) -> SentenceLayout:
+        """How T embeds sentences: as its directory says, or without a layout as `plain_layout` does.
+
+        Raises:
+            InputError: the directory's layout cannot be read or carried over to a student.
+        """
+        return layout_of(self.source) or plain_layout(self.source)
 
     @property
     def architecture(self) -> Architecture:
@@ -86,6 +99,8 @@ def load_teacher(source: str | Path, *, name: str | None = None) -> Teacher:
     from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
     from transformers.utils import logging
 
+    name = name or (Path(source).name if Path(source).is_dir() else str(source))
+    given, source = str(source), encoder_of(source)
     folder = Path(source) if Path(source).is_dir() else None
     logging.disable_progress_bar()
     verbosity = logging.get_verbosity()
@@ -125,7 +140,7 @@ def load_teacher(source: str | Path, *, name: str | None = None) -> Teacher:
     _check_tokenizer(source, tokenizer, model.config)
     whole.eval().requires_grad_(False)
     fingerprint = _fingerprint(model, *([] if head is None else [head]))
-    return Teacher(model, tokenizer, name or (folder.name if folder else str(source)), fingerprint, head)
+    return Teacher(model, tokenizer, name, fingerprint, head, given)
 
 
 def _check_tokenizer(source: str | Path, tokenizer: Any, config: Any) -> None:
