@@ -7,14 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from fsp.data import SENTENCE_TOKENS
 from fsp.errors import Diverged, InputError, RunFailed
 from fsp.files import TEMPORARY
-from fsp.guard import guarded
+from fsp.models import open_model, sentence_tokens
 from fsp.objectives.error import Distillation
 from fsp.progress import Silent
 from fsp.space import Architecture
@@ -89,15 +86,11 @@ def load_student(folder: Path) -> Student:
     """Load a student that `save_student` wrote. Raises InputError where the folder holds none."""
     from transformers import AutoModel
 
-    try:
-        readout = load_file(folder / "2_Dense" / "model.safetensors")
-        with safe_open(folder / "model.safetensors", "pt") as weights:
-            has_pooler = "pooler.dense.weight" in weights.keys()  # noqa: SIM118 (it is no dict)
-        encoder = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, add_pooling_layer=has_pooler, **guarded(folder)
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder} holds no distilled model: {' '.join(str(error).split())[:120]}") from None
+    path = folder / "2_Dense" / "model.safetensors"
+    if not path.is_file():
+        raise InputError(f"{folder} holds no distilled model; it has no {path.relative_to(folder)}")
+    encoder, _ = open_model(folder, what="student").network(AutoModel)
+    readout = load_file(path)
     student = Student(encoder, readout["linear.weight"].shape[0])
     student.readout.load_state_dict({name.removeprefix("linear."): value for name, value in readout.items()})
     return student.eval()
@@ -112,7 +105,10 @@ def _write_sentence_layout(student: Student, folder: Path) -> None:
             {"idx": 2, "name": "2", "path": "2_Dense", "type": f"{_MODULES}.Dense"},
             {"idx": 3, "name": "3", "path": "3_Normalize", "type": f"{_MODULES}.Normalize"},
         ],
-        "sentence_bert_config.json": {"max_seq_length": SENTENCE_TOKENS, "do_lower_case": False},
+        "sentence_bert_config.json": {
+            "max_seq_length": sentence_tokens(student.encoder.config),
+            "do_lower_case": False,
+        },
         "1_Pooling/config.json": {"word_embedding_dimension": hidden, "pooling_mode_mean_tokens": True},
         "2_Dense/config.json": {
             "in_features": hidden,

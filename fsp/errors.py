@@ -48,6 +48,10 @@ def sound(what: str, advice: str, also: type[Exception] = AssertionError) -> Ite
         raise InputError(f"{what} is damaged ({detail}); {advice}") from None
 
 
+class ModelWarning(UserWarning):
+    """Something about a loaded model that is probably not what its user means, and may be; one line."""
+
+
 class RunFailed(RuntimeError):
     """The input was fine and the work still failed, e.g. every candidate diverged (exit 1)."""
 

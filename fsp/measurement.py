@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fsp.data import SENTENCE_TOKENS
+from fsp.models import longest_input, sentence_tokens
 from fsp.progress import Silent
 from fsp.timing import Latency, interleaved
 from fsp.training.student import Student
@@ -41,7 +41,7 @@ def embeddings(
             [sentences[row] for row in rows],
             padding="longest",
             truncation=True,
-            max_length=SENTENCE_TOKENS,
+            max_length=sentence_tokens(encoder.config),
             return_tensors="pt",
         )
         states = encoder(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
@@ -78,11 +78,12 @@ def latencies(
 ) -> dict[str, Latency]:
     """Time T (under the name `T`) and students side by side: token ids to a sentence embedding, eager.
 
-    One sequence of 128 tokens; mean pooling and a student's readout are inside, tokenisation is not.
+    One sequence of 128 tokens, or as many as T takes; mean pooling and a student's readout are inside, tokenisation is
+    not.
     """
-    tokens = torch.randint(
-        5, teacher.model.config.vocab_size, (BATCH, LENGTH), generator=torch.Generator().manual_seed(0)
-    )
+    config, generator = teacher.model.config, torch.Generator().manual_seed(0)
+    length = min(LENGTH, longest_input(config))
+    tokens = torch.randint(5, config.vocab_size, (BATCH, length), generator=generator)
     mask = torch.ones_like(tokens)
 
     def of_teacher() -> Tensor:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from fsp.distillation import load_student
 from fsp.errors import InputError
 from fsp.families import bert
-from fsp.guard import guarded
 from fsp.measurement import pooled
+from fsp.models import longest_input, open_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -46,9 +46,8 @@ class Serving(nn.Module):
 
     @property
     def longest(self) -> int:
-        """The most tokens of an input; RoBERTa keeps the first positions for padding."""
-        config = self.network.config
-        return config.max_position_embeddings - (config.pad_token_id + 1 if config.model_type == "roberta" else 0)
+        """The most tokens of an input."""
+        return longest_input(self.network.config)
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
@@ -95,41 +94,26 @@ def load_saved(folder: Path) -> Saved:
         folder: the directory, with config.json, model.safetensors and the tokenizer's files.
 
     Raises:
-        InputError: no such directory or weights, another family or head, or weights missing for parts of it.
+        InputError: no such directory, another family or head, parts of a head missing, or `fsp.models` refuses it.
     """
     import transformers
-    from transformers.utils import logging
 
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder} is no model directory; name one with config.json and model.safetensors")
-    logging.disable_progress_bar()
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # its report of missing weights is checked below and told in one line
-    try:
-        safe = guarded(folder)
-        config = transformers.AutoConfig.from_pretrained(folder, **safe)
-        bert.architecture_of(config)
-        named = (config.architectures or ["none"])[0]
-        if not _CLASSES.fullmatch(named):
+    if not folder.is_dir():
+        raise InputError(f"model {folder}: there is no such folder")
+    found = open_model(folder)
+    with found.blamed():
+        bert.architecture_of(found.config)
+        named = (found.config.architectures or ["none"])[0]
+        if not (kind := _CLASSES.fullmatch(named)):
             raise InputError(f"class {named!r} is not supported; it takes encoders alone or with a head for {_HEADS}")
-        if not any(folder.glob("*.safetensors")):
-            raise InputError("it has no weights; put model.safetensors beside its config.json")
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **safe)
-        if (folder / "2_Dense" / "model.safetensors").is_file():
-            student = load_student(folder)
-            return Saved(Serving(student.encoder, student.readout).eval(), tokenizer)
-        network, info = getattr(transformers, named).from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-        )
-    except InputError as error:
-        raise InputError(f"model {folder}: {error}") from None
-    except Exception as error:  # the loaders raise many kinds; for the user each is one unusable model
-        raise InputError(f"cannot load model {folder}: {' '.join(str(error).split())[:200]}") from None
-    finally:
-        logging.set_verbosity(verbosity)
-    missing = sorted(key for key in info["missing_keys"] if not (named.endswith("Model") and "pooler." in key))
-    if missing:
-        raise InputError(f"model {folder} lacks weights for {missing[0]} and {len(missing) - 1} more")
-    if named.endswith("Model"):
+    tokenizer = found.tokenizer()
+    if (folder / "2_Dense" / "model.safetensors").is_file():
+        student = load_student(folder)
+        return Saved(Serving(student.encoder, student.readout).eval(), tokenizer)
+    network, missing = found.network(getattr(transformers, f"Auto{kind[2].replace('For', 'ModelFor')}"))
+    with found.blamed():
+        if missing:
+            raise InputError(f"it lacks weights for {missing[0]} and {len(missing) - 1} more")
+    if getattr(network, "pooler", None) is not None:
         network.pooler = None  # its output is none of those served
     return Saved(Serving(network).eval().requires_grad_(False), tokenizer)

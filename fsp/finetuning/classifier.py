@@ -1,6 +1,5 @@
 """Fitting a text classifier: any `AutoModelForSequenceClassification`, from the same checkpoint each time."""
 
-import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +12,9 @@ from torch import nn
 
 from fsp.errors import Diverged, InputError
 from fsp.finetuning.examples import Example
-from fsp.finetuning.pretrained import load_model, load_tokenizer
 from fsp.finetuning.theta import Hyperparameters
+from fsp.identity import fingerprint
+from fsp.models import longest_input, open_model
 from fsp.training.loop import adamw, learning_rate_at
 
 HEADS = ("model", "bort")
@@ -33,29 +33,22 @@ class Classifier:
         length: tokens after which a text or pair is cut off.
 
     Attributes:
-        fingerprint: short digest of the checkpoint's weights.
+        fingerprint: short digest of the checkpoint, see `fsp.identity`.
         embedding_table: its input embeddings, `V x H`.
 
     Raises:
-        InputError: there is no such model, it has no sequence classification, weights of its body are missing, or
-            the Bort head does not fit it.
+        InputError: `fsp.models` refuses the model, it has no sequence classification, or the Bort head does not fit it.
     """
 
     def __init__(self, source: str | Path, labels: Sequence[str], *, head: str = "model", length: int = 128):
         if head not in HEADS:
             raise InputError(f"no head {head!r}; there are {', '.join(HEADS)}")
         self.source, self.labels, self.head = source, tuple(labels), head
-        self.tokenizer = load_tokenizer(source)
+        self._checkpoint = open_model(source)
+        self.tokenizer = self._checkpoint.tokenizer()
         model, missing = self._load(seed=0)
-        prefix = model.base_model_prefix + "."
-        lacking = [name for name in missing if name.startswith(prefix) and "pooler" not in name]
-        if lacking:
-            raise InputError(f"{source} lacks weights for {lacking[0]} and {len(lacking) - 1} more; it is not trained")
-        if len(self.tokenizer) > model.get_input_embeddings().num_embeddings:
-            raise InputError(f"{source}: its tokenizer has more tokens than its model; they do not belong together")
-        positions = getattr(model.config, "max_position_embeddings", None) or length
-        self.length = min(length, positions - 2 if "roberta" in model.config.model_type else positions)
-        self.fingerprint = _fingerprint(model, missing)
+        self.length = min(length, longest_input(model.config))
+        self.fingerprint = fingerprint(model, config=self._checkpoint.config, tokenizer=self.tokenizer, without=missing)
         self.embedding_table: NDArray[np.float32] = model.get_input_embeddings().weight.detach().numpy()
         if head == "bort":
             _bort_head(model)  # refuses models that it does not fit
@@ -125,7 +118,7 @@ class Classifier:
         """Return a model that `fit` made and `save_pretrained` wrote."""
         from transformers import AutoModelForSequenceClassification
 
-        return load_model(AutoModelForSequenceClassification, folder)[0]
+        return open_model(folder, what="fit").network(AutoModelForSequenceClassification)[0]
 
     def _load(self, seed: int) -> tuple[Any, tuple[str, ...]]:
         """Return the checkpoint's model; the seed makes the weights of a new head."""
@@ -134,12 +127,11 @@ class Classifier:
         names = dict(enumerate(self.labels))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model, missing = load_model(
+            model, missing = self._checkpoint.network(
                 AutoModelForSequenceClassification,
-                self.source,
+                new_head=True,  # one for other classes is replaced
                 id2label=names,
                 label2id={name: i for i, name in names.items()},
-                ignore_mismatched_sizes=True,  # a head for other classes is replaced by a new one
             )
         model.config.pad_token_id = self.tokenizer.pad_token_id
         return model, missing
@@ -170,15 +162,6 @@ class Classifier:
     def _is_longer(self, fields: tuple[str, ...]) -> bool:
         whole = self.tokenizer(*fields, padding=False, truncation=False, verbose=False)
         return len(whole["input_ids"]) > self.length
-
-
-def _fingerprint(model: Any, missing: Sequence[str]) -> str:
-    """Short digest of a model's weights without those that its checkpoint lacks."""
-    whole = hashlib.sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        if name not in missing:
-            whole.update(name.encode() + weight.contiguous().numpy().tobytes())
-    return whole.hexdigest()[:16]
 
 
 def _batches(rows: int, size: int, random: np.random.Generator) -> Any:

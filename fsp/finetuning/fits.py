@@ -17,9 +17,9 @@ from fsp.files import digest
 from fsp.finetuning.algorithm import Fit, Request
 from fsp.finetuning.classifier import Classifier
 from fsp.finetuning.examples import Data, Example
-from fsp.finetuning.pretrained import quiet
 from fsp.finetuning.saving import whole_folder
 from fsp.finetuning.theta import LARGEST
+from fsp.models import quiet
 from fsp.progress import Advance
 from fsp.storage import open_store
 

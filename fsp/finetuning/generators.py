@@ -7,7 +7,7 @@ the same format: the same number of fields, none of them empty, words apart from
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fsp.errors import InputError
 from fsp.finetuning.examples import normalised
-from fsp.finetuning.pretrained import Pretrained, load_model, load_tokenizer, whole_words
+from fsp.models import check_sees_both_sides, longest_input, open_model
 
 Fields = tuple[str, ...]
 Random = np.random.Generator
@@ -25,6 +25,13 @@ _LEAST_COSINE = 0.5  # below it the nearest words of an embedding table are no s
 _LIKELIEST = 20  # candidates for a mask
 _TRIES = 3  # for each point: edits may come to nothing, or to a text that is there already
 _BATCH = 32
+
+
+class Masked(NamedTuple):
+    """A masked language model with its tokenizer."""
+
+    model: Any
+    tokenizer: Any
 
 
 class Generator(Protocol):
@@ -160,11 +167,12 @@ class Refill:
         length: tokens after which a text is cut off for the model; words beyond are never masked.
     """
 
-    def __init__(self, masked: Pretrained, points: int, rate: float = 0.15, length: int = 128):
+    def __init__(self, masked: Masked, points: int, rate: float = 0.15, length: int = 128):
         self._model, self._tokenizer = masked.model, masked.tokenizer
         if self._tokenizer.mask_token is None:
             raise InputError("the tokenizer of the masked language model has no mask token")
-        self.points, self._rate, self._length = points, rate, length
+        self.points, self._rate = points, rate
+        self._length = min(length, longest_input(self._model.config))
         ids = whole_words(self._tokenizer)
         self._words, self._ids = list(ids), torch.tensor(list(ids.values()))
 
@@ -256,14 +264,33 @@ class Mix:
         return tuple(_joined(begin, end, share) for begin, end in zip(*pair, strict=True))
 
 
-def load_masked(source: str) -> Pretrained:
+def load_masked(source: str) -> Masked:
     """Return a masked language model with its tokenizer. Raises InputError where its head is missing."""
     from transformers import AutoModelForMaskedLM
 
-    model, missing = load_model(AutoModelForMaskedLM, source)
+    found = open_model(source)
+    with found.blamed():
+        check_sees_both_sides(found.config)
+    model, missing = found.network(AutoModelForMaskedLM)
     if missing:
         raise InputError(f"{source} is no masked language model: its checkpoint lacks {missing[0]}")
-    return Pretrained(model.requires_grad_(False), load_tokenizer(source), missing)
+    return Masked(model.requires_grad_(False), found.tokenizer())
+
+
+def whole_words(tokenizer: Any) -> dict[str, int]:
+    """Return the tokens that are words of three letters or more by themselves, in lower case, with their ids.
+
+    Where pieces inside a word are marked (`##`), these are the unmarked ones; elsewhere those with a mark of a word's
+    begin.
+    """
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    marked = any(token.startswith("##") for token in vocabulary)
+    found: dict[str, int] = {}
+    for token, number in sorted(vocabulary.items(), key=lambda item: item[1]):
+        word = token if marked else token[1:] if token[:1] in "Ġ▁" else ""
+        if len(word) > 2 and word.isalpha():
+            found.setdefault(word.lower(), number)
+    return found
 
 
 def _joined(begin: str, end: str, share: float) -> str:

@@ -13,8 +13,8 @@ from scipy.stats import binomtest
 
 from fsp.errors import InputError
 from fsp.finetuning.examples import Example, majority_share
-from fsp.finetuning.pretrained import load_encoder, load_model, load_tokenizer
 from fsp.measurement import embeddings
+from fsp.models import longest_input, open_model
 
 Fields = tuple[str, ...]
 Labeller = Callable[[Sequence[Fields]], NDArray[np.float64]]  # texts to probabilities, `n x classes`
@@ -100,11 +100,14 @@ def _probe(source: str, train: Sequence[Example], classes: int) -> Labeller:
 
 def embedder(source: str | Path) -> Callable[[Sequence[Fields]], NDArray[np.float32]]:
     """Return a function from texts to the mean token states of a frozen encoder at length 1, `n x H`."""
-    encoder = load_encoder(source)
+    from transformers import AutoModel
+
+    found = open_model(source)
+    encoder, tokenizer = found.network(AutoModel)[0].requires_grad_(False), found.tokenizer()
 
     def embed(texts: Sequence[Fields]) -> NDArray[np.float32]:
         inputs: Any = [fields[0] if len(fields) == 1 else fields for fields in texts]
-        vectors = embeddings(encoder.model, encoder.tokenizer, inputs)
+        vectors = embeddings(encoder, tokenizer, inputs)
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
     return embed
@@ -134,10 +137,11 @@ def _spread(model: Any, features: Callable[[], Any], rows: int, classes: int) ->
 def _classifier(source: str, labels: Sequence[str]) -> Labeller:
     from transformers import AutoModelForSequenceClassification
 
-    model, missing = load_model(AutoModelForSequenceClassification, source)
+    found = open_model(source, what="labeller")
+    model, missing = found.network(AutoModelForSequenceClassification)
     if missing:
         raise InputError(f"labeller {source} is no trained classifier: it lacks {missing[0]}; or use probe:{source}")
-    tokenizer = load_tokenizer(source)
+    tokenizer = found.tokenizer()
     model.config.pad_token_id = tokenizer.pad_token_id
     theirs = [str(model.config.id2label[i]) for i in range(model.config.num_labels)]
     if sorted(theirs) == sorted(labels):
@@ -154,7 +158,7 @@ def _classifier(source: str, labels: Sequence[str]) -> Labeller:
                 *map(list, zip(*texts[start : start + _BATCH], strict=True)),
                 padding="longest",
                 truncation=True,
-                max_length=_LENGTH,
+                max_length=min(_LENGTH, longest_input(model.config)),
                 return_tensors="pt",
             )
             with torch.inference_mode():

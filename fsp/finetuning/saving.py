@@ -12,8 +12,8 @@ from filelock import FileLock
 
 from fsp.errors import InputError
 from fsp.files import TEMPORARY
-from fsp.finetuning.pretrained import quiet
 from fsp.folder import claim
+from fsp.models import quiet
 
 _LOCK = ".lock"
 _SOURCES = {"mistakes": "mistakes on", "random": "random rows of"}

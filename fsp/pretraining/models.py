@@ -4,17 +4,16 @@ A language model here is C(B(A(x))) with a vocabulary head: a body that gives to
 a vocabulary layer. The head is kept apart so that it can be applied to chosen positions only.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from fsp.errors import InputError
-from fsp.guard import guarded
+from fsp.identity import fingerprint
+from fsp.models import check_sees_both_sides, open_model
 from fsp.space import Architecture
 
 if TYPE_CHECKING:
@@ -153,72 +152,45 @@ def size_names(model_type: str) -> dict[str, str]:
     return dict(zip("DAHI", _KINDS[model_type].sizes, strict=True))
 
 
-def positions_of(config: "PretrainedConfig") -> int:
-    """Return the longest sequence a model takes."""
-    offset = config.pad_token_id + 1 if config.model_type == "roberta" else 0  # RoBERTa counts from there
-    return config.max_position_embeddings - offset
-
-
 @dataclass(frozen=True)
 class Pretrained:
-    """A loaded language model with its tokenizer, and what messages call it."""
+    """A loaded language model with its tokenizer, what messages call it, and what it is known by."""
 
     model: LanguageModel
     tokenizer: "PreTrainedTokenizerBase"
     name: str
+    fingerprint: str
 
 
 def load_language_model(source: str | Path, *, what: str = "teacher") -> Pretrained:
     """Load a language model in Hugging Face format, with its vocabulary head where it has a trained one.
-
-    Weights in safetensors are preferred; `pytorch_model.bin` is read by torch's weights-only loader, which runs no
-    code, and code that comes with a model is never run.
 
     Args:
         source: a directory or hub name.
         what: what messages call it.
 
     Raises:
-        InputError: it cannot be loaded, is of another type, lacks trained weights or fits no tokenizer.
+        InputError: it is of another type, its tokenizer has no fast version, or `fsp.models` refuses it.
     """
-    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
-    from transformers.utils import logging
+    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
-    verbosity = logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()  # its report of missing weights is checked below and told in one line
-    try:
-        safe = guarded(source)
-        config = AutoConfig.from_pretrained(source, **safe)
-        architecture_of(config)
-        headed = AutoModelForCausalLM if _KINDS[config.model_type].causal else AutoModelForMaskedLM
-        options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True, **safe}
-        network, info = headed.from_pretrained(source, **options)
-        prefix = f"{network.base_model_prefix}."
-        missing = [key for key in info["missing_keys"] if key.startswith(prefix) and "pooler" not in key]
-        if missing:
-            raise InputError(f"it lacks weights for {min(missing)} and {len(missing) - 1} more; not a trained model")
-        if info["missing_keys"]:
-            network, _ = AutoModel.from_pretrained(source, **options)
-        tokenizer = AutoTokenizer.from_pretrained(source, **safe)
-    except InputError as error:
-        raise InputError(f"{what} {source}: {error}") from None
-    except Exception as error:  # the loaders raise many kinds; for the user each is one unusable model
-        raise InputError(f"cannot load {what} {source}: {' '.join(str(error).split())[:200]}") from None
-    finally:
-        logging.set_verbosity(verbosity)
-    if getattr(tokenizer, "backend_tokenizer", None) is None:
-        raise InputError(f"{what} {source}: its tokenizer has no fast version (tokenizer.json)")
-    if not config.vocab_size // 2 <= len(tokenizer) <= config.vocab_size:
-        raise InputError(
-            f"{what} {source}: its tokenizer has {len(tokenizer)} tokens and its model {config.vocab_size}; "
-            "put the tokenizer.json that belongs to it beside its config.json"
-        )
+    found = open_model(source, what=what)
+    with found.blamed():
+        architecture_of(found.config)
+        if not (causal := _KINDS[found.config.model_type].causal):
+            check_sees_both_sides(found.config)
+    network, missing = found.network(AutoModelForCausalLM if causal else AutoModelForMaskedLM)
+    if missing:
+        network, _ = found.network(AutoModel)
+    tokenizer = found.tokenizer()
+    with found.blamed():
+        if getattr(tokenizer, "backend_tokenizer", None) is None:
+            raise InputError("its tokenizer has no fast version (tokenizer.json)")
     if getattr(network, "pooler", None) is not None:
         network.pooler = None  # no loss reads it
-    network.eval().requires_grad_(False)
-    folder = Path(source) if Path(source).is_dir() else None
-    return Pretrained(LanguageModel(network), tokenizer, folder.name if folder else str(source))
+    network.requires_grad_(False)
+    known = fingerprint(network, config=network.config, tokenizer=tokenizer)
+    return Pretrained(LanguageModel(network), tokenizer, found.name, known)
 
 
 def check_vocabularies(student: Pretrained, teacher: Pretrained, logits: bool) -> None:
@@ -251,12 +223,3 @@ def check_sizes(shape: Mapping[str, int], positions: int, length: int) -> None:
         raise InputError(f"A={shape['A']} does not divide H={shape['H']}; choose A so that H % A == 0")
     if not 8 <= length <= positions:
         raise InputError(f"blocks of {length} tokens do not suit the model; choose --length from 8 to {positions}")
-
-
-def fingerprint(network: nn.Module) -> str:
-    """Short digest that changes with any weight."""
-    whole = hashlib.sha256()
-    for name, weight in sorted(network.state_dict().items()):
-        whole.update(name.encode() + str(weight.dtype).encode())
-        whole.update(memoryview(weight.detach().cpu().contiguous().view(torch.uint8).flatten().numpy()))
-    return whole.hexdigest()[:16]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fsp.errors import InputError
-from fsp.pretraining import models
+from fsp.models import longest_input
 from fsp.pretraining.batches import Batches
 from fsp.pretraining.lessons import LiveTeacher
 from fsp.pretraining.masking import Masking
@@ -60,9 +60,9 @@ def check_together(
     model = trained.model
     if set(shape) != set("DAHI"):
         raise InputError(f"{shape} is no shape of a language model; give D, A, H and I")
-    check_sizes(shape, models.positions_of(model.config), settings.length)
+    check_sizes(shape, longest_input(model.config), settings.length)
     if started:
-        check_sizes(shape, models.positions_of(started.model.config), settings.length)
+        check_sizes(shape, longest_input(started.model.config), settings.length)
         check_vocabularies(started, trained, logits=bool(settings.kl))
     if settings.kl and not model.has_head:
         raise InputError(
@@ -146,7 +146,7 @@ def cached_teacher(
         vocabulary=vocabulary,
     )
     key = {
-        "teacher": models.fingerprint(trained.model.network),
+        "teacher": trained.fingerprint,
         "tokenizer": tokenizer_digest(trained.tokenizer),
         "corpus": text.digest,
         "length": settings.length,

@@ -12,7 +12,8 @@ import torch
 from fsp.errors import InputError, RunFailed
 from fsp.files import read_json, write_json
 from fsp.folder import RUN, alone_in
-from fsp.pretraining import checkpoints, models
+from fsp.identity import fingerprint
+from fsp.pretraining import checkpoints
 from fsp.pretraining.batches import Batches
 from fsp.pretraining.documents import COLUMN, find_sources
 from fsp.pretraining.engine import Engine, Outcome, Upkeep, accelerator_for
@@ -283,10 +284,10 @@ def _identity(
 ) -> dict[str, Any]:
     return {
         "architecture": str(shape),
-        "teacher": f"{trained.name} {models.fingerprint(trained.model.network)}",
+        "teacher": f"{trained.name} {trained.fingerprint}",
         "use_teacher": use_teacher,
         "corpus": text.digest,
-        "student": models.fingerprint(student.network),
+        "student": fingerprint(student.network, config=student.config),
         "settings": asdict(settings),
     }
 

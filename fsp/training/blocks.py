@@ -15,6 +15,7 @@ from torch import Tensor
 from fsp.data import Corpus, pack
 from fsp.errors import InputError
 from fsp.files import digest, replacing
+from fsp.models import longest_input
 from fsp.training.masking import Masking
 from fsp.training.teacher import Teacher
 
@@ -175,7 +176,7 @@ class Material:
             InputError: `length` exceeds T's positions, a part of the corpus is too small, or T has a head for masked
                 language modelling and its tokenizer no mask token.
         """
-        positions = teacher.model.config.max_position_embeddings
+        positions = longest_input(teacher.model.config)
         if not 8 <= length <= positions:
             raise InputError(f"a block of {length} tokens does not suit the teacher; choose 8 to {positions}")
         masking = Masking.of(teacher.tokenizer) if teacher.head is not None else None

@@ -5,9 +5,8 @@ The library itself reads, computes and writes it: a network in a layout is a `Se
 
 import copy
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fsp.errors import InputError
+from fsp.errors import InputError, is_out_of_memory
 from fsp.files import read_json
-from fsp.guard import guarded
+from fsp.models import longest_input, quiet, sentence_tokens
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-PLAIN_TOKENS = 128  # longest input of a T whose directory does not say one
 _LIBRARY = "sentence_transformers."
 _AFTER = ("Dense", "LayerNorm", "Normalize", "Dropout")  # modules that may follow pooling
 _EMBEDDING = "sentence_embedding"
@@ -117,7 +115,7 @@ class SentenceLayout:
     def pooled(self, encoder: "PreTrainedModel", sentences: Sequence[str]) -> NDArray[np.float32]:
         """Return the pooled states of sentences, `n x (modes · H)`: what `encode` gives without the modules `after`."""
         bare = {**self.settings, "truncate_dim": None}
-        return SentenceLayout(self.transformer, self.pooling, (), bare).encode(encoder, sentences)
+        return replace(self, after=(), settings=bare).encode(encoder, sentences)
 
     def describe(self) -> dict[str, Any]:
         """Return what the layout says as a JSON-like value; it tells apart any two that embed differently."""
@@ -136,41 +134,32 @@ class SentenceLayout:
         }
 
 
-def layout_of(source: str | Path) -> SentenceLayout | None:
-    """Return what a model in sentence-transformers' layout says; None for one without modules.json.
-
-    Args:
-        source: a directory or a hub name.
+def layout_of(folder: Path) -> SentenceLayout | None:
+    """Return what a model's directory in sentence-transformers' layout says; None for one without modules.json.
 
     Raises:
         InputError: the layout cannot be read, or has a module that fsp does not carry over to a student.
     """
-    listed = _modules_file(source)
-    if listed is None:
+    if not (folder / "modules.json").is_file():
         return None
-    _check_modules(source, read_json(listed))
-    layout = _load(source)
+    _check_modules(folder)
+    layout = _load(folder)
     for module in layout.after:
         names = {getattr(module, f"module_{end}_name", _EMBEDDING) for end in ("input", "output")}
         if names != {_EMBEDDING}:
-            raise InputError(f"model {source}: its {type(module).__name__} does not take the pooled states alone")
+            raise InputError(f"model {folder}: its {type(module).__name__} does not take the pooled states alone")
     return layout
 
 
-def plain_layout(source: str | Path) -> SentenceLayout:
+def plain_layout(folder: Path) -> SentenceLayout:
     """Return the layout of an encoder whose directory has none: the mean of its states at unit length, 128 tokens.
-
-    Args:
-        source: a directory or a hub name.
 
     Raises:
         InputError: the library cannot load it.
     """
     from sentence_transformers.sentence_transformer.modules import Normalize
 
-    found = _load(source)
-    found.transformer.max_seq_length = min(found.longest, PLAIN_TOKENS)
-    return SentenceLayout(found.transformer, found.pooling, (Normalize(),), found.settings)
+    return replace(_load(folder, sentence_tokens), after=(Normalize(),))
 
 
 def encoder_of(source: str | Path) -> str | Path:
@@ -182,62 +171,57 @@ def encoder_of(source: str | Path) -> str | Path:
         InputError: modules.json is none.
     """
     folder = Path(source)
-    if not (folder / "modules.json").is_file():
+    if not (folder / "modules.json").is_file() or (folder / "config.json").is_file():
         return source
-    inner = _first(source, read_json(folder / "modules.json")).get("path")
-    return folder / inner if isinstance(inner, str) and inner and (folder / inner).is_dir() else source
+    inner = _modules(folder)[0].get("path")
+    return folder / inner if inner and isinstance(inner, str) and Path(inner).name == inner else source
 
 
-def _modules_file(source: str | Path) -> Path | None:
-    if Path(source).is_dir():
-        path = Path(source) / "modules.json"
-        return path if path.is_file() else None
-    from sentence_transformers.util import load_file_path
-
-    with _reading(source):
-        found = load_file_path(str(source), "modules.json")
-    return Path(found) if found else None
-
-
-def _first(source: str | Path, modules: Any) -> dict[str, Any]:
+def _modules(folder: Path) -> list[dict[str, Any]]:
+    modules = read_json(folder / "modules.json")
     listed = isinstance(modules, list) and modules and all(isinstance(one, dict) for one in modules)
     if not listed or not all(isinstance(one.get("type"), str) for one in modules):
-        raise InputError(f"model {source}: its modules.json is no list of modules; take a sound copy of the model")
-    return modules[0]
+        raise InputError(f"model {folder}: its modules.json is no list of modules; take a sound copy of the model")
+    return modules
 
 
-def _check_modules(source: str | Path, modules: Any) -> None:
+def _check_modules(folder: Path) -> None:
     """Raise InputError where a layout is not a Transformer, a Pooling, and modules that work on what it pools."""
-    _first(source, modules)
-    names = [one["type"].rpartition(".")[2] for one in modules]
+    types = [one["type"] for one in _modules(folder)]
     takes = f"fsp takes a Transformer, a Pooling, then any of {', '.join(_AFTER)}"
-    for i, (name, one) in enumerate(zip(names, modules, strict=True)):
+    for i, kind in enumerate(types):
         known = (("Transformer",), ("Pooling",))[i] if i < 2 else _AFTER
-        if not one["type"].startswith(_LIBRARY) or name not in known:
-            raise InputError(f"model {source}: module {i} of its modules.json is {one['type']}; {takes}")
-    if len(names) < 2:
-        raise InputError(f"model {source}: its modules.json has no Pooling; {takes}")
+        if not kind.startswith(_LIBRARY) or kind.rpartition(".")[2] not in known:
+            raise InputError(f"model {folder}: module {i} of its modules.json is {kind}; {takes}")
+    if len(types) < 2:
+        raise InputError(f"model {folder}: its modules.json has no Pooling; {takes}")
 
 
-def _load(source: str | Path) -> SentenceLayout:
-    """Load all but the network: the library reads the embedding tables alone, and they are dropped."""
+def _load(folder: Path, most: Callable[[Any], int] = longest_input) -> SentenceLayout:
+    """Load all but the network: the library reads the embedding tables alone, and they are dropped.
+
+    `most` gives the longest input that is allowed, of the network's configuration.
+    """
     from sentence_transformers import SentenceTransformer
 
-    with _reading(source):
-        whole = SentenceTransformer(
-            str(source),
-            device="cpu",
-            local_files_only=Path(source).is_dir(),
-            model_kwargs={"dtype": torch.float32},
-            config_kwargs={"num_hidden_layers": 0},
-            **guarded(source),
-        )
-        transformer, pooling, *after = whole.eval().requires_grad_(False)
-        config = transformer.model.config
-        reads = {name: transformer.modality_config.get("text", {}).get(name) for name in _STATES}
-        transformer.max_seq_length = min(transformer.max_seq_length, _positions(config))
+    try:
+        with quiet():
+            whole = SentenceTransformer(
+                str(folder),
+                device="cpu",
+                local_files_only=True,
+                model_kwargs={"dtype": torch.float32},
+                config_kwargs={"num_hidden_layers": 0},
+            )
+    except Exception as error:  # the library raises many kinds; for the user each is one unusable model
+        if is_out_of_memory(error):
+            raise
+        raise InputError(f"cannot read the layout of model {folder}: {' '.join(str(error).split())[:200]}") from None
+    transformer, pooling, *after = whole.eval().requires_grad_(False)
+    reads = {name: transformer.modality_config.get("text", {}).get(name) for name in _STATES}
     if reads != _STATES or transformer.module_output_name != "token_embeddings":
-        raise InputError(f"model {source}: its Transformer reads {reads} of the network; fsp takes the last states")
+        raise InputError(f"model {folder}: its Transformer reads {reads} of the network; fsp takes the last states")
+    transformer.max_seq_length = min(transformer.max_seq_length, most(transformer.model.config))
     transformer.model = None
     settings = {
         "prompts": whole.prompts,
@@ -246,26 +230,3 @@ def _load(source: str | Path) -> SentenceLayout:
         "truncate_dim": whole.truncate_dim,
     }
     return SentenceLayout(transformer, pooling, tuple(after), settings)
-
-
-def _positions(config: Any) -> int:
-    """Return the most tokens of an input; RoBERTa keeps the first positions for padding."""
-    return config.max_position_embeddings - (config.pad_token_id + 1 if config.model_type == "roberta" else 0)
-
-
-@contextmanager
-def _reading(source: str | Path) -> Iterator[None]:
-    """Read a model with the library in this block: its warnings are silenced, what it raises is told in one line."""
-    from transformers.utils import logging as transformers_logging
-
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # the library raises many kinds; for the user each is one unusable model
-        raise InputError(f"cannot read the layout of model {source}: {' '.join(str(error).split())[:200]}") from None
-    finally:
-        transformers_logging.set_verbosity(verbosity)

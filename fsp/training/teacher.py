@@ -1,37 +1,36 @@
 """Loading the trained maximum point T: from an installed package, a directory or the hub."""
 
-import hashlib
 import importlib.util
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 from fsp.errors import InputError
 from fsp.families import bert
 from fsp.families.bert.heads import check_cuttable
 from fsp.files import sha256
-from fsp.guard import guarded
+from fsp.identity import fingerprint
+from fsp.models import check_sees_both_sides, open_model
 from fsp.space import Architecture
 from fsp.training.sentence_layout import SentenceLayout, encoder_of, layout_of, plain_layout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_SPARE_ROWS = 256  # of an embedding table, at most
 _PREDICTING = ("ForMaskedLM", "ForPreTraining")  # architectures with a head for masked language modelling
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained encoder with its tokenizer. `fingerprint` changes with any weight.
+    """A trained encoder with its tokenizer. `fingerprint`: of all that changes what they compute, see `fsp.identity`.
 
     head: for masked language modelling, token states `(..., H)` to logits `(..., vocabulary)`; None where T has none.
-    source: the directory or hub name that T was loaded from.
+    folder: T's directory.
     """
 
     model: "PreTrainedModel"
@@ -39,7 +38,7 @@ class Teacher:
     name: str
     fingerprint: str
     head: nn.Module | None = None
-    source: str = ""
+    folder: Path = Path()
 
     @cached_property
     def layout(self) -> SentenceLayout:
@@ -48,7 +47,7 @@ class Teacher:
         Raises:
             InputError: the directory's layout cannot be read or carried over to a student.
         """
-        return layout_of(self.source) or plain_layout(self.source)
+        return layout_of(self.folder) or plain_layout(self.folder)
 
     @property
     def architecture(self) -> Architecture:
@@ -63,6 +62,18 @@ class Teacher:
     def check(self, architecture: Architecture) -> None:
         """Raise InputError where a shape cannot be cut out of T: larger than T, or A does not divide H."""
         check_cuttable(self.architecture, architecture)
+
+    def check_savable(self) -> None:
+        """Raise InputError where students could not be saved with T's settings and tokenizer; before long work."""
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                self.model.config.save_pretrained(folder)
+                self.tokenizer.save_pretrained(folder)
+            except Exception as error:  # libraries of many kinds write these files
+                reason = " ".join(str(error).split())[:200]
+                raise InputError(
+                    f"teacher {self.name}: its settings or tokenizer cannot be saved again: {reason}"
+                ) from None
 
 
 def packaged_teacher(source: Mapping[str, str]) -> Path:
@@ -94,77 +105,32 @@ def load_teacher(source: str | Path, *, name: str | None = None) -> Teacher:
         name: what reports call it; the directory's or hub's name by default.
 
     Raises:
-        InputError: no such model, no weights, weights missing for parts of the encoder, or an unsupported family.
+        InputError: no such model, an unsupported family, or `fsp.models` refuses it.
     """
-    from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
-    from transformers.utils import logging
+    from transformers import AutoModel, AutoModelForMaskedLM
 
-    name = name or (Path(source).name if Path(source).is_dir() else str(source))
-    given, source = str(source), encoder_of(source)
-    folder = Path(source) if Path(source).is_dir() else None
-    logging.disable_progress_bar()
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # its report of missing weights is checked below and told in one line
-    try:
-        safe = guarded(source)
-        config = AutoConfig.from_pretrained(source, **safe)
-        bert.architecture_of(config)
-        if folder and not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
-            raise InputError(f"teacher {source} has no weights; put model.safetensors beside its config.json")
-        predicts = any(str(name).endswith(_PREDICTING) for name in config.architectures or ())
-        loader = AutoModelForMaskedLM if predicts else AutoModel
-        whole, info = loader.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **safe)
-        tokenizer = AutoTokenizer.from_pretrained(source, **safe)
-    except InputError as error:
-        raise InputError(f"teacher {source}: {error}") from None
-    except Exception as error:  # the loaders raise many kinds; for the user each is one unusable teacher
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"cannot load teacher {source}: {reason}") from None
-    finally:
-        logging.set_verbosity(verbosity)
+    found = open_model(encoder_of(source), what="teacher")
+    with found.blamed():
+        bert.architecture_of(found.config)
+        predicts = any(str(name).endswith(_PREDICTING) for name in found.config.architectures or ())
+        if predicts:
+            check_sees_both_sides(found.config)
+    whole, missing = found.network(AutoModelForMaskedLM if predicts else AutoModel)
     model, head = whole.base_model, None
-    missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
     if predicts:
         name_of_head, head = next((n, part) for n, part in whole.named_children() if n != whole.base_model_prefix)
-        absent = [key for key in missing if key.startswith(f"{name_of_head}.")]
-        if absent:  # transformers has put random weights there
-            head, missing = None, [key for key in missing if key not in absent]
-    if missing:
-        raise InputError(
-            f"teacher {source} lacks weights for {missing[0]} and {len(missing) - 1} more; not a trained encoder"
-        )
-    if any(key.startswith("pooler.") for key in info["missing_keys"]):
-        model.pooler = None
-    if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
-        raise InputError(f"teacher {source}: its tokenizer has no start or end token")
-    _check_tokenizer(source, tokenizer, model.config)
-    whole.eval().requires_grad_(False)
-    fingerprint = _fingerprint(model, *([] if head is None else [head]))
-    return Teacher(model, tokenizer, name, fingerprint, head, given)
-
-
-def _check_tokenizer(source: str | Path, tokenizer: Any, config: Any) -> None:
-    """Refuse a tokenizer that is not the model's own: its ids would name other words, and every number be wrong.
-
-    Embedding tables are rounded up to a round number of rows, so a model may have a few more than its tokenizer.
-    """
-    tokens, table = len(tokenizer), config.vocab_size
-    if not table - max(_SPARE_ROWS, table // 100) <= tokens <= table:
-        raise InputError(
-            f"teacher {source}: its tokenizer has {tokens} tokens and its model {table}, they do not belong together; "
-            "put its own tokenizer.json (or vocabulary files) beside its config.json"
-        )
-    paddings = getattr(config, "pad_token_id", None), tokenizer.pad_token_id
-    if None not in paddings and paddings[0] != paddings[1]:
-        raise InputError(
-            f"teacher {source}: its tokenizer pads with token {paddings[1]} and its model with {paddings[0]}, they do "
-            "not belong together; put its own tokenizer.json (or vocabulary files) beside its config.json"
-        )
-
-
-def _fingerprint(*parts: nn.Module) -> str:
-    whole = hashlib.sha256()
-    for part in parts:
-        for name, weight in sorted(part.state_dict().items()):
-            whole.update(name.encode() + weight.numpy().tobytes())
-    return whole.hexdigest()[:16]
+        if any(key.startswith(f"{name_of_head}.") for key in missing):
+            head = None  # transformers has put random weights there
+    tokenizer = found.tokenizer()
+    with found.blamed():
+        if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
+            raise InputError("its tokenizer has no start or end token")
+        if head is not None and tokenizer.mask_token_id is None:
+            raise InputError("its tokenizer has no mask token, and its head predicts masked tokens")
+    whole.requires_grad_(False)
+    parts = (model,) if head is None else (model, head)
+    known = fingerprint(*parts, config=model.config, tokenizer=tokenizer, folder=found.folder)
+    folder = Path(source) if Path(source).is_dir() else found.folder
+    return Teacher(
+        model, tokenizer, name or (folder.name if Path(source).is_dir() else found.name), known, head, folder
+    )

@@ -136,7 +136,7 @@ def test_the_bort_head_is_robertas_and_is_refused_where_it_does_not_fit(minilm_f
         tokenizer.save_pretrained(tmp_path / name)
     rows = [Example(("word " * 200,), 0), Example(("other",), 1)]
     roberta = Classifier(tmp_path / "roberta", LABELS, head="bort")
-    assert roberta.length == 62
+    assert roberta.length == 63  # it counts positions from behind the padding token, 0
     roberta.predict(roberta.fit(FAST, rows, steps=1, seed=0), rows)
     with pytest.raises(InputError, match="the Bort head fits BERT- and RoBERTa-like models, not distilbert"):
         Classifier(tmp_path / "distil", LABELS, head="bort")
@@ -170,7 +170,7 @@ def test_a_head_for_other_classes_is_replaced(classifier, task, tmp_path):
 
 
 def test_models_that_cannot_be_used_are_refused(tmp_path, tiny, minilm_folder):
-    with pytest.raises(InputError, match="cannot load the tokenizer of"):
+    with pytest.raises(InputError, match="no model directory"):
         Classifier(tmp_path, LABELS)
     with pytest.raises(InputError, match="no head 'big'"):
         Classifier(tiny.teacher, LABELS, head="big")
@@ -178,7 +178,7 @@ def test_models_that_cannot_be_used_are_refused(tmp_path, tiny, minilm_folder):
 
     AutoTokenizer.from_pretrained(minilm_folder).save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text((tiny.teacher / "config.json").read_text())
-    with pytest.raises(InputError, match=r"cannot load .* as AutoModelForSequenceClassification"):
+    with pytest.raises(InputError, match="has no weights"):
         Classifier(tmp_path, LABELS)
     kept = {n: v for n, v in load_file(tiny.teacher / "model.safetensors").items() if "layer.1." not in n}
     save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from fsp.errors import InputError
 from fsp.finetuning.examples import Data, Example, normalised
 from fsp.finetuning.expansion import Expansion
-from fsp.finetuning.generators import Edits, Mix, Refill, Synonyms, load_masked
-from fsp.finetuning.pretrained import Pretrained
+from fsp.finetuning.generators import Edits, Masked, Mix, Refill, Synonyms, load_masked
 
 TABLE = {"film": ["movie", "picture"], "good": ["fine", "great"], "bad": ["poor"]}
 TEXTS = [("A good film!", "It is GOOD, is it not?"), ("Bad, very bad.", "x"), ("film", "1999")]
@@ -31,7 +30,7 @@ def masked(minilm_folder):
 
     torch.manual_seed(0)
     config = BertConfig(num_hidden_layers=1, num_attention_heads=2, hidden_size=16, intermediate_size=16)
-    return Pretrained(BertForMaskedLM(config).eval(), AutoTokenizer.from_pretrained(minilm_folder), ())
+    return Masked(BertForMaskedLM(config).eval(), AutoTokenizer.from_pretrained(minilm_folder))
 
 
 @pytest.fixture(params=["edits", "mask", "mix"])
