@@ -198,6 +198,7 @@ def _short(
     bars = Bars()
     inputs = load_inputs(load_space(space), teacher, corpus or (), bars)
     inputs.teacher.check(shape)
+    layout = inputs.teacher.layout  # or refuses, before the long part
     with tempfile.TemporaryDirectory() as cache:
         error = surrogate(inputs, settings, Path(cache), bars)
         student, losses = train(shape, error, tokens=tokens, seed=seed, display=bars)
@@ -207,6 +208,7 @@ def _short(
             "distillation_tokens": len(losses) * error.tokens_per_step,
             "error": error.measure(student, error.material.test),
             "readout_parameters": student.readout_parameters,
+            "longest_input": layout.longest,
         }
         save_student(student, inputs.teacher, out, facts)
     if as_json:

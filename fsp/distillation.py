@@ -3,22 +3,25 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from fsp.errors import Diverged, InputError, RunFailed
 from fsp.files import TEMPORARY
-from fsp.models import open_model, sentence_tokens
+from fsp.models import open_model
 from fsp.objectives.error import Distillation
 from fsp.progress import Silent
 from fsp.space import Architecture
+from fsp.training.sentence_readout import SENTENCES, SentenceSample, readout_of
 from fsp.training.student import Student
 from fsp.training.teacher import Teacher
 
-_MODULES = "sentence_transformers.models"
+_READOUTS = "readouts.safetensors"
 
 
 def distill(
@@ -27,6 +30,7 @@ def distill(
     *,
     tokens: int,
     seed: int = 0,
+    sample: SentenceSample | None = None,
     label: str | None = None,
     display: Silent | None = None,
 ) -> tuple[Student, list[float]]:
@@ -37,44 +41,97 @@ def distill(
         error: the surrogate that also searched; it holds T, the material and the settings.
         tokens: the budget; rounded down to whole steps, at least one.
         seed: of the order of the training blocks.
+        sample: what the readout of sentences is fitted on, `sentence_sample` of the error; made if not given.
         label: what the progress bar says.
         display: where progress goes.
 
     Raises:
-        InputError: the shape cannot be cut out of T.
+        InputError: the shape cannot be cut out of T, or T's sentence-transformers layout not be carried over.
         RunFailed: the training diverged.
     """
+    sample = sample or sentence_sample(error, display)
     steps = error.steps_for(tokens)
     student = error.student(architecture)
     with (display or Silent()).bar(label or f"distilling {architecture}", steps) as advance:
         try:
             losses = error.train(student, steps=steps, seed=seed, after_step=lambda step, loss: advance(1))
+            sample.fit(student)
         except Diverged as problem:
             raise RunFailed(f"distilling {architecture} failed: {problem}; try a smaller learning rate") from None
     return student, losses
 
 
+def sentence_sample(error: Distillation, display: Silent | None = None) -> SentenceSample:
+    """Return sentences of the training text with T's pooled states, which serve all students of T.
+
+    Raises:
+        InputError: T's sentence-transformers layout cannot be carried over.
+    """
+    with (display or Silent()).bar("teacher's states of sentences", SENTENCES) as advance:
+        return SentenceSample.of(error.teacher, error.material.texts, advance)
+
+
 def save_student(student: Student, teacher: Teacher, folder: Path, facts: Mapping[str, Any]) -> None:
     """Write a student as a Hugging Face directory in sentence-transformers' layout, in one step.
 
-    `AutoModel` and `AutoTokenizer` load it; sentence-transformers applies mean pooling, the readout and the
-    normalisation, so that its embeddings stand in for T's. A folder that exists is replaced.
+    `AutoModel` and `AutoTokenizer` load it; sentence-transformers pools as T does, applies the readout of sentences and
+    T's own further modules, so that its embeddings stand in for T's. A folder that exists is replaced.
 
     Args:
         student: what to save.
-        teacher: T, for its tokenizer and name.
+        teacher: T, for its layout and name.
         folder: the directory.
         facts: what is known of the model, written to `fsp.json` and into the model card.
+
+    Raises:
+        InputError: T's sentence-transformers layout cannot be carried over.
     """
+    layout = teacher.layout
+    with _replacing(folder) as temporary:
+        layout.model(student.encoder, readout_of(student, layout)).save(str(temporary), create_model_card=False)
+        (temporary / "fsp.json").write_text(json.dumps(dict(facts), indent=2) + "\n", encoding="utf-8")
+        (temporary / "README.md").write_text(_card(teacher, facts), encoding="utf-8")
+
+
+def keep_student(student: Student, folder: Path) -> None:
+    """Write a student with all its readouts for `load_student`, in one step. A folder that exists is replaced."""
+    readouts = {"token": student.readout, "sentence": student.sentence_readout}
+    weights = {
+        f"{kind}.{name}": value
+        for kind, readout in readouts.items()
+        if readout is not None
+        for name, value in readout.state_dict().items()
+    }
+    with _replacing(folder) as temporary:
+        student.encoder.save_pretrained(temporary)
+        save_file(weights, temporary / _READOUTS)
+
+
+def load_student(folder: Path) -> Student:
+    """Load a student that `keep_student` wrote. Raises InputError where the folder holds none."""
+    from transformers import AutoModel
+
+    if not (folder / _READOUTS).is_file():
+        raise InputError(f"{folder} holds no student; it has no {_READOUTS}")
+    encoder, _ = open_model(folder, what="student").network(AutoModel)
+    weights = load_file(folder / _READOUTS)
+    student = Student(encoder, len(weights["token.bias"]))
+    if "sentence.bias" in weights:
+        student.sentence_readout = nn.Linear(*reversed(weights["sentence.weight"].shape))
+    for kind, readout in (("token", student.readout), ("sentence", student.sentence_readout)):
+        if readout is not None:
+            readout.load_state_dict({name: weights[f"{kind}.{name}"] for name in ("weight", "bias")})
+    return student.eval()
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder; on success it takes the place of `folder`, on error it is removed."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=TEMPORARY))
     try:
         temporary.chmod(0o755)
-        student.encoder.save_pretrained(temporary)
-        teacher.tokenizer.save_pretrained(temporary)
-        _write_sentence_layout(student, temporary)
-        (temporary / "fsp.json").write_text(json.dumps(dict(facts), indent=2) + "\n", encoding="utf-8")
-        (temporary / "README.md").write_text(_card(teacher, facts), encoding="utf-8")
+        yield temporary
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
@@ -82,50 +139,11 @@ def save_student(student: Student, teacher: Teacher, folder: Path, facts: Mappin
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def load_student(folder: Path) -> Student:
-    """Load a student that `save_student` wrote. Raises InputError where the folder holds none."""
-    from transformers import AutoModel
-
-    path = folder / "2_Dense" / "model.safetensors"
-    if not path.is_file():
-        raise InputError(f"{folder} holds no distilled model; it has no {path.relative_to(folder)}")
-    encoder, _ = open_model(folder, what="student").network(AutoModel)
-    readout = load_file(path)
-    student = Student(encoder, readout["linear.weight"].shape[0])
-    student.readout.load_state_dict({name.removeprefix("linear."): value for name, value in readout.items()})
-    return student.eval()
-
-
-def _write_sentence_layout(student: Student, folder: Path) -> None:
-    hidden, width = student.readout.in_features, student.readout.out_features
-    files = {
-        "modules.json": [
-            {"idx": 0, "name": "0", "path": "", "type": f"{_MODULES}.Transformer"},
-            {"idx": 1, "name": "1", "path": "1_Pooling", "type": f"{_MODULES}.Pooling"},
-            {"idx": 2, "name": "2", "path": "2_Dense", "type": f"{_MODULES}.Dense"},
-            {"idx": 3, "name": "3", "path": "3_Normalize", "type": f"{_MODULES}.Normalize"},
-        ],
-        "sentence_bert_config.json": {
-            "max_seq_length": sentence_tokens(student.encoder.config),
-            "do_lower_case": False,
-        },
-        "1_Pooling/config.json": {"word_embedding_dimension": hidden, "pooling_mode_mean_tokens": True},
-        "2_Dense/config.json": {
-            "in_features": hidden,
-            "out_features": width,
-            "bias": True,
-            "activation_function": "torch.nn.modules.linear.Identity",
-        },
-    }
-    for name in ("1_Pooling", "2_Dense", "3_Normalize"):
-        (folder / name).mkdir()
-    for name, content in files.items():
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    weights = {f"linear.{name}": value.detach().contiguous() for name, value in student.readout.state_dict().items()}
-    save_file(weights, folder / "2_Dense" / "model.safetensors")
-
-
 def _card(teacher: Teacher, facts: Mapping[str, Any]) -> str:
+    layout = teacher.layout
+    pooling = " and ".join(mode.replace("_", " ") for mode in layout.modes)
+    prompt = f", after the prompt {layout.prompt!r}" if layout.prompt else ""
+    steps = ["the readout (`2_Dense`)", *(f"{type(module).__name__} of the teacher" for module in layout.after)]
     rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in facts.items())
     return f"""---
 library_name: sentence-transformers
@@ -133,8 +151,9 @@ tags: [sentence-transformers, knowledge-distillation, fsp]
 ---
 # A subarchitecture of {teacher.name}
 
-Cut out of {teacher.name} and distilled by fsp to match its token states. `AutoModel` gives the
-encoder's own states; the readout in `2_Dense` maps them to the teacher's.
+Cut out of {teacher.name} and distilled by fsp to match its token states. `SentenceTransformer` gives embeddings of
+sentences that stand in for the teacher's: of the first {layout.longest} tokens{prompt}, {pooling} pooling, then
+{", ".join(steps)}. `AutoModel` gives the encoder's own token states.
 
 | | |
 |---|---|

@@ -4,7 +4,7 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 
 import fsp
-from fsp.distillation import distill, load_student, save_student
+from fsp.distillation import distill, keep_student, load_student, save_student, sentence_sample
 from fsp.errors import InputError
 from fsp.extraction import Extraction, extract
 from fsp.files import read_json, write_json, write_text
 from fsp.folder import SCHEMA, alone_in, claim
 from fsp.inputs import Inputs, Settings, fitted_to, load_inputs, surrogate
-from fsp.measurement import embeddings, latencies, similarity_agreement, student_embeddings
+from fsp.measurement import SentenceFigures, latencies, pooled_states
 from fsp.objectives.error import Distillation
 from fsp.planning import check_method, objectives_at, objectives_of, plan
 from fsp.progress import Silent
@@ -32,6 +32,7 @@ from fsp.trust import card_for
 
 _SENTENCES = 512  # held-out sentences; all their pairs are compared
 _LEAST_SENTENCES = 50
+_FIGURES = [field.name for field in fields(SentenceFigures)]
 
 
 def run(
@@ -121,6 +122,7 @@ def _final_students(
         "layer drop": layer_drop(space, float(extraction.row(selected)["encoder_parameters"])),
     }
     students: Students = {}
+    sample = None
     for name, shape in contenders.items():
         if shape is None:
             continue
@@ -128,10 +130,12 @@ def _final_students(
         for seed in range(settings.seed, settings.seed + settings.seeds):
             folder = out / "cache" / f"{str(shape).replace(' ', '-')}-seed{seed}"
             if not folder.exists():
+                sample = sample or sentence_sample(error, display)
                 label = f"distilling {name}, seed {seed}"
-                student, losses = distill(shape, error, tokens=settings.tokens, seed=seed, label=label, display=display)
-                facts = {"architecture": str(shape), "seed": seed, "loss": losses[-1]}
-                save_student(student, inputs.teacher, folder, facts)
+                student, _ = distill(
+                    shape, error, tokens=settings.tokens, seed=seed, sample=sample, label=label, display=display
+                )
+                keep_student(student, folder)
             students[name].append(load_student(folder))
     return students
 
@@ -141,16 +145,16 @@ def _measure(
 ) -> list[dict[str, Any]]:
     """Return what is known of T and of each contender, measured on the test text."""
     teacher, sentences = inputs.teacher, inputs.corpus.test_sentences[:_SENTENCES]
-    errors, agreements = {"T": [0.0]}, {"T": [1.0]}
+    layout, errors, figures = teacher.layout, {"T": [0.0]}, {"T": [SentenceFigures(1.0, 1.0, 0.0)]}
     with display.bar("measuring on held-out text", 1 + sum(map(len, students.values()))) as advance:
-        reference = embeddings(teacher.model, teacher.tokenizer, sentences)
+        reference = layout.pooled(teacher.model, sentences)
         advance(1)
         for name, copies in students.items():
-            errors[name], agreements[name] = [], []
+            errors[name], figures[name] = [], []
             for student in copies:
-                theirs = student_embeddings(student, teacher, sentences)
                 errors[name].append(error.measure(student, error.material.test))
-                agreements[name].append(similarity_agreement(reference, theirs))
+                found = pooled_states(student, layout, sentences)
+                figures[name].append(SentenceFigures.of(layout, reference, found))
                 advance(1)
     timed = latencies(teacher, {name: copies[0] for name, copies in students.items()}, display=display)
     shapes = {"T": teacher.architecture, **{name: copies[0].architecture for name, copies in students.items()}}
@@ -162,7 +166,7 @@ def _measure(
             "readout_parameters": students[name][0].readout_parameters if name in students else 0,
             "latency": asdict(timed[name]),
             "error": _summary(errors[name]),
-            "spearman": _summary(agreements[name]),
+            **{kind: _summary([getattr(one, kind) for one in figures[name]]) for kind in _FIGURES},
         }
         for name, shape in shapes.items()
     ]
@@ -204,7 +208,9 @@ def _write(out: Path, result: dict[str, Any], extraction: Extraction, student: S
         "distillation_tokens": result["config"]["tokens"],
         "error": choice["error"]["values"][0],
         "spearman": choice["spearman"]["values"][0],
+        "cosine": choice["cosine"]["values"][0],
         "readout_parameters": choice["readout_parameters"],
+        "longest_input": teacher.layout.longest,
     }
     save_student(student, teacher, out / "model", facts)
     write_text(out / "evaluations.csv", extraction.table.to_csv(index=False))
@@ -240,6 +246,7 @@ def _configuration(space: SearchSpace, inputs: Inputs, settings: Settings) -> di
     return {
         "space": space.describe(),
         "teacher": {"name": inputs.teacher.name, "fingerprint": inputs.teacher.fingerprint},
+        "sentences": inputs.teacher.layout.describe(),
         "corpus": inputs.corpus.digest,
         **asdict(settings),
         "threads": settings.processor_threads,

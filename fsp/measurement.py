@@ -1,6 +1,7 @@
 """Measuring T and its students on held-out text: error, agreement of sentence similarities, latency."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,14 @@ from torch import Tensor
 from fsp.models import longest_input, sentence_tokens
 from fsp.progress import Silent
 from fsp.timing import Latency, interleaved
+from fsp.training.sentence_layout import SentenceLayout
+from fsp.training.sentence_readout import readout_of
 from fsp.training.student import Student
 from fsp.training.teacher import Teacher
 from fsp.workload import BATCH, LENGTH
 
 if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _BATCH = 64
@@ -49,11 +53,37 @@ def embeddings(
     return result
 
 
-def student_embeddings(student: Student, teacher: Teacher, sentences: Sequence[str]) -> NDArray[np.float32]:
-    """Return T's mean token states of sentences as read from the student's, `n x H`."""
-    own = torch.from_numpy(embeddings(student.encoder, teacher.tokenizer, sentences))
-    with torch.inference_mode():
-        return student.readout(own).numpy()
+@dataclass(frozen=True)
+class SentenceFigures:
+    """How near a student's sentence embeddings are to T's, both as sentence-transformers gives them.
+
+    Attributes:
+        spearman: agreement of the similarities of all pairs of sentences, see `similarity_agreement`.
+        cosine: of a sentence's two embeddings, the mean.
+        pooled_error: 1 - R² of T's pooled states as read from the student's, before T's further modules.
+    """
+
+    spearman: float
+    cosine: float
+    pooled_error: float
+
+    @classmethod
+    def of(cls, layout: SentenceLayout, wanted: NDArray[np.float32], found: NDArray[np.float32]) -> "SentenceFigures":
+        """Compare pooled states with T's, both `n x (modes · H)`; n >= 3 sentences that differ."""
+        with torch.inference_mode():
+            reference, own = (layout.finish(torch.from_numpy(pooled)).numpy() for pooled in (wanted, found))
+        return cls(
+            similarity_agreement(reference, own),
+            float((_unit(reference) * _unit(own)).sum(axis=1).mean()),
+            float(((wanted - found) ** 2).sum() / ((wanted - wanted.mean(axis=0)) ** 2).sum()),
+        )
+
+
+@torch.inference_mode()
+def pooled_states(student: Student, layout: SentenceLayout, sentences: Sequence[str]) -> NDArray[np.float32]:
+    """Return T's pooled states of sentences as read from the student's, `n x (modes · H)`."""
+    own = torch.from_numpy(layout.pooled(student.encoder, sentences))
+    return readout_of(student, layout)(own).numpy()
 
 
 def similarity_agreement(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
@@ -68,9 +98,13 @@ def similarity_agreement(first: NDArray[np.float32], second: NDArray[np.float32]
     upper = np.triu_indices(len(first), k=1)
     cosines = []
     for vectors in (first, second):
-        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit = _unit(vectors)
         cosines.append((unit @ unit.T)[upper])
     return float(spearmanr(*cosines).statistic)
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
 def latencies(
@@ -78,24 +112,22 @@ def latencies(
 ) -> dict[str, Latency]:
     """Time T (under the name `T`) and students side by side: token ids to a sentence embedding, eager.
 
-    One sequence of 128 tokens, or as many as T takes; mean pooling and a student's readout are inside, tokenisation is
-    not.
+    One sequence of 128 tokens, or as many as T takes. All that is in the saved model is inside, pooling, the readout
+    and T's further modules, as sentence-transformers runs it; tokenisation is not.
     """
-    config, generator = teacher.model.config, torch.Generator().manual_seed(0)
-    length = min(LENGTH, longest_input(config))
-    tokens = torch.randint(5, config.vocab_size, (BATCH, length), generator=generator)
+    layout, generator = teacher.layout, torch.Generator().manual_seed(0)
+    length = min(LENGTH, longest_input(teacher.model.config))
+    tokens = torch.randint(5, teacher.model.config.vocab_size, (BATCH, length), generator=generator)
     mask = torch.ones_like(tokens)
-
-    def of_teacher() -> Tensor:
-        return pooled(teacher.model(input_ids=tokens).last_hidden_state, mask)
-
-    def of_student(student: Student) -> Tensor:
-        return student.readout(pooled(student.encoder(input_ids=tokens).last_hidden_state, mask))
-
-    calls: dict[str, Callable[[], object]] = {
-        "T": of_teacher,
-        **{name: partial(of_student, student) for name, student in students.items()},
+    models = {
+        "T": layout.model(teacher.model),
+        **{name: layout.model(one.encoder, readout_of(one, layout)) for name, one in students.items()},
     }
+
+    def embed(model: "SentenceTransformer") -> object:
+        return model({"input_ids": tokens, "attention_mask": mask})
+
+    calls: dict[str, Callable[[], object]] = {name: partial(embed, model) for name, model in models.items()}
     warmup = 5
     with torch.inference_mode(), (display or Silent()).bar("measuring latency", repeats + warmup) as advance:
         return interleaved(calls, repeats=repeats, warmup=warmup, advance=advance)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from fsp.distillation import load_student
 from fsp.errors import InputError
 from fsp.families import bert
-from fsp.measurement import pooled
 from fsp.models import longest_input, open_model
+from fsp.training.sentence_layout import SentenceLayout, layout_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -29,15 +28,16 @@ class Serving(nn.Module):
     """A Hugging Face network as a function of tensors, `input_ids, attention_mask[, token_type_ids]`, each `n x s`.
 
     outputs: the names of what it returns, in order: `logits` where the network has a head; else `last_hidden_state`
-    `n x s x H` and, with a readout, the unit-length `sentence_embedding` `n x d` that sentence-transformers computes.
+    `n x s x H` and, in a layout, the `sentence_embedding` `n x d` that sentence-transformers computes.
     """
 
-    def __init__(self, network: "PreTrainedModel", readout: nn.Module | None = None):
+    def __init__(self, network: "PreTrainedModel", layout: SentenceLayout | None = None):
         super().__init__()
         self.network = network
-        self.readout = readout
+        self.layout = layout
+        self.modules_of_layout = nn.ModuleList([] if layout is None else [layout.pooling, *layout.after])
         headless = type(network).__name__.endswith("Model")
-        self.outputs = (LOGITS,) if not headless else (STATES,) if readout is None else (STATES, SENTENCE)
+        self.outputs = (LOGITS,) if not headless else (STATES,) if layout is None else (STATES, SENTENCE)
 
     @property
     def takes_types(self) -> bool:
@@ -58,10 +58,10 @@ class Serving(nn.Module):
         if self.outputs == (LOGITS,):
             return (result.logits,)
         states = result.last_hidden_state
-        if self.readout is None:
+        if self.layout is None:
             return (states,)
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        return states, nn.functional.normalize(self.readout(pooled(states, mask)), dim=-1)
+        return states, self.layout.finish(self.layout.pool(states, mask))
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ def inputs_for(serving: Serving, *, batch: int, length: int, padded: bool = Fals
 def load_saved(folder: Path) -> Saved:
     """Load a model directory in Hugging Face format: a BERT or RoBERTa encoder, alone or with a common head.
 
-    A folder in sentence-transformers' layout, as fsp writes it, brings its readout along. Nothing in the folder is
-    run as code.
+    A folder in sentence-transformers' layout brings its pooling and further modules along. Nothing in the folder is run
+    as code.
 
     Args:
         folder: the directory, with config.json, model.safetensors and the tokenizer's files.
@@ -107,13 +107,11 @@ def load_saved(folder: Path) -> Saved:
         if not (kind := _CLASSES.fullmatch(named)):
             raise InputError(f"class {named!r} is not supported; it takes encoders alone or with a head for {_HEADS}")
     tokenizer = found.tokenizer()
-    if (folder / "2_Dense" / "model.safetensors").is_file():
-        student = load_student(folder)
-        return Saved(Serving(student.encoder, student.readout).eval(), tokenizer)
     network, missing = found.network(getattr(transformers, f"Auto{kind[2].replace('For', 'ModelFor')}"))
     with found.blamed():
         if missing:
             raise InputError(f"it lacks weights for {missing[0]} and {len(missing) - 1} more")
     if getattr(network, "pooler", None) is not None:
         network.pooler = None  # its output is none of those served
-    return Saved(Serving(network).eval().requires_grad_(False), tokenizer)
+    layout = layout_of(folder) if named.endswith("Model") else None
+    return Saved(Serving(network, layout).eval().requires_grad_(False), tokenizer)

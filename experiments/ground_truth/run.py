@@ -27,7 +27,7 @@ from filelock import FileLock
 from fsp.data import Corpus, standard_library
 from fsp.families import bert
 from fsp.files import write_json
-from fsp.measurement import embeddings, similarity_agreement, student_embeddings
+from fsp.measurement import embeddings, similarity_agreement
 from fsp.objectives.error import Distillation
 from fsp.planning import plan
 from fsp.space import Architecture, load_space
@@ -157,15 +157,21 @@ class Bench:
         error = self.error.measure(student, self.material.test)
         if task.kind == "kl":  # only its error is looked at
             return [*task.key[1:], round(start, 5), round(error, 5), "", "", "", _since(began)], curve
-        own = student_embeddings(student, self.teacher, self.sentences)
+        own = self._embed(student, self.sentences)
         agreement = similarity_agreement(self.reference, own)
 
         def embed(texts: list[str]) -> np.ndarray:
-            return student_embeddings(student, self.teacher, texts)
+            return self._embed(student, texts)
 
         accuracies = [round(probes.accuracy(embed, texts), 5) for texts in self.probes.values()]
         measured = [round(start, 5), round(error, 5), round(agreement, 5), *accuracies]
         return [*task.key[1:], *measured, _since(began)], curve
+
+    def _embed(self, student: Student, texts: list[str]) -> np.ndarray:
+        """Return T's mean token states as the readout of token states reads them from the student's, `n x H`."""
+        own = torch.from_numpy(embeddings(student.encoder, self.teacher.tokenizer, texts))
+        with torch.inference_mode():
+            return student.readout(own).numpy()
 
     def _student(self, task: Task) -> Student:
         if task.kind != "random":

@@ -1,7 +1,7 @@
 """Blocks of tokens with T's states of them, computed once, kept on disk and shared by all students."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -141,12 +141,13 @@ class Material:
     """All that students of one teacher learn from and are measured on.
 
     train: blocks that steps and readouts see. validation: blocks of the search's error.
-    test: blocks of the final measurement.
+    test: blocks of the final measurement. texts: all of the training part, of which sentence readouts see sentences.
     """
 
     train: Blocks
     validation: Blocks
     test: Blocks
+    texts: Sequence[str]
 
     @classmethod
     def prepare(
@@ -198,5 +199,6 @@ class Material:
             *(
                 Blocks(tokens, cached_states(teacher, tokens, folder, advance=advance), masked)
                 for tokens, masked in parts
-            )
+            ),
+            texts=corpus.train,
         )

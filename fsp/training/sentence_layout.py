@@ -126,7 +126,7 @@ class SentenceLayout:
         return {
             "pooling": list(self.modes),
             "include_prompt": self.pooling.include_prompt,
-            "modules": [str(module) for module in self.after],
+            "modules": [[type(module).__name__, module.get_config_dict()] for module in self.after],
             "weights": weights.hexdigest()[:16],
             "longest": self.longest,
             "lower_case": self.transformer.do_lower_case,

@@ -15,7 +15,7 @@ from fsp.training.student import Student
 from fsp.training.teacher import Teacher
 
 SENTENCES = 4096
-_LEAST = 2  # sentences that leave-one-out needs
+_LEAST = 32  # sentences; on fewer a fit is worse than the token readout (experiments/recovery/sentences.py)
 _STRENGTHS = np.logspace(-6, 6, 25)  # of the ridge, in units of the features' mean variance times the sentences
 _AT_ONCE = 512
 
@@ -59,7 +59,7 @@ class SentenceSample:
     def fit(self, student: Student) -> None:
         """Set the student's `sentence_readout` to the ridge regression of T's pooled states on its own.
 
-        It is shrunk towards the token readout, which is what remains without sentences.
+        It is shrunk towards the token readout, which is what remains with fewer than 32 sentences.
 
         Raises:
             Diverged: the student's states are no numbers.

@@ -1,4 +1,4 @@
-"""A student: an encoder and an affine readout of its token states into T's."""
+"""A student: an encoder and affine readouts of its states into T's."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,12 @@ _BATCH = 32  # blocks a forward pass where nothing is trained
 
 
 class Student(nn.Module):
-    """An encoder of hidden size h with a readout into T's hidden size H.
+    """An encoder of hidden size h with a readout of its token states into T's, of hidden size H.
+
+    Attributes:
+        encoder: the network.
+        readout: of token states.
+        sentence_readout: of pooled states, see `fsp.training.sentence_readout`; None until it is fitted.
 
     Example:
         >>> from fsp.families import bert
@@ -32,6 +37,7 @@ class Student(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.readout = nn.Linear(encoder.config.hidden_size, width)
+        self.sentence_readout: nn.Linear | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -40,8 +46,8 @@ class Student(nn.Module):
 
     @property
     def readout_parameters(self) -> int:
-        """Weights of the readout."""
-        return sum(p.numel() for p in self.readout.parameters())
+        """Weights of the readout that is saved with the encoder, of pooled states."""
+        return sum(p.numel() for p in (self.sentence_readout or self.readout).parameters())
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return T's token states as read from the student's, `(n, length, H)`."""

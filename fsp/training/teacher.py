@@ -130,7 +130,6 @@ def load_teacher(source: str | Path, *, name: str | None = None) -> Teacher:
     whole.requires_grad_(False)
     parts = (model,) if head is None else (model, head)
     known = fingerprint(*parts, config=model.config, tokenizer=tokenizer, folder=found.folder)
-    folder = Path(source) if Path(source).is_dir() else found.folder
-    return Teacher(
-        model, tokenizer, name or (folder.name if Path(source).is_dir() else found.name), known, head, folder
-    )
+    given = Path(source)
+    folder, own_name = (given, given.name) if given.is_dir() else (found.folder, found.name)
+    return Teacher(model, tokenizer, name or own_name, known, head, folder)

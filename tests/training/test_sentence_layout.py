@@ -7,11 +7,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from sentence_models import PARTS, TEXTS, sentence_model
 
 from fsp.errors import InputError
 from fsp.training.sentence_layout import layout_of, plain_layout
 from fsp.training.teacher import load_teacher
-from sentence_models import PARTS, TEXTS, sentence_model
 
 MODES = ["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken", ("mean", "max")]
 VARIATIONS = {
