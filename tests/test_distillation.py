@@ -1,11 +1,13 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
 
-from fsp.distillation import load_student, save_student
+from fsp.distillation import keep_student, load_student, save_student
 from fsp.errors import InputError
 from fsp.families.bert.cutter import Cutter
-from fsp.measurement import embeddings, latencies, pooled, similarity_agreement, student_embeddings
+from fsp.measurement import embeddings, latencies, pooled, pooled_states, similarity_agreement
 from fsp.timing import interleaved
 from fsp.training.student import Student
 from fsp.training.teacher import load_teacher
@@ -40,16 +42,22 @@ def test_sentence_transformers_gives_our_embeddings(saved):
 
     teacher, student, folder = saved
     theirs = SentenceTransformer(str(folder), device="cpu").encode(SENTENCES)
-    ours = student_embeddings(student, teacher, SENTENCES)
+    ours = pooled_states(student, teacher.layout, SENTENCES)
     assert theirs.shape == (4, 32)
     assert np.allclose(theirs, ours / np.linalg.norm(ours, axis=1, keepdims=True), atol=1e-5)
 
 
-def test_a_saved_student_comes_back_exactly(saved):
-    _, student, folder = saved
-    again = load_student(folder)
-    for a, b in zip(student.parameters(), again.parameters(), strict=True):
-        assert torch.equal(a, b)
+@pytest.mark.parametrize("fitted", [False, True])
+def test_a_kept_student_comes_back_exactly_with_every_readout(saved, tmp_path, fitted):
+    _, student, _ = saved
+    student = copy.deepcopy(student)
+    student.sentence_readout = torch.nn.Linear(32, 64) if fitted else None  # of two pooling modes
+    keep_student(student, tmp_path / "student")
+    again = load_student(tmp_path / "student")
+    ours, theirs = student.state_dict(), again.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert fitted == ("sentence_readout.weight" in ours)
 
 
 def test_a_failed_save_leaves_the_old_model_and_nothing_else(saved, tmp_path, monkeypatch):
@@ -58,10 +66,10 @@ def test_a_failed_save_leaves_the_old_model_and_nothing_else(saved, tmp_path, mo
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "old").touch()
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("fsp.distillation.save_file", full)
+    monkeypatch.setattr("sentence_transformers.SentenceTransformer.save", full)
     with pytest.raises(OSError, match="No space"):
         save_student(student, teacher, tmp_path / "model", {})
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
@@ -69,7 +77,7 @@ def test_a_failed_save_leaves_the_old_model_and_nothing_else(saved, tmp_path, mo
 
 
 def test_no_student_no_crash(tmp_path):
-    with pytest.raises(InputError, match="no distilled model"):
+    with pytest.raises(InputError, match="holds no student"):
         load_student(tmp_path)
 
 
@@ -104,5 +112,5 @@ def test_interleaving_runs_all_calls_equally_often():
 
 
 def test_latency_of_teacher_and_students(saved):
-    teacher, _, folder = saved
-    assert set(latencies(teacher, {"choice": load_student(folder)}, repeats=2)) == {"T", "choice"}
+    teacher, student, _ = saved
+    assert set(latencies(teacher, {"choice": student}, repeats=2)) == {"T", "choice"}
