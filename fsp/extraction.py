@@ -16,6 +16,7 @@ from fsp.families._transformer import head_size_changed
 from fsp.halving import at_fidelities, successive_halving
 from fsp.latency.calibration import Calibration, stored
 from fsp.objectives.fitted import FittedError
+from fsp.objectives.hull import in_hull
 from fsp.planning import check_method, objectives_at_maximum, objectives_of, plan
 from fsp.progress import Silent
 from fsp.question import Objective, Question, Size
@@ -80,23 +81,33 @@ class Extraction:
         return pareto_front(table[table["steps"] == table["steps"].max()] if "steps" in table else table, objectives)
 
     def filled(self) -> pd.DataFrame:
-        """Return p, i and error of all candidates: measured where they were evaluated, elsewhere by a fitted law.
+        """Return p, i and error of all candidates: measured where they were evaluated, between them by a fitted law.
+
+        A candidate is between the evaluated ones where the logarithms of its sizes lie in the convex hull of theirs.
+        Everywhere else `error`, `low` and `high` are NaN: a power law does not reach the error of T, which is 0, and its
+        intervals would hold for what it was fitted to alone. With fidelities the training steps count as a size.
 
         Columns `low` and `high` are the ends of 90% intervals (the error itself where measured), `fitted` tells which
-        rows nobody measured. With fidelities all errors are those after the most steps.
+        rows nobody measured. With fidelities all errors are those after the most steps. What was evaluated for the
+        largest shapes within limits has hardly anything between it: `method="interval"` spreads evaluations over all
+        sizes.
 
         Raises:
-            InputError: fewer than 9 candidates were evaluated successfully.
+            InputError: too few candidates were evaluated successfully, see `FittedError.fit`.
         """
         names = list(self.space.names)
         steps = "steps" if "steps" in self.table else None
         law = FittedError.fit(self.table, parameters=names, steps=steps)
         table = objectives_of(self.space, self.space.candidates)
-        table = table.join(law.predict(table, steps=law.at))
-        measured = self.table if steps is None else self.table[self.table[steps] == law.at]
-        known = measured.dropna(subset="error").set_index(names)["error"]
+        told = law.predict(table, steps=law.at)[["error", "low", "high"]]
+        evaluated = self.table.dropna(subset="error")
+        between = in_hull(law.logs(table, law.at), law.logs(evaluated, None if steps is None else evaluated[steps]))
+        told[~between] = np.nan
+        table = table.join(told)
+        measured = evaluated if steps is None else evaluated[evaluated[steps] == law.at]
+        known = measured.set_index(names)["error"]
         rows = table.set_index(names).index
-        for column in ("error", "low", "high"):
+        for column in told:
             table[column] = known.reindex(rows).fillna(pd.Series(table[column].to_numpy(), index=rows)).to_numpy()
         return table.assign(fitted=~rows.isin(known.index))
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fsp.agreement import kendall, mean, size_bands, spearman, spearman_in_bands, top_overlap
 from fsp.errors import InputError
 from fsp.objectives.fitted import FittedError
-from fsp.objectives.power_law import LEAST_GROUPS
+from fsp.objectives.power_law import least_groups
 from fsp.progress import Silent
 from fsp.table import Table
 
@@ -61,7 +61,7 @@ def replay_error(table: Table, *, train: int, seeds: int = 1, display: Silent | 
 
     Args:
         table: the measurements.
-        train: rows to fit, from 9 to three fewer than the table's.
+        train: rows to fit, from 12 (see `least_groups`) to three fewer than the table's.
         seeds: how often.
         display: where progress goes.
 
@@ -71,18 +71,19 @@ def replay_error(table: Table, *, train: int, seeds: int = 1, display: Silent | 
     Example:
         >>> d = np.arange(1.0, 41.0)
         >>> table = Table(("d",), d[:, None], np.array([False]), d, d, d**-0.5, np.arange(40), 40, 0, 0)
-        >>> round(replay_error(table, train=10).describe()["spearman"], 6)
+        >>> round(replay_error(table, train=12).describe()["spearman"], 6)
         1.0
     """
-    if len(table) < LEAST_GROUPS + _LEAST_TEST_ROWS:
+    least = least_groups(len(table.names))
+    if len(table) < least + _LEAST_TEST_ROWS:
         raise InputError(
             f"the table has {len(table)} architectures, too few to fit some and judge the others; give at least "
-            f"{LEAST_GROUPS + _LEAST_TEST_ROWS}"
+            f"{least + _LEAST_TEST_ROWS}"
         )
     most = len(table) - _LEAST_TEST_ROWS
-    if not LEAST_GROUPS <= train <= most:
+    if not least <= train <= most:
         raise InputError(
-            f"train {train} is out of range; choose {LEAST_GROUPS} to {most} of the table's {len(table)} architectures"
+            f"train {train} is out of range; choose {least} to {most} of the table's {len(table)} architectures"
         )
     if seeds < 1:
         raise InputError(f"seeds {seeds} is out of range; fit at least once")

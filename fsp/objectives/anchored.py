@@ -18,7 +18,7 @@ from fsp.space import SearchSpace
 Floats = NDArray[np.float64]
 
 LEAST_ANCHORS = 4
-_LEVEL = 0.9  # of the intervals
+_QUANTILE = 0.975  # of Student's distribution; .95 covers 90% of all rows, but of those predicted best fewer
 _PRIOR = 1e-2  # precision of standardised coefficients before any anchor; keeps the first choices solvable
 
 
@@ -79,8 +79,10 @@ def anchored(short: ArrayLike, long: ArrayLike, sizes: ArrayLike, maximum: Array
     log e_long - log e_short = a + b log e_short + Σ_k (c_k + d_k log e_short)(m_k/x_k - 1), m_k T's size and x_k the
     candidate's, by Bayesian ridge regression on the rows whose long error is known: with few of them the law shrinks
     towards a common factor. Rows that are known keep their value. The half-width of the intervals, in log e, is
-    Student's quantile times the root mean square of the residuals of anchors left out in turn; as anchors are spread as
-    far as can be, that is rather too wide.
+    the root mean square of the residuals of anchors left out in turn, times Student's 97.5% quantile at as many degrees
+    of freedom as the law leaves (n - 1 less the effective number of its coefficients; at least 1). So they also hold
+    for the row that is predicted best, which is the likeliest to be flattered, and of all rows they cover 96% or so
+    (benchmarks/coverage.md). With 4 to 8 anchors little is left, and they are several times as wide as with 12.
 
     Args:
         short: error after short training, positive, NaN where it failed, `(n,)`.
@@ -95,7 +97,8 @@ def anchored(short: ArrayLike, long: ArrayLike, sizes: ArrayLike, maximum: Array
         InputError: fewer than four rows with both errors.
 
     Source: the autoregressive model of Kennedy and O'Hagan, Predicting the output from a complex computer code when
-    fast approximations are available (2000); MacKay, Bayesian interpolation (1992), for the strength of the ridge.
+    fast approximations are available (2000); MacKay, Bayesian interpolation (1992), for the strength of the ridge and
+    the effective number of coefficients.
 
     Example:
         >>> sizes = np.array([[d, h] for d in (1, 2, 4, 6) for h in (128, 256, 384)])
@@ -114,16 +117,24 @@ def anchored(short: ArrayLike, long: ArrayLike, sizes: ArrayLike, maximum: Array
         raise InputError(f"{len(known)} anchors with an error are too few for a law; {LEAST_ANCHORS} are needed")
     features, change = _features(log_short, sizes, maximum), log_long - log_short
 
-    def predict(rows: NDArray[np.intp], wanted: Any) -> Floats:
-        return BayesianRidge().fit(features[rows], change[rows]).predict(features[wanted])
+    def fit(rows: NDArray[np.intp]) -> Any:
+        return BayesianRidge().fit(features[rows], change[rows])
 
-    left_out = [change[row] - predict(known[known != row], [row])[0] for row in known]
-    half_width = t.ppf((1 + _LEVEL) / 2, len(known) - 1) * math.sqrt(np.mean(np.square(left_out)))
+    law = fit(known)
+    left_out = [change[row] - fit(known[known != row]).predict(features[[row]])[0] for row in known]
+    half_width = t.ppf(_QUANTILE, _freedom(law, features[known])) * math.sqrt(np.mean(np.square(left_out)))
     there = np.isfinite(log_short)
     told = np.full((len(log_short), 3), np.nan)
-    told[there] = (log_short[there] + predict(known, there))[:, None] + half_width * np.array([0, -1, 1])
+    told[there] = (log_short[there] + law.predict(features[there]))[:, None] + half_width * np.array([0, -1, 1])
     told[known] = log_long[known, None]
     return pd.DataFrame(np.exp(told), columns=["error", "low", "high"])
+
+
+def _freedom(law: Any, features: Floats) -> float:
+    """The degrees of freedom that a ridge regression leaves of its rows, at least 1."""
+    centred = features - features.mean(axis=0)
+    effective = law.alpha_ * float(np.einsum("ij,jk,ik->", centred, law.sigma_, centred))
+    return max(len(features) - 1 - effective, 1.0)
 
 
 def _features(log_short: Floats, sizes: ArrayLike, maximum: ArrayLike) -> Floats:

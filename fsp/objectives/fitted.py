@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 import fsp
 from fsp.errors import InputError
 from fsp.files import digest, read_json, write_json
-from fsp.objectives.power_law import LEAST_GROUPS, PowerLaw, fit_power_law
+from fsp.objectives.power_law import PowerLaw, fit_power_law, least_groups
 
 Floats = NDArray[np.float64]
 Shapes = pd.DataFrame | Sequence[Mapping[str, float]]
@@ -27,7 +27,8 @@ class FittedError:
 
     It is an error function: `law(architecture)` is the predicted error, for `fsp.extract` and the like, and
     `settings` marks all that comes of it as fitted. A prediction is the median of what an evaluation would give;
-    the interval is for a single evaluation of a shape the law has not seen.
+    the interval is for a single evaluation of a shape the law has not seen, chosen as those that it has: it holds
+    between them, and not for shapes larger than all of them, where the error may leave the law on its way to T's.
 
     parameters: the names of the sizes; error, steps: the columns fitted (no `steps`: all rows had the same).
     at: the training steps at which `law(architecture)` predicts; after `fit` the largest of the rows.
@@ -35,7 +36,7 @@ class FittedError:
     digest: of the fitted rows, whatever their order.
 
     Example:
-        >>> sizes = pd.DataFrame({"D": [1, 2, 3, 4, 5, 6, 8, 10, 12], "H": [64, 512, 128, 256, 64, 512, 128, 64, 256]})
+        >>> sizes = pd.DataFrame({"D": range(1, 13), "H": [64, 512, 128, 256] * 3})
         >>> law = FittedError.fit(sizes.assign(error=3 / sizes["D"] ** 0.3 / sizes["H"] ** 0.2), parameters=["D", "H"])
         >>> round(law({"D": 24, "H": 1024}), 3) == round(3 / 24**0.3 / 1024**0.2, 3)
         True
@@ -60,14 +61,15 @@ class FittedError:
         """Return the law fitted on a table with one row an evaluation; rows with a NaN error are left out.
 
         Args:
-            table: at least 9 different shapes, each in any number of rows (seeds, training steps).
+            table: different shapes, each in any number of rows (seeds, training steps); at least 12 of them, and two
+                more than twice the law's coefficients (one for each size, one for steps, and the constant).
             parameters: columns of the sizes, positive.
             error: column of e, positive.
             steps: column of the training steps s, from 0; enters as 1 + s.
 
         Raises:
             InputError: a column is missing or named twice, a value is no number or out of range, or there are
-                fewer than 9 shapes.
+                too few shapes.
         """
         names = [*parameters, *([] if steps is None else [steps]), error]
         if not parameters:
@@ -84,8 +86,9 @@ class FittedError:
         for name, column in zip([*parameters, error], [*sizes.T, errors], strict=True):
             _check(column, name)
         shapes, groups = np.unique(sizes, axis=0, return_inverse=True)
-        if len(shapes) < LEAST_GROUPS:
-            raise InputError(f"{len(shapes)} different shapes are too few to fit the error; give at least 9")
+        least = least_groups(len(names) - 1)
+        if len(shapes) < least:
+            raise InputError(f"{len(shapes)} different shapes are too few to fit the error; give at least {least}")
         at = None
         if steps is not None:
             _check(values[:, -2], steps, least=0.0)
@@ -139,8 +142,19 @@ class FittedError:
         Raises:
             InputError: a parameter is missing or not positive, or steps are missing, superfluous or negative.
         """
-        self._needs_steps(steps)
         table = shapes if isinstance(shapes, pd.DataFrame) else pd.DataFrame([dict(shape) for shape in shapes])
+        log_error, half_width = self.law.predict(self.logs(table, steps))
+        columns = {"error": log_error, "low": log_error - half_width, "high": log_error + half_width}
+        return pd.DataFrame({name: np.exp(v) for name, v in columns.items()}, index=table.index).assign(fitted=True)
+
+    def logs(self, table: pd.DataFrame, steps: ArrayLike | None = None) -> Floats:
+        """Return what the law is linear in: the logarithms of the sizes, and log(1 + s) if it knows steps, `n x k`.
+
+        Args:
+            table: shapes, `n` rows with the parameters' columns.
+            steps: as for `predict`, which says what is refused.
+        """
+        self._needs_steps(steps)
         for name in self.parameters:
             if name not in table.columns:
                 raise InputError(f"the shapes have no {name!r}; the law needs {', '.join(self.parameters)}")
@@ -154,9 +168,7 @@ class FittedError:
                 raise InputError(f"steps has shape {trained.shape}; give one number, or one for each of the shapes")
             trained = np.broadcast_to(trained, len(sizes))
             _check(trained, "steps", least=0.0)
-        log_error, half_width = self.law.predict(_logs(sizes, trained))
-        columns = {"error": log_error, "low": log_error - half_width, "high": log_error + half_width}
-        return pd.DataFrame({name: np.exp(v) for name, v in columns.items()}, index=table.index).assign(fitted=True)
+        return _logs(sizes, trained)
 
     def save(self, path: str | Path) -> None:
         """Write the law as JSON; `load` gives the same predictions to the last digit."""

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 LEVEL = 0.9  # of the prediction intervals
-LEAST_GROUPS = 9  # with fewer groups left out in turn, no quantile of their residuals reaches the level
 _HUBER = 1.345  # residuals beyond so many sd count less (95% efficient under normal noise)
 _MAD = 1.4826  # sd of a normal variable over its median absolute deviation
 _LEAST_SD = 1e-6  # of log e; keeps noise-free rows solvable, and their intervals wider than rounding
@@ -43,6 +42,19 @@ class PowerLaw:
         return design @ self.coefficients, self.half_width * _spread(design, self.covariance)
 
 
+def least_groups(exponents: int) -> int:
+    """Return how many groups a law of so many exponents needs for intervals that cover what they say.
+
+    From 9 the quantile exists, but what one residual left out tells, the others then tell too: of five exponents and 9
+    groups the intervals cover 76% (benchmarks/coverage.md).
+
+    Example:
+        >>> least_groups(1), least_groups(4), least_groups(6)
+        (12, 12, 16)
+    """
+    return max(12, 2 * (exponents + 1) + 2)
+
+
 def fit_power_law(logs: Floats, values: Floats, groups: NDArray[np.int64]) -> PowerLaw:
     """Return the law that fits the rows.
 
@@ -55,7 +67,7 @@ def fit_power_law(logs: Floats, values: Floats, groups: NDArray[np.int64]) -> Po
     Args:
         logs: logarithms of the sizes, `n x k`.
         values: log e, `(n,)`.
-        groups: number of the shape of each row, `(n,)`, 0 to G - 1; at least 9 of them.
+        groups: number of the shape of each row, `(n,)`, 0 to G - 1; see `least_groups`.
 
     Source: Huber, Robust Statistics (1981), section 7.8; Papadopoulos, Inductive conformal prediction (2008), for
     intervals from normalised residuals; Barber et al., Predictive inference with the jackknife+ (2021).

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsp.objectives.power_law import LEAST_GROUPS, _quantile, fit_power_law
+from fsp.objectives.power_law import _quantile, fit_power_law, least_groups
 
 
 def sample(seed, rows, noise=0.05, exponents=(-0.3, -0.1)):
@@ -98,5 +98,15 @@ def test_many_groups_are_left_out_in_parts():
 def test_the_weighted_quantile():
     values, weights = np.array([3.0, 1.0, 2.0]), np.array([0.25, 0.5, 0.25])
     assert [_quantile(values, weights, level) for level in (0.1, 0.5, 0.6, 0.75, 0.9, 1.2)] == [1, 1, 2, 2, 3, 3]
-    ninth = np.full(LEAST_GROUPS, 1 / LEAST_GROUPS)
-    assert _quantile(np.arange(9.0), ninth, 0.9 * (LEAST_GROUPS + 1) / LEAST_GROUPS) == 8
+    assert _quantile(np.arange(9.0), np.full(9, 1 / 9), 0.9 * 10 / 9) == 8
+
+
+@pytest.mark.parametrize("exponents", range(1, 7))
+def test_the_least_number_of_groups_is_enough_for_the_intervals(exponents):
+    """Of nine shapes, as it was, they cover 90% of new ones with one exponent, and 69% with six."""
+    groups, inside = least_groups(exponents), []
+    for seed in range(60):
+        logs, values = sample(seed, groups + 100, exponents=np.linspace(-0.3, -0.1, exponents))
+        mean, half = fit_power_law(logs[:groups], values[:groups], np.arange(groups)).predict(logs[groups:])
+        inside.append(np.mean(np.abs(values[groups:] - mean) <= half))
+    assert np.mean(inside) >= 0.88

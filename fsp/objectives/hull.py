@@ -1,0 +1,44 @@
+"""What lies between known points: where a law fitted to them interpolates, and where it would have to extrapolate."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_TOLERANCE = 1e-9  # of the widest spread of the known points
+
+
+def in_hull(points: Floats, known: Floats) -> NDArray[np.bool_]:
+    """Tell which points lie in the convex hull of known ones, its boundary included, `(n,)`.
+
+    Where the known points span fewer dimensions than they have coordinates, the hull is that in their span, and points
+    beside the span are outside.
+
+    Args:
+        points: `n x k`.
+        known: `m x k`, m at least 1.
+
+    Source: Barber, Dobkin and Huhdanpaa, The quickhull algorithm for convex hulls (1996).
+
+    Example:
+        >>> triangle = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
+        >>> in_hull(np.array([[0.5, 0.5], [1.0, 1.0], [1.5, 1.5]]), triangle).tolist()
+        [True, True, False]
+    """
+    from scipy.spatial import ConvexHull
+
+    centre = known.mean(axis=0)
+    scale = float(np.abs(known - centre).max())
+    if scale == 0:
+        return np.asarray(np.abs(points - centre).max(axis=1) <= _TOLERANCE)
+    _, spread, axes = np.linalg.svd((known - centre) / scale, full_matrices=False)
+    axes = axes[spread > _TOLERANCE * spread[0]]
+    asked, inside = (points - centre) / scale, (known - centre) / scale @ axes.T
+    beside = np.abs(asked - asked @ axes.T @ axes).max(axis=1) > _TOLERANCE
+    asked = asked @ axes.T
+    if len(axes) == 1:  # Quickhull begins with two dimensions
+        within = (asked >= inside.min() - _TOLERANCE) & (asked <= inside.max() + _TOLERANCE)
+    else:
+        sides = ConvexHull(inside).equations
+        within = asked @ sides[:, :-1].T + sides[:, -1] <= _TOLERANCE
+    return np.asarray(within.all(axis=1) & ~beside)
