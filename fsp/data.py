@@ -3,7 +3,6 @@
 import ast
 import hashlib
 import os
-import re
 import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.errors import InputError
+from fsp.segmentation import passages, sentences
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SENTENCE_TOKENS = 128  # longest sentence input of measurements and of saved models
 _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
-_PASSAGE = 1000  # characters: files are cut into passages of about this size, the unit of the split
 _HELD_OUT = 8  # percent of the passages that go to validation, and as many to test
 
 
@@ -43,7 +42,7 @@ def standard_library() -> list[str]:
             continue
         if path.parts[-2:] == ("pydoc_data", "topics.py"):
             strings = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
-            texts += [text for text in strings if len(text) > _PASSAGE // 10]
+            texts += [text for text in strings if len(text) > 100]
         else:
             texts += _docstrings(tree)
     return texts
@@ -89,33 +88,6 @@ def read_corpus(paths: Sequence[str | Path]) -> list[str]:
     if not any(text.strip() for text in texts):
         raise InputError(f"the corpus {', '.join(map(str, paths))} has no text; name files or folders of UTF-8 text")
     return texts
-
-
-def passages(text: str) -> list[str]:
-    """Return a text cut into passages of about 1,000 characters: at blank lines, else at line ends, else anywhere."""
-    pieces = []
-    for paragraph in re.split(r"\n\s*\n", text):
-        for line in paragraph.splitlines() if len(paragraph) > 4 * _PASSAGE else [paragraph]:
-            pieces += [line[i : i + 4 * _PASSAGE] for i in range(0, len(line), 4 * _PASSAGE)]
-    result, current = [], ""
-    for piece in pieces:
-        if piece.strip():
-            current = f"{current}\n\n{piece}" if current else piece
-            if len(current) >= _PASSAGE:
-                result.append(current)
-                current = ""
-    return [*result, current] if current else result
-
-
-def sentences(texts: Iterable[str], *, shortest: int = 40, longest: int = 300) -> list[str]:
-    """Return the distinct sentences of the texts between two lengths in characters, in order."""
-    found: dict[str, None] = {}
-    for text in texts:
-        for sentence in re.split(r"(?<=[.!?])\s+|\n\s*\n", text):
-            line = " ".join(sentence.split())
-            if shortest <= len(line) <= longest and sum(map(str.isalpha, line)) > 0.6 * len(line):
-                found[line] = None
-    return list(found)
 
 
 @dataclass(frozen=True)

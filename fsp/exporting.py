@@ -15,6 +15,7 @@ from fsp.errors import InputError
 from fsp.files import TEMPORARY, write_json
 from fsp.onnx_graph import require_onnx, write_float32, write_int8
 from fsp.progress import Silent
+from fsp.segmentation import sentences
 from fsp.serving import Serving, inputs_for, load_saved
 
 if TYPE_CHECKING:
@@ -117,8 +118,6 @@ def session(path: Path, threads: int | None = None) -> "InferenceSession":
 
 def _sample(texts: Sequence[str]) -> list[str]:
     """Return sentences spread over the held-out part of a corpus, or over all of it where that is too small."""
-    from fsp.data import sentences
-
     found = Corpus.of(texts).test_sentences
     if len(found) < _SENTENCES:
         found = sentences(texts)

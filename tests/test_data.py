@@ -1,9 +1,8 @@
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from fsp.data import Corpus, pack, passages, read_corpus, sentences, standard_library
+from fsp.data import Corpus, pack, read_corpus, standard_library
 from fsp.errors import InputError
+from fsp.segmentation import sentences
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +38,6 @@ def test_splits_are_disjoint_and_depend_on_the_text_alone(library):
 def test_repeated_passages_are_dropped():
     corpus = Corpus.of(["The same text.", "The  same\ntext.", "Another text."])
     assert len(corpus.train + corpus.validation + corpus.test) == 2
-
-
-@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3000))
-@settings(max_examples=60)
-def test_passages_lose_no_visible_character(text):
-    assert "".join("".join(passages(text)).split()) == "".join(text.split())
-
-
-def test_long_lines_are_cut():
-    assert max(map(len, passages("x" * 100_000))) <= 4000
 
 
 def test_blocks_are_full_and_framed(tokenizer, library):
