@@ -115,10 +115,14 @@ def constants_of(config: "PretrainedConfig") -> dict[str, int]:
 
 
 def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedModel":
-    """Return an untrained network of that shape, without head. Raises InputError where A does not divide H."""
+    """Return an untrained network of that shape, without head.
+
+    Raises:
+        InputError: A does not divide H, or the heads have an odd size, which rotary positions cannot pair.
+    """
     from transformers import ModernBertConfig, ModernBertModel
 
-    check_heads(architecture)
+    _check_heads(architecture)
     sizes = {key: architecture[name] for name, key in _CONFIG_NAMES.items()}
     tables = {key: constants[name] for name, key in _CONSTANT_NAMES.items()}
     usual = ModernBertConfig()
@@ -129,8 +133,9 @@ def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedM
 def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTrainedModel":
     """Return a network of that shape made of the parts of a trained `ModernBertModel` with the largest weights.
 
-    Layers are taken evenly spaced, the last one always; but the first of several layers is T's first, the only one
-    made to read the embeddings without a norm. Each keeps its kind of attention. Heads stay whole.
+    Layers are taken evenly spaced, with T's first as the first: it is the only one made to read the embeddings
+    without a norm of its own, which a first layer does not have. The last of several layers is T's last; a single
+    layer is T's first. Each keeps its kind of attention. Heads stay whole.
 
     Args:
         model: the trained maximum point T.
@@ -156,6 +161,16 @@ def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTraine
     return cut_weights(model, type(model)(config), _AXES, full, shape, layers)
 
 
+def _check_heads(architecture: Mapping[str, int]) -> None:
+    check_heads(architecture)
+    heads, hidden = architecture["A"], architecture["H"]
+    if hidden // heads % 2:
+        raise InputError(
+            f"A={heads} H={hidden} has heads of {hidden // heads} values, and rotary positions turn values in pairs; "
+            "choose A and H so that H % (2 * A) == 0"
+        )
+
+
 def _check(config: "PretrainedConfig") -> None:
     if getattr(config, "model_type", None) != "modernbert":
         raise InputError(
@@ -164,3 +179,4 @@ def _check(config: "PretrainedConfig") -> None:
         )
     if config.attention_bias or config.mlp_bias or config.norm_bias:
         raise InputError("a ModernBERT with biases is not supported by family modernbert; it takes one without")
+    _check_heads({name: getattr(config, key) for name, key in _CONFIG_NAMES.items()})

@@ -153,8 +153,10 @@ class Engine:
         norm = float(accelerator.clip_grad_norm_(self.model.parameters(), settings.clip))
         losses_now = dict(zip(sums, totals, strict=True))
         reason = self._health.judge(losses_now["total"], norm)
-        if reason is None or accelerator.scaler is not None:  # a gradient scaler skips and adapts by itself
+        if reason is None:
             self._optimiser.step()
+        elif accelerator.scaler is not None:
+            accelerator.scaler.update()  # the next step's gradients are scaled anew, lower where these overflowed
         self._optimiser.zero_grad(set_to_none=True)
         record = {
             "step": step + 1,

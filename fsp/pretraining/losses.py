@@ -77,7 +77,8 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Su
 def top_divergence(student: Tensor, teacher: TopLogits, temperature: float = 1.0) -> Summed:
     """Return `divergence` where all tokens beside the teacher's k likeliest count as one, and the number of rows.
 
-    A lower bound of the whole divergence, equal to it where student and teacher agree about the tail.
+    A lower bound of the whole divergence but for float32 rounding, equal to it where student and teacher agree about
+    the tail.
 
     Args:
         student: logits, `n x V`.

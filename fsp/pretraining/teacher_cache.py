@@ -24,7 +24,7 @@ from fsp.pretraining.lessons import Lesson, LiveTeacher
 from fsp.pretraining.losses import TopLogits
 from fsp.pretraining.vocabulary import chunks
 
-_VERSION = 1
+_VERSION = 2  # 1: log-probabilities in float16, with which the divergence was no lower bound
 _DESCRIPTION = "cache.json"
 
 
@@ -48,7 +48,7 @@ class Layout:
         if self.top:
             ids = np.dtype("<u2" if self.vocabulary <= 1 << 16 else "<u4")
             found["ids"] = (ids, (self.positions, self.top))
-            found["log-probabilities"] = (np.dtype("<f2"), (self.positions, self.top))
+            found["log-probabilities"] = (np.dtype("<f4"), (self.positions, self.top))
             found["log-tails"] = (np.dtype("<f4"), (self.positions,))
         if self.width:
             found["states"] = (np.dtype("<f2"), (self.positions, self.width))
@@ -76,6 +76,11 @@ class CachedTeacher:
         description = folder / _DESCRIPTION
         if description.exists():
             found = read_json(description)
+            if isinstance(found, dict) and found.get("version", _VERSION) != _VERSION:
+                raise InputError(
+                    f"{folder} was written by another version of fsp (format {found['version']}, not {_VERSION}); "
+                    "remove it or choose another"
+                )
             for name, value in wanted.items():
                 if not isinstance(found, dict) or found.get(name) != value:
                     was = found.get(name) if isinstance(found, dict) else found

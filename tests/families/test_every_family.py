@@ -183,8 +183,16 @@ def test_modernbert_keeps_the_kinds_of_its_layers():
     assert network.config.layer_types == [f"{kind}_attention" for kind in ("full", "sliding", "sliding", "full")]
     assert cut.config.layer_types == ["full_attention", "full_attention"]
     assert torch.equal(cut.layers[1].mlp.Wo.weight, network.layers[3].mlp.Wo.weight)
+
+
+def test_a_modernbert_of_one_layer_computes_what_t_does_up_to_its_first():
+    """T's last layer cannot be it: it reads its input through a norm of its own, which a first layer does not have."""
+    network = trained("modernbert")
     single = load_family("modernbert").cut(network, {"D": 1, "A": 4, "H": 32, "I": 48})
-    assert torch.equal(single.layers[0].mlp.Wo.weight, network.layers[0].mlp.Wo.weight)
+    tokens = torch.randint(5, 80, (3, 40), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        states = network(input_ids=tokens, output_hidden_states=True).hidden_states
+        assert torch.equal(single(input_ids=tokens).last_hidden_state, network.final_norm(states[1]))
 
 
 def test_a_pooler_is_left_behind():
@@ -213,6 +221,36 @@ def test_shapes_that_do_not_fit_are_refused(name):
 def test_heads_must_partition_the_hidden_size(name):
     with pytest.raises(InputError, match="does not divide"):
         load_family(name).build({"D": 1, "A": 3, "H": 32, "I": 8}, FAMILIES[name][0])
+
+
+@every_family
+def test_what_is_built_also_runs(name):
+    """Every small head size and number of heads is refused by `build`, or works in the forward pass."""
+    constants, full, _, _ = FAMILIES[name]
+    family = load_family(name)
+    built = 0
+    for heads in (1, 2, 3):
+        for hidden in range(1, 13):
+            shape = {**full, "D": 1, "H": hidden, **({"A": heads} if "A" in full else {})}
+            try:
+                network = family.build(shape, constants).eval()
+            except InputError as refusal:
+                assert "\n" not in str(refusal)
+                continue
+            assert output(name, network).isfinite().all(), shape
+            assert family.architecture_of(network.config) == shape
+            built += 1
+    assert built >= 10
+
+
+def test_modernbert_takes_heads_of_even_size_only():
+    from transformers import ModernBertConfig
+
+    with pytest.raises(InputError, match=r"A=2 H=14 has heads of 7 values.*so that H % \(2 \* A\) == 0"):
+        load_family("modernbert").build({"D": 1, "A": 2, "H": 14, "I": 8}, TEXT)
+    config = ModernBertConfig(hidden_size=14, num_attention_heads=2, num_hidden_layers=1)
+    with pytest.raises(InputError, match="heads of 7 values"):
+        load_family("modernbert").architecture_of(config)
 
 
 @every_family

@@ -1,6 +1,7 @@
 import math
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,8 +26,12 @@ SMALL = {"D": 2, "A": 2, "H": 16, "I": 24}
 FEW = dict(steps=6, batch=8, length=16, dropout=0.1, learning_rate=1e-3)
 
 
-def engine(folder, *, kind="bert", trained=None, settings=None, spoil=(), **upkeep):
-    """An engine over random text, and the list its records go to."""
+def engine(folder, *, kind="bert", trained=None, settings=None, spoil=(), louder=(), scaler=None, **upkeep):
+    """An engine over random text, and the list its records go to.
+
+    spoil: calls of the teacher that give NaN. louder: those that give states ten times as large. scaler: of
+    gradients, as float16 training on a GPU has one.
+    """
     settings = settings or Settings(**FEW)
     teacher = LanguageModel(small_network(kind))
     config = student_config(teacher.config, SMALL, dropout=settings.dropout)
@@ -49,14 +54,17 @@ def engine(folder, *, kind="bert", trained=None, settings=None, spoil=(), **upke
     calls = iter(range(10**9))
 
     def teach(batch):
-        if next(calls) in spoil:
-            lesson = live(batch)
-            return type(lesson)(lesson.read * math.nan, lesson.layer)
-        return live(batch)
+        call, lesson = next(calls), live(batch)
+        if call in spoil:
+            return replace(lesson, read=lesson.read * math.nan)
+        return replace(lesson, states=10 * lesson.states) if call in louder else lesson
 
     records = []
+    accelerator = accelerator_for(settings)
+    if scaler is not None:
+        accelerator.scaler, accelerator.state._mixed_precision, accelerator.native_amp = scaler, "fp16", True
     made = Engine(
-        accelerator_for(settings),
+        accelerator,
         trainee,
         batches,
         teach if settings.needs_teacher else None,
@@ -199,6 +207,31 @@ def test_nan_batches_are_skipped_counted_and_harmless(tmp_path):
     assert [r["step"] for r in records if r["skipped"]] == [3, 4]
     assert all(value.isfinite().all() for value in weights(made).values())
     assert np.isfinite([r["loss"] for r in records if not r["skipped"]]).all()
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("bad", ["louder", "spoil"])
+def test_a_step_reported_as_skipped_changes_nothing(tmp_path, scaled, bad):
+    """A finite spike too, which a gradient scaler itself would apply; the steps after it go on."""
+    settings = Settings(**{**FEW, "steps": 25, "dropout": 0.0, "mse": 1.0})
+    scaler = torch.amp.GradScaler("cpu", init_scale=16.0, growth_interval=10**6) if scaled else None
+    made, records = engine(tmp_path, settings=settings, scaler=scaler, **{bad: {22}})
+    after, moments = [], []
+
+    def watch(record):
+        records.append(record)
+        after.append(weights(made))
+        moments.append([state["step"].item() for state in made._optimiser.optimizer.state.values()])
+
+    made._after_step = watch
+    assert made.run().finished
+    assert [r["step"] for r in records if r["skipped"]] == [23]
+    assert all(torch.equal(after[22][name], after[21][name]) for name in after[0])
+    assert moments[22] == moments[21]
+    for before, now in ((20, 21), (22, 23), (23, 24)):
+        assert any(not torch.equal(after[now][name], after[before][name]) for name in after[0])
+    if scaled:
+        assert scaler.get_scale() == (16.0 if bad == "louder" else 8.0)
 
 
 def test_too_many_nan_batches_end_it_with_the_last_checkpoint_intact(tmp_path):

@@ -1,9 +1,12 @@
+import itertools
 import pickle
 import warnings
 
 import numpy as np
 import optuna
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.testing.pytest_samplers import (
     BasicSamplerTestCase,
@@ -12,7 +15,8 @@ from optuna.testing.pytest_samplers import (
 )
 
 import fsp
-from fsp.search.grid import Grid, space_points
+from fsp.search.axis import Axis, axis_of
+from fsp.search.grid import Grid, grid_points, space_points
 from fsp.search.history import History
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -20,8 +24,8 @@ CHOICES = {"D": [1, 2, 3], "A": [4, 8], "H": [12, 16, 24]}
 VALID = {(d, a, h) for d in (1, 2, 3) for a, h in ((4, 12), (4, 16), (4, 24), (8, 16), (8, 24))}
 
 
-# repeats are what Optuna's own tests ask for, on spaces of three points
-@pytest.mark.filterwarnings("ignore:all .* points of the search space were tried")
+# repeats and continuous spaces are what Optuna's own tests ask for
+@pytest.mark.filterwarnings("ignore:all .* points of the search space were tried", "ignore:no finite search space")
 class TestConformance(BasicSamplerTestCase, RelativeSamplerTestCase, MultiObjectiveSamplerTestCase):
     @pytest.fixture
     def sampler(self):
@@ -164,7 +168,7 @@ def test_trials_that_finish_before_an_earlier_one_are_read_once():
 
 
 def test_a_point_is_known_again_whatever_its_last_digits():
-    grid = Grid([{"x": 0.3}, {"x": 0.4}], None, None, seed=0)
+    grid = Grid(grid_points({"x": Axis([0.3, 0.4])}, None, seed=0), None, None, seed=0)
     assert (grid.row({"x": 0.1 + 0.2}), grid.row({"x": 0.3001})) == (0, None)
 
 
@@ -249,19 +253,21 @@ def test_text_and_stepped_floats_are_discrete_too():
         assert len({(t.params["kind"], round(t.params["rate"], 6)) for t in study.trials}) == 15
 
 
-def test_continuous_and_conditional_parameters_fall_back_to_tpe():
+def test_continuous_and_conditional_parameters_are_told_to_fall_back_to_tpe():
     def continuous(trial):
         return (trial.suggest_float("x", -1, 1) - 0.3) ** 2 + trial.suggest_int("n", 1, 2)
 
     def conditional(trial):
         return trial.suggest_int("a", 1, 2) if trial.suggest_categorical("deep", [True, False]) else 0
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert run(fsp.FPTASSampler(seed=0), 40, continuous).best_value < 1.05
+    declared = {"x": FloatDistribution(-1, 1), "n": IntDistribution(1, 2)}
+    for space in (None, declared):
+        with pytest.warns(UserWarning, match="no finite search space, as x is continuous .*TPESampler") as caught:
+            assert run(fsp.FPTASSampler(space, seed=0), 40, continuous).best_value < 1.05
+        assert len(caught) == 1
+    with pytest.warns(UserWarning, match="no finite search space, as trials differ") as caught:
         assert len(run(fsp.FPTASSampler(seed=0), 20, conditional).trials) == 20
-        declared = {"x": FloatDistribution(-1, 1), "n": IntDistribution(1, 2)}
-        assert run(fsp.FPTASSampler(declared, seed=0), 40, continuous).best_value < 1.05
+    assert len(caught) == 1
 
 
 def test_parameters_beside_a_declared_space_are_drawn_freely():
@@ -274,7 +280,7 @@ def test_parameters_beside_a_declared_space_are_drawn_freely():
 def test_of_a_larger_space_different_candidates_are_considered(monkeypatch):
     monkeypatch.setattr("fsp.search.grid.MAX_POINTS", 8)
     points = space_points(SPACES["SearchSpace"], None, seed=0)
-    assert len(points) == len({tuple(point.values()) for point in points}) == 8
+    assert len(points) == len({tuple(points.point(row).values()) for row in range(len(points))}) == 8
 
 
 def test_after_reseeding_it_goes_on_also_without_any_value():
@@ -325,3 +331,175 @@ def test_choices_given_are_not_changed():
     choices = {"x": [3, 1, 2]}
     run(fsp.FPTASSampler(choices, seed=0), 3, lambda t: t.suggest_int("x", 1, 3))
     assert choices == {"x": [3, 1, 2]}
+
+
+# (low, high, step): the multiple of the step that is nearest to `high` lies above it, or above a choice
+OVERSHOOTING = [(0, 0.3, 0.1), (0, 0.6, 0.2), (0.1, 0.7, 0.1), (0.05, 0.35, 0.05), (1e6, 1e6 + 5e-6, 1e-6)]
+
+
+@pytest.mark.parametrize("declared", [False, True])
+@pytest.mark.parametrize("bounds", OVERSHOOTING)
+def test_stepped_floats_are_the_points_that_optuna_makes(bounds, declared):
+    low, high, step = bounds
+    distribution = FloatDistribution(low, high, step=step)
+    count = round((high - low) / step) + 1
+    seen = []
+
+    def function(trial):
+        seen.append((trial.suggest_float("x", low, high, step=step), trial.suggest_int("n", 1, 4)))
+        return sum(seen[-1])
+
+    space = {"x": distribution, "n": [1, 2, 3, 4]} if declared else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(fsp.FPTASSampler(space, seed=0), 4 * count, function)
+    assert len(set(seen)) == 4 * count
+    random = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    random.optimize(lambda trial: trial.suggest_float("x", low, high, step=step), n_trials=40 * count)
+    assert {x for x, _ in seen} == {trial.params["x"] for trial in random.trials}
+
+
+def kind(value):
+    """A value as what tells it from any other: its type and its text."""
+    return type(value).__name__, repr(value)
+
+
+MIXED = {
+    "equal": [1, 1.0, True, 2],
+    "false": [0, False, None, 0.0],
+    "NaN": [float("nan"), 1.0, "nan", None],
+    "lists": [[64, 32], [128], [256, 128, 64]],
+    "tuples": [(64, 32), (128,), "128"],
+    "dictionaries": [{"a": 1}, {"a": True}, {"a": 2, "b": (1,)}],
+}
+
+
+@pytest.mark.filterwarnings("ignore:Choices for a categorical distribution")
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("declared", [False, True])
+@pytest.mark.parametrize("choices", MIXED.values(), ids=MIXED)
+def test_choices_are_told_apart_by_their_position(choices, declared, stored, tmp_path):
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    seen = []
+
+    def function(trial):
+        seen.append((kind(trial.suggest_categorical("x", choices)), trial.suggest_int("y", 1, 3)))
+        return trial.params["y"]
+
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "s.journal"))) if stored else None
+    study = optuna.create_study(storage=storage, study_name="s")
+    for part in (len(choices), 2 * len(choices)):  # another sampler goes on from what is stored
+        sampler = fsp.FPTASSampler({"x": choices, "y": [1, 2, 3]} if declared else None, seed=0)
+        optuna.load_study(study_name="s", storage=study._storage, sampler=sampler).optimize(function, n_trials=part)
+    assert sorted(seen) == sorted((kind(choice), y) for choice in choices for y in (1, 2, 3))
+
+
+def test_a_fixed_choice_is_the_one_meant():
+    study = optuna.create_study(sampler=fsp.FPTASSampler({"x": [1, True], "y": [1, 2]}, seed=0))
+    seen = []
+
+    def function(trial):
+        seen.append((kind(trial.suggest_categorical("x", [1, True])), trial.suggest_int("y", 1, 2)))
+        return 1.0
+
+    for _ in range(2):
+        study.enqueue_trial({"x": True})
+    study.optimize(function, n_trials=4)
+    assert [x for x, _ in seen[:2]] == [kind(True)] * 2 and len(set(seen)) == 4
+
+
+def enqueued(study, *parts, trials=None):
+    for part in parts:
+        study.enqueue_trial(part)
+    study.optimize(by_integers, n_trials=len(parts) if trials is None else trials)
+    return shapes(study)
+
+
+def test_more_partly_fixed_trials_than_points_repeat_valid_ones_and_say_so():
+    study = optuna.create_study(sampler=fsp.FPTASSampler({**CHOICES, "D": [1]}, is_valid=is_valid, seed=0))
+    with pytest.warns(UserWarning, match="trial 2: all 2 points of the search space with the fixed A=8 were tried"):
+        found = enqueued(study, {"A": 8}, {"A": 8}, {"A": 8}, {"H": 12})
+    assert set(found[:2]) == {(1, 8, 16), (1, 8, 24)} and found[2] in found[:2] and found[3] == (1, 4, 12)
+    found = enqueued(study, trials=2)
+    assert set(found) == {(1, a, h) for _, a, h in VALID}
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_fixed_values_beside_the_choices_are_completed_validly(space):
+    """20 is no choice of H: 4 divides it and 8 does not; 13 is divided by none."""
+    sampler = fsp.FPTASSampler(SPACES[space], is_valid=is_valid, seed=0)
+    study = optuna.create_study(sampler=sampler)
+
+    def function(trial):
+        return trial.suggest_int("D", 1, 3) * trial.suggest_int("A", 4, 8, step=4) / trial.suggest_int("H", 12, 24)
+
+    trials = 1 if SPACES[space] is None else 0  # a space that is found out needs a trial to be found out from
+    study.optimize(function, n_trials=trials)
+    for height in (20, 20, 20, 13):
+        study.enqueue_trial({"H": height})
+    study.optimize(function, n_trials=3)
+    found = [(trial.params["D"], trial.params["A"], trial.params["H"]) for trial in study.trials[trials : trials + 3]]
+    assert set(found) == {(d, 4, 20) for d in (1, 2, 3)}
+    with pytest.warns(UserWarning, match=f"trial {trials + 3}: no valid point of the search space has the fixed H=13"):
+        study.optimize(function, n_trials=1)
+
+
+@st.composite
+def problems(draw):
+    """Distributions of up to three parameters, a rule that some points fulfil, and partly fixed trials."""
+    number = st.integers(-1000, 1000).map(lambda n: n / 100)
+    distribution = st.one_of(
+        st.builds(lambda low, n, step: IntDistribution(low, low + n * step, step=step),
+                  st.integers(-5, 5), st.integers(0, 3), st.integers(1, 4)),
+        st.builds(lambda low, n, step: FloatDistribution(low, low + n * step, step=step),
+                  number, st.integers(0, 4), st.sampled_from([0.05, 0.1, 0.2, 0.25, 0.3, 0.7])),
+        st.lists(st.one_of(st.none(), st.booleans(), st.integers(-1, 2), st.sampled_from([0.0, 1.0, float("nan")]),
+                           st.text("ab", max_size=2), st.lists(st.integers(0, 1), max_size=2)),
+                 min_size=1, max_size=4, unique_by=kind).map(CategoricalDistribution),
+    )  # fmt: skip
+    space = {name: draw(distribution) for name in "abc"[: draw(st.integers(1, 3))]}
+    values = {name: [kind(v) for v in axis_of(d).choices] for name, d in space.items()}
+    grid = list(itertools.product(*values.values()))
+    valid = set(draw(st.lists(st.sampled_from(grid), min_size=1, unique=True))) if draw(st.booleans()) else set(grid)
+    choices = {name: st.sampled_from(axis_of(d).choices) for name, d in space.items()}
+    parts = draw(st.lists(st.fixed_dictionaries({}, optional=choices), max_size=4))
+    return space, valid, parts
+
+
+@pytest.mark.filterwarnings("ignore:Choices for a categorical", "ignore:The distribution is specified by",
+                            "ignore:trial .*the fixed")  # fmt: skip
+@given(problem=problems(), declared=st.booleans(), seed=st.integers(0, 9))
+@settings(deadline=None, max_examples=150)
+def test_every_finite_space_is_gone_through_without_repeats(problem, declared, seed):
+    """A trial repeats a point, or breaks the rule, only where its fixed part leaves nothing else."""
+    space, valid, parts = problem
+
+    def allowed(point):
+        return tuple(kind(point[name]) for name in space) in valid
+
+    seen = []
+
+    def function(trial):
+        seen.append(tuple(kind(trial._suggest(name, distribution)) for name, distribution in space.items()))
+        return float(len(seen))
+
+    if not declared:  # without a space the rule is not known for the first trial
+        valid = set(itertools.product(*([kind(v) for v in axis_of(d).choices] for d in space.values())))
+    arguments = {"is_valid": allowed} if declared else {}
+    study = optuna.create_study(sampler=fsp.FPTASSampler(space if declared else None, seed=seed, **arguments))
+    for part in parts:
+        study.enqueue_trial(part)
+    for number in range(len(parts) + len(valid)):
+        before = set(seen)
+        if before >= valid:
+            break
+        study.optimize(function, n_trials=1)
+        fixed = parts[number] if number < len(parts) else {}
+        names = list(space)
+        possible = {p for p in valid if all(p[names.index(n)] == kind(v) for n, v in fixed.items())}
+        if set(fixed) == set(space):
+            continue
+        assert seen[-1] in (possible - before or possible or {seen[-1]})
+    assert set(seen) >= valid
