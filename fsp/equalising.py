@@ -39,7 +39,8 @@ def equalise(
     ranges = _ranges(model, [node.inputs[0] for node in products if node.inputs[0] is not None], batches, scratch)
     for node in products:
         given, weight = node.inputs[0], node.inputs[1]
-        assert given is not None and weight is not None
+        assert given is not None
+        assert weight is not None
         assert weight.const_value is not None
         scale = ranges[given.name or ""] ** EXPONENT
         inverse = ir.Value(name=f"{node.name}_scale", const_value=ir.tensor((1 / scale).astype(np.float32)))
