@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fsp.comparison import compare
+from fsp.comparison import Limits, compare
 from fsp.data import Corpus, read_corpus, standard_library
+from fsp.equalising import Batch
 from fsp.errors import InputError
 from fsp.files import TEMPORARY, write_json
 from fsp.onnx_graph import require_onnx, write_float32, write_int8
 from fsp.progress import Silent
 from fsp.segmentation import sentences
 from fsp.serving import Serving, inputs_for, load_saved
+from fsp.serving import Saved, Serving, inputs_for, load_saved, save_tokenizer, tokenised
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 _SENTENCES = 64
+_BATCH = 8
 
 
 def export(
@@ -29,32 +32,39 @@ def export(
     out: str | Path | None = None,
     *,
     int8: bool = False,
+    limits: Limits | None = None,
     corpus: Sequence[str | Path] = (),
     display: Silent | None = None,
 ) -> dict[str, Any]:
     """Write a saved model as ONNX with its tokenizer beside it, and return how far its outputs are from torch's.
 
     The file takes `input_ids`, `attention_mask` and, where the model has them, `token_type_ids`, int64,
-    `batch x sequence` of any size up to the model's longest input. It returns `logits`, or `last_hidden_state` and,
-    for models that fsp distilled, `sentence_embedding`. It is compared with torch on 64 sentences in padded batches
-    of different sizes and one input of the greatest length.
+    `batch x sequence` of any size up to the model's longest input. It returns `logits`, or `last_hidden_state` and, for
+    directories in sentence-transformers' layout, the `sentence_embedding` that `SentenceTransformer.encode` gives, with
+    their own pooling and further modules; their default prompt, if any, has to stand before the text. It is compared
+    with torch, and with `encode`, on 64 sentences in padded batches of different sizes, a text that is cut, and one
+    input of the greatest length. The tokenizer beside it cuts and pads as sentence-transformers does.
 
     Args:
         model: a Hugging Face directory: a BERT or RoBERTa encoder, alone or with a head for masked tokens, sequences
             or tokens.
         out: the folder for the files, by default `onnx` in the model's.
         int8: quantise to `model.int8.onnx`, for ONNX Runtime alone; without, `model.onnx` has standard operators.
+        limits: what int8 may change; by default .2 of token states and logits, similarities of .95, predictions of .9.
         corpus: files or folders of the text to compare on; Python's documentation by default.
         display: where progress goes.
 
     Returns:
-        `file`, `bytes`, `outputs`, and what `fsp.comparison.compare` returns.
+        `file`, `bytes`, `outputs`, `longest` (where the tokenizer cuts), `prompt` (the default one), and what
+        `fsp.comparison.compare` returns.
 
     Raises:
-        InputError: no model of a supported family, too little text, or packages missing.
-        RunFailed: an output differs, or the agreement falls, by more than the tolerance; nothing is kept.
+        InputError: no model of a supported family, too little text, packages missing, or limits without int8.
+        RunFailed: an output differs, or the agreement falls, by more than the limits; nothing is kept.
     """
     require_onnx()
+    if limits is not None and limits != Limits() and not int8:
+        raise InputError("a tolerance or an agreement needs int8; float32 has to compute what the model computes")
     folder = Path(model)
     target = Path(out) if out is not None else folder / "onnx"
     if target.exists() and not target.is_dir():
@@ -64,7 +74,7 @@ def export(
     texts = read_corpus(corpus) if corpus else None
     with display.bar("exporting", 4) as advance:
         saved = load_saved(folder)
-        sample = _sample(standard_library() if texts is None else texts)
+        compared_on, equalised_on = _samples(standard_library() if texts is None else texts)
         advance(1)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=TEMPORARY))
@@ -72,19 +82,21 @@ def export(
             write_onnx(saved.serving, temporary / "model.onnx")
             advance(1)
             if int8:
-                write_int8(temporary / "model.onnx", temporary / name)
+                write_int8(temporary / "model.onnx", temporary / name, _examples(saved, equalised_on))
                 (temporary / "model.onnx").unlink()
             advance(1)
-            compared = compare(saved, session(temporary / name), sample, int8=int8)
+            compared = compare(saved, session(temporary / name), compared_on, int8=int8, limits=limits)
             advance(1)
             facts = {
                 "file": name,
                 "bytes": (temporary / name).stat().st_size,
                 "outputs": list(saved.serving.outputs),
+                "longest": saved.longest,
+                "prompt": saved.prompt,
                 "operators": "ONNX Runtime's and standard" if int8 else "standard",
                 **compared,
             }
-            saved.tokenizer.save_pretrained(temporary)
+            save_tokenizer(saved, temporary)
             write_json(temporary / f"{name.removesuffix('.onnx')}.json", facts)
             target.mkdir(exist_ok=True)
             for path in sorted(temporary.iterdir(), key=lambda path: path.suffix == ".onnx"):
@@ -116,12 +128,22 @@ def session(path: Path, threads: int | None = None) -> "InferenceSession":
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def _sample(texts: Sequence[str]) -> list[str]:
-    """Return sentences spread over the held-out part of a corpus, or over all of it where that is too small."""
+def _examples(saved: Saved, sentences: Sequence[str]) -> list[Batch]:
+    """Return inputs as in use."""
+    batches = (tokenised(saved, sentences[i : i + _BATCH], saved.longest) for i in range(0, len(sentences), _BATCH))
+    return [{name: tensor.numpy() for name, tensor in batch.items()} for batch in batches]
+
+
+def _samples(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return sentences to compare on and others to take ranges from; the same ones where there are few.
+
+    They are spread over the held-out part of a corpus, or over all of it where that is too small.
+    """
     found = Corpus.of(texts).test_sentences
-    if len(found) < _SENTENCES:
+    if len(found) < 2 * _SENTENCES:
         found = sentences(texts)
     if len(found) < 3:
         raise InputError("the text has fewer than three sentences to compare on; give more")
-    picks = np.linspace(0, len(found) - 1, min(_SENTENCES, len(found))).astype(int)
-    return [found[k] for k in picks]
+    picks = np.linspace(0, len(found) - 1, min(2 * _SENTENCES, len(found))).astype(int)
+    chosen = [found[k] for k in picks]
+    return (chosen[::2], chosen[1::2]) if len(chosen) == 2 * _SENTENCES else (chosen[:_SENTENCES], chosen)

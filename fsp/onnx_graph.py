@@ -1,7 +1,7 @@
 """ONNX graphs of networks: written by torch's exporter, and as int8 with fused attention for ONNX Runtime.
 
 The exporter leaves attention as a dozen small operators. For int8 they are first fused into ONNX Runtime's
-`Attention`, so that its products are quantised as well (`QAttention`).
+`Attention`, so that its products are quantised as well (`QAttention`), and channels are brought to like ranges.
 """
 
 import logging
@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from fsp.equalising import Batch, equalise
 from fsp.errors import InputError, RunFailed
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 MASK = "attention_mask"
 _RUNTIME_DOMAIN = "com.microsoft"
+_FEWEST_ROWS = 16  # of an embedding table that is quantised; types have 2
 _MOST_WEIGHTS = (1 << 31) - (1 << 26)  # bytes; a protobuf file holds 2 GiB
 
 
@@ -76,33 +80,79 @@ def write_float32(
     onnx_ir.save(model, path)
 
 
-def write_int8(float32: Path, path: Path) -> None:
+def write_int8(float32: Path, path: Path, batches: Sequence[Batch]) -> None:
     """Write an ONNX file of `write_float32` with int8 weights, activations quantised as they come.
 
-    The result has operators of ONNX Runtime's own (`com.microsoft`). Weights have a scale a column; products and
-    embedding tables are quantised, layer norms and softmax stay float32.
+    The result has operators of ONNX Runtime's own (`com.microsoft`). Quantised are the products of token states with
+    weights, a scale a column, and embedding tables, a scale a column. Layer norms, softmax, and what happens once per
+    text (a readout, the head of a classifier) stay float32: it takes no time, and an error there is not averaged out.
 
     Args:
         float32: the file to quantise.
         path: the file to write.
+        batches: inputs as in use, by name, of which the ranges of channels are taken.
     """
     import onnx_ir
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxscript import optimizer
     from onnxscript.rewriter.ort_fusions import optimize_for_ort
 
+    fused = path.with_name(f"fused-{path.name}")
     with _quiet():
         model, _ = optimize_for_ort(onnx_ir.load(float32))
         optimizer.fold_constants(model, input_size_limit=_MOST_WEIGHTS, output_size_limit=_MOST_WEIGHTS)
         _mask_by_index(model.graph)
         optimizer.remove_unused_nodes(model)
-        _forget_origin(model)
-        fused = path.with_name(f"fused-{path.name}")
+        products = [node for node in model.graph if _is_product_of_tokens(node)]
         try:
+            equalise(model, [node for node in products if not _reads_attention(node)], batches, fused)
+            _quantise_tables(model.graph)
+            optimizer.remove_unused_nodes(model)
+            _forget_origin(model)
             onnx_ir.save(model, fused)
-            quantize_dynamic(fused, path, weight_type=QuantType.QInt8, per_channel=True)
+            names = [node.name or "" for node in products]
+            quantize_dynamic(fused, path, weight_type=QuantType.QInt8, per_channel=True, nodes_to_quantize=names)
         finally:
             fused.unlink(missing_ok=True)
+
+
+def _is_product_of_tokens(node: "onnx_ir.Node") -> bool:
+    """Whether a node multiplies the states of tokens, not those of whole texts, by a weight."""
+    if node.op_type != "MatMul" and (node.op_type, node.domain) != ("Attention", _RUNTIME_DOMAIN):
+        return False
+    states, weight = node.inputs[0], node.inputs[1]
+    if states is None or weight is None or weight.const_value is None:
+        return False
+    return states.shape is None or len(states.shape) == 3
+
+
+def _reads_attention(node: "onnx_ir.Node") -> bool:
+    """Whether a product's input is attention's output: sums of many values, whose channels are alike as they are."""
+    producer = node.inputs[0].producer() if node.inputs[0] is not None else None
+    return producer is not None and (producer.op_type, producer.domain) == ("Attention", _RUNTIME_DOMAIN)
+
+
+def _quantise_tables(graph: "onnx_ir.Graph") -> None:
+    """Keep embedding tables in int8, a scale a column."""
+    import onnx_ir as ir
+
+    for node in [node for node in graph if node.op_type == "Gather"]:
+        table = node.inputs[0]
+        if table is None or table.const_value is None or len(table.const_value.shape) != 2:
+            continue
+        weights = table.const_value.numpy()
+        if len(weights) < _FEWEST_ROWS or weights.dtype != np.float32:
+            continue
+        scale = np.maximum(np.abs(weights).max(axis=0) / 127, np.finfo(np.float32).tiny).astype(np.float32)
+        rounded = ir.Value(name=f"{table.name}_int8", const_value=ir.tensor(np.rint(weights / scale).astype(np.int8)))
+        scales = ir.Value(name=f"{table.name}_scale", const_value=ir.tensor(scale))
+        for value in (rounded, scales):
+            graph.register_initializer(value)
+        rows = ir.node("Gather", [rounded, node.inputs[1]], node.attributes, name=f"{node.name}_int8")
+        found = ir.node("DequantizeLinear", [rows.outputs[0], scales], {"axis": -1}, name=f"{node.name}_float32")
+        graph.insert_before(node, [rows, found])
+        ir.convenience.replace_all_uses_with(node.outputs[0], found.outputs[0])
+        graph.remove(node, safe=True)
 
 
 def _mask_by_index(graph: "onnx_ir.Graph") -> None:

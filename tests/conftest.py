@@ -39,6 +39,29 @@ class Tiny:
         return ["--teacher", str(self.teacher), "--corpus", str(self.corpus), "--threads", "1"]
 
 
+@dataclass(frozen=True)
+class MainRun:
+    """What `make run` leaves. printed: its stdout. kilobytes: the most memory that a child has taken."""
+
+    folder: Path
+    printed: str
+    kilobytes: int
+
+
+@pytest.fixture(scope="session")
+def main_run(tmp_path_factory) -> MainRun:
+    """The main job on the real teacher and text, as a user runs it; minutes long."""
+    import resource
+    import subprocess
+    import sys
+
+    out = tmp_path_factory.mktemp("main") / "minilm"
+    words = [sys.executable, "-m", "fsp", "run", "minilm", "--out", str(out)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return MainRun(out, done.stdout, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+
+
 @pytest.fixture(scope="session")
 def minilm_folder() -> Path:
     from fsp.training.teacher import packaged_teacher

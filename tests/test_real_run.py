@@ -1,22 +1,15 @@
 """The main job on the real teacher and text, as a user runs it; minutes long."""
 
 import json
-import resource
-import subprocess
-import sys
 
 import pytest
 
 pytestmark = pytest.mark.slow
 
 
-def test_the_main_job(tmp_path):
-    out = tmp_path / "minilm"
-    done = subprocess.run(
-        [sys.executable, "-m", "fsp", "run", "minilm", "--out", str(out)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Chosen: D=" in done.stdout
+def test_the_main_job(main_run):
+    out = main_run.folder
+    assert "Chosen: D=" in main_run.printed
     result = json.loads((out / "result.json").read_text())
     models = {model["name"]: model for model in result["models"]}
     full, choice = models["T"], models["choice"]
@@ -29,8 +22,7 @@ def test_the_main_job(tmp_path):
     assert choice["error"]["mean"] < 0.45
     assert choice["spearman"]["mean"] > 0.65
     assert choice["error"]["mean"] < models["layer drop"]["error"]["mean"]
-    kilobytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    assert kilobytes < 3 * 1024**2
+    assert main_run.kilobytes < 3 * 1024**2
 
     from sentence_transformers import SentenceTransformer
 

@@ -20,6 +20,7 @@ from fsp.latency.settings import check_settings
 from fsp.latency.targets import Loaded, Target, describe
 from fsp.progress import Silent
 from fsp.resources import processors
+from fsp.workload import LENGTH
 
 _NOISY = 0.05  # an interval of the median wider than this on either side is worth a warning
 
@@ -178,9 +179,11 @@ def _exported(loaded: Loaded, runtimes: Sequence[str], folder: Path) -> dict[str
     if paths:
         from fsp.exporting import write_onnx
         from fsp.onnx_graph import write_int8
+        from fsp.serving import inputs_for
 
         folder.mkdir()
         write_onnx(loaded.serving, folder / "onnx.onnx")
         if "int8" in paths:
-            write_int8(folder / "onnx.onnx", paths["int8"])
+            batch = inputs_for(loaded.serving, batch=1, length=min(LENGTH, loaded.serving.longest))
+            write_int8(folder / "onnx.onnx", paths["int8"], [{name: tensor.numpy() for name, tensor in batch.items()}])
     return paths
