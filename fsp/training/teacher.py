@@ -1,6 +1,7 @@
 """Loading the trained maximum point T: from an installed package, a directory or the hub."""
 
 import importlib.util
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,18 @@ class Teacher:
     def check(self, architecture: Architecture) -> None:
         """Raise InputError where a shape cannot be cut out of T: larger than T, or A does not divide H."""
         check_cuttable(self.architecture, architecture)
+
+    def check_savable(self) -> None:
+        """Raise InputError where students could not be saved with T's settings and tokenizer; before long work."""
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                self.model.config.save_pretrained(folder)
+                self.tokenizer.save_pretrained(folder)
+            except Exception as error:  # libraries of many kinds write these files
+                reason = " ".join(str(error).split())[:200]
+                raise InputError(
+                    f"teacher {self.name}: its settings or tokenizer cannot be saved again: {reason}"
+                ) from None
 
 
 def packaged_teacher(source: Mapping[str, str]) -> Path:
