@@ -98,7 +98,7 @@ def load_saved(folder: Path) -> Saved:
     """
     import transformers
 
-    if not folder.is_dir():
+    if not folder.exists():  # no hub name, either
         raise InputError(f"model {folder}: there is no such folder")
     found = open_model(folder)
     with found.blamed():
@@ -106,14 +106,13 @@ def load_saved(folder: Path) -> Saved:
         named = (found.config.architectures or ["none"])[0]
         if not (kind := _CLASSES.fullmatch(named)):
             raise InputError(f"class {named!r} is not supported; it takes encoders alone or with a head for {_HEADS}")
-    tokenizer = found.tokenizer()
     if (folder / "2_Dense" / "model.safetensors").is_file():
         student = load_student(folder)
-        return Saved(Serving(student.encoder, student.readout).eval(), tokenizer)
+        return Saved(Serving(student.encoder, student.readout).eval(), found.tokenizer())
     network, missing = found.network(getattr(transformers, f"Auto{kind[2].replace('For', 'ModelFor')}"))
     with found.blamed():
         if missing:
             raise InputError(f"it lacks weights for {missing[0]} and {len(missing) - 1} more")
     if getattr(network, "pooler", None) is not None:
         network.pooler = None  # its output is none of those served
-    return Saved(Serving(network).eval().requires_grad_(False), tokenizer)
+    return Saved(Serving(network).eval().requires_grad_(False), found.tokenizer())
