@@ -98,7 +98,7 @@ def load_saved(folder: Path) -> Saved:
     """
     import transformers
 
-    if not folder.is_dir():
+    if not folder.exists():  # no hub name, either
         raise InputError(f"model {folder}: there is no such folder")
     found = open_model(folder)
     with found.blamed():
@@ -106,7 +106,6 @@ def load_saved(folder: Path) -> Saved:
         named = (found.config.architectures or ["none"])[0]
         if not (kind := _CLASSES.fullmatch(named)):
             raise InputError(f"class {named!r} is not supported; it takes encoders alone or with a head for {_HEADS}")
-    tokenizer = found.tokenizer()
     network, missing = found.network(getattr(transformers, f"Auto{kind[2].replace('For', 'ModelFor')}"))
     with found.blamed():
         if missing:
@@ -114,4 +113,4 @@ def load_saved(folder: Path) -> Saved:
     if getattr(network, "pooler", None) is not None:
         network.pooler = None  # its output is none of those served
     layout = layout_of(folder) if named.endswith("Model") else None
-    return Saved(Serving(network, layout).eval().requires_grad_(False), tokenizer)
+    return Saved(Serving(network, layout).eval().requires_grad_(False), found.tokenizer())

@@ -100,7 +100,8 @@ def headline(result: dict[str, Any]) -> list[str]:
 
 def _cosine(model: dict[str, Any]) -> str:
     """Runs of earlier versions have no cosine to T's own embeddings."""
-    return f", and its embeddings have a mean cosine of {model['cosine']['mean']:.3f} to T's" if "cosine" in model else ""
+    cosine = model.get("cosine")
+    return f", and its embeddings have a mean cosine of {cosine['mean']:.3f} to T's" if cosine else ""
 
 
 CARD_COLUMNS = {
