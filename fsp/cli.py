@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +33,7 @@ from fsp.cli_options import (
 )
 from fsp.cli_verify import choose, verify
 from fsp.cli_worker import worker
-from fsp.errors import InputError, RunFailed, is_out_of_memory
+from fsp.errors import InputError, ModelWarning, RunFailed, is_out_of_memory
 from fsp.progress import Bars
 from fsp.workload import LONGER
 
@@ -191,6 +192,7 @@ def main() -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, terminate)
+    _show_warnings_in_one_line()
 
     def call() -> Any:
         try:
@@ -223,6 +225,19 @@ def main() -> None:
     finally:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
     sys.exit(code or 0)
+
+
+def _show_warnings_in_one_line() -> None:
+    """Print what fsp warns of about a model without the place in its code; other warnings stay as they are."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, ModelWarning):
+            _complain(f"warning: {message}", 0)
+        else:
+            usual(message, category, *where, **more)
+
+    warnings.showwarning = show
 
 
 def _of_the_system(error: OSError) -> str:

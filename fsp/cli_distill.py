@@ -187,6 +187,7 @@ def _short(
 ) -> None:
     from fsp.distillation import distill as train
     from fsp.distillation import save_student
+    from fsp.files import check_writable
     from fsp.inputs import Settings, load_inputs, surrogate
     from fsp.space import load_space
 
@@ -195,10 +196,11 @@ def _short(
     settings = Settings(tokens=tokens, seed=seed, threads=threads)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} already exists; choose a new directory")
+    check_writable(out / "config.json")
     bars = Bars()
     inputs = load_inputs(load_space(space), teacher, corpus or (), bars)
     inputs.teacher.check(shape)
-    layout = inputs.teacher.layout  # or refuses, before the long part
+    inputs.teacher.check_savable()
     with tempfile.TemporaryDirectory() as cache:
         error = surrogate(inputs, settings, Path(cache), bars)
         student, losses = train(shape, error, tokens=tokens, seed=seed, display=bars)
@@ -208,7 +210,7 @@ def _short(
             "distillation_tokens": len(losses) * error.tokens_per_step,
             "error": error.measure(student, error.material.test),
             "readout_parameters": student.readout_parameters,
-            "longest_input": layout.longest,
+            "longest_input": inputs.teacher.layout.longest,
         }
         save_student(student, inputs.teacher, out, facts)
     if as_json:

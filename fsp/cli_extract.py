@@ -97,12 +97,12 @@ def extract(
 
     from fsp.extraction import calibration_for
     from fsp.extraction import extract as search
-    from fsp.files import write_json
+    from fsp.files import check_writable, write_json
     from fsp.inputs import SEARCH_TOKENS, Settings, fitted_to, literal, load_inputs, surrogate
     from fsp.planning import check_method, plan
     from fsp.search.limits import parse_limits
     from fsp.space import load_space
-    from fsp.storage import open_store
+    from fsp.storage import is_url, open_store
     from fsp.training.teacher import load_teacher
     from fsp.workers import beside, check_cores, worker_arguments
 
@@ -113,6 +113,10 @@ def extract(
         raise InputError(f"no error {error!r}; there are {' and '.join(_ERRORS)}")
     if certificate is not None and method != "certified":
         raise InputError("a certificate comes with --method certified; add it, or leave --certificate out")
+    if certificate is not None:
+        check_writable(certificate)
+    if study is not None and not is_url(study):
+        check_writable(Path(study))
     settings = Settings(
         parse_limits(limit), interval, steps, tokens=SEARCH_TOKENS, seed=seed, threads=threads, anchors=anchors, **again
     )

@@ -13,11 +13,10 @@ from fsp.comparison import Limits, compare
 from fsp.data import Corpus, read_corpus, standard_library
 from fsp.equalising import Batch
 from fsp.errors import InputError
-from fsp.files import TEMPORARY, write_json
+from fsp.files import TEMPORARY, check_writable, write_json
 from fsp.onnx_graph import require_onnx, write_float32, write_int8
 from fsp.progress import Silent
 from fsp.segmentation import sentences
-from fsp.serving import Serving, inputs_for, load_saved
 from fsp.serving import Saved, Serving, inputs_for, load_saved, save_tokenizer, tokenised
 
 if TYPE_CHECKING:
@@ -69,6 +68,8 @@ def export(
     target = Path(out) if out is not None else folder / "onnx"
     if target.exists() and not target.is_dir():
         raise InputError(f"{target} is a file; name a folder for the exported model")
+    if folder.is_dir():
+        check_writable(target / "model.onnx")
     display = display or Silent()
     name = "model.int8.onnx" if int8 else "model.onnx"
     texts = read_corpus(corpus) if corpus else None

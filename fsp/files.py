@@ -45,6 +45,21 @@ def check_writable(path: Path) -> None:
         raise InputError(f"cannot write {path}; name a file in a folder that can be written to")
 
 
+def check_room(folder: Path, size: int, what: str, advice: str) -> None:
+    """Raise InputError where a folder's disk has no room for `size` bytes: to be asked before long work.
+
+    Args:
+        folder: where they will be written; it need not be there yet.
+        size: in bytes.
+        what: takes the room, a plural.
+        advice: what to do without it.
+    """
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(existing).free
+    if size > free:
+        raise InputError(f"{what} take {size / 1e9:.2f} GB, and {folder} has {free / 1e9:.2f} GB free; {advice}")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` in one step."""
     with replacing(path) as temporary:

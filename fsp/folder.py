@@ -62,7 +62,8 @@ def claim(folder: Path, configuration: dict[str, Any]) -> None:
         raise InputError(f"{path} is not fsp's; choose a new folder")
     differing = [key for key in configuration if before.get(key) != configuration[key]]
     if differing:
+        hint = ": made with another T or by an older fsp" if {"teacher", "checkpoint"} & set(differing) else ""
         raise InputError(
-            f"{folder} holds another run (its {', '.join(differing)} differ); "
+            f"{folder} holds another run (its {', '.join(differing)} differ{hint}); "
             "repeat that command or choose a new folder"
         )

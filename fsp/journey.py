@@ -61,6 +61,7 @@ def run(
     check_method("interval", interval=settings.interval, **again)
     with alone_in(out):
         inputs = load_inputs(space, teacher, corpus, display)
+        inputs.teacher.check_savable()
         space = fitted_to(space, inputs.teacher)
         sentences = len(inputs.corpus.test_sentences)
         if sentences < _LEAST_SENTENCES:

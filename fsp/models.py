@@ -259,8 +259,8 @@ def _check_config(raw: Mapping[str, Any], config: "PretrainedConfig") -> None:
 
 def knows(config: "PretrainedConfig", key: str) -> bool:
     """Whether a key of config.json is one of its class: the others are kept and looked at by nobody."""
-    kinds = type(config)
-    return key in getattr(kinds, "__dataclass_fields__", {}) or key in kinds.attribute_map or hasattr(kinds, key)
+    kind = type(config)
+    return key in kind.attribute_map or hasattr(kind, key) or hasattr(kind(), key)
 
 
 def _unknown_keys(raw: Mapping[str, Any], config: "PretrainedConfig") -> list[str]:

@@ -148,7 +148,7 @@ def load_saved(folder: Path) -> Saved:
     """
     import transformers
 
-    if not folder.is_dir():
+    if not folder.exists():  # no hub name, either
         raise InputError(f"model {folder}: there is no such folder")
     found = open_model(folder)
     with found.blamed():
@@ -156,7 +156,6 @@ def load_saved(folder: Path) -> Saved:
         named = (found.config.architectures or ["none"])[0]
         if not (kind := _CLASSES.fullmatch(named)):
             raise InputError(f"class {named!r} is not supported; it takes encoders alone or with a head for {_HEADS}")
-    tokenizer = found.tokenizer()
     network, missing = found.network(getattr(transformers, f"Auto{kind[2].replace('For', 'ModelFor')}"))
     with found.blamed():
         if missing:
@@ -164,6 +163,7 @@ def load_saved(folder: Path) -> Saved:
     if getattr(network, "pooler", None) is not None:
         network.pooler = None  # its output is none of those served
     layout = layout_of(found.folder) if named.endswith("Model") else None
+    tokenizer = found.tokenizer()
     serving = Serving(network, layout).eval().requires_grad_(False)
     if layout is None:
         return Saved(serving, tokenizer)

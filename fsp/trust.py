@@ -23,7 +23,7 @@ def card_for(fingerprint: str, steps: int, given: Path | None = None) -> dict[st
     """Return the report card of a teacher's surrogate error after so many steps, None where none is on record.
 
     Args:
-        fingerprint: of the teacher's weights.
+        fingerprint: of the teacher, see `fsp.identity`.
         steps: s.
         given: a `card.json`; by default those that come with fsp beside its search spaces are looked through.
 
@@ -35,7 +35,7 @@ def card_for(fingerprint: str, steps: int, given: Path | None = None) -> dict[st
         if (card["fingerprint"], card["steps"]) != (fingerprint, steps):
             raise InputError(
                 f"{given} is the report card of {card['teacher']} after {card['steps']} steps, and this is another "
-                "teacher or number of steps; make one with: fsp error card"
+                "teacher (or an older fsp made it) or number of steps; make one with: fsp error card"
             )
         return card
     for path in shipped_spaces().values():

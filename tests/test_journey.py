@@ -6,13 +6,18 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
+from sentence_models import sentence_model
 
+from fsp.cli_distill import _short
+from fsp.data import Corpus, read_corpus
 from fsp.errors import InputError
 from fsp.inputs import Settings
 from fsp.journey import run
-from fsp.space import load_space
+from fsp.measurement import similarity_agreement
+from fsp.space import Architecture, load_space
 
 SETTINGS = Settings(interval=1, limits={"encoder_parameters": "60%"}, steps=1, tokens=8192, threads=1)
 
@@ -54,7 +59,8 @@ def test_the_result_follows_from_the_evaluations(finished):
     assert (table["encoder_parameters"] <= result["search"]["limits"]["encoder_parameters"]).all()
     models = {model["name"]: model for model in result["models"]}
     assert models["T"]["error"]["mean"] == 0
-    assert models["T"]["spearman"]["mean"] == 1
+    assert models["T"]["spearman"]["mean"] == models["T"]["cosine"]["mean"] == 1
+    assert models["T"]["pooled_error"]["mean"] == 0
     assert {"T", "choice", "layer drop"} <= set(models)
     assert 0 < models["choice"]["error"]["mean"] < 1
     for kind in ("total", "encoder"):
@@ -173,6 +179,41 @@ def test_a_folder_that_cannot_be_written_to(tiny, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write"):
         run(tiny.space, tmp_path / "file" / "out", teacher=str(tiny.teacher), corpus=[tiny.corpus], settings=SETTINGS)
+
+
+def test_the_figures_are_those_of_sentence_transformers_on_t_and_on_the_saved_model(tiny, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    changes = {"pooling": "cls", "after": [("Dense", 24, "Tanh", True)], "longest": 20}
+    folder = sentence_model(tiny, tmp_path / "T", prompts={"query": "find: "}, default="query", **changes)
+    settings = Settings(limits={"encoder_parameters": "60%"}, interval=9, steps=0, tokens=1024, threads=1)
+    result = run(tiny.space, tmp_path / "out", teacher=str(folder), corpus=[tiny.corpus], settings=settings)
+    choice = next(model for model in result["models"] if model["name"] == "choice")
+    texts = Corpus.of(read_corpus([tiny.corpus])).test_sentences[:512]
+    wanted, found = (
+        SentenceTransformer(str(path), device="cpu").encode(texts) for path in (folder, tmp_path / "out" / "model")
+    )
+    assert wanted.shape == found.shape == (len(texts), 24)
+    assert choice["spearman"]["values"] == [pytest.approx(similarity_agreement(wanted, found), abs=1e-4)]
+    unit = [vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (wanted, found)]
+    assert choice["cosine"]["values"] == [pytest.approx((unit[0] * unit[1]).sum(axis=1).mean(), abs=1e-5)]
+    assert result["config"]["sentences"]["longest"] == 20
+
+
+def test_a_layout_that_cannot_be_carried_over_is_refused_before_anything_is_written(tiny, tmp_path, monkeypatch):
+    folder = sentence_model(tiny, tmp_path / "T")
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.insert(1, {"idx": 1, "name": "cnn", "path": "1_CNN", "type": "sentence_transformers.models.CNN"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    monkeypatch.setattr("fsp.journey.surrogate", None)
+    with pytest.raises(InputError, match="CNN"):
+        run(tiny.space, tmp_path / "out", teacher=str(folder), corpus=[tiny.corpus], settings=SETTINGS)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="CNN"):
+        short = {"shape": Architecture({"D": 1, "A": 2, "H": 16, "I": 16}), "out": tmp_path / "out", "as_json": False}
+        given = {"space": str(tiny.space_file), "teacher": str(folder), "corpus": [tiny.corpus]}
+        _short(**short, **given, tokens=1024, seed=0, threads=1)
+    assert not (tmp_path / "out").exists()
 
 
 def test_several_seeds_give_intervals(tiny, tmp_path):

@@ -143,6 +143,8 @@ def parse_targets(words: Sequence[str]) -> list[Target]:
             targets.append(Target(f"{space.name} T", (of_space, "T"), space=space, shape=Architecture(space.maximum)))
         elif Path(word).is_dir():
             targets.append(Target(word, (word,), folder=Path(word)))
+        elif len(Path(word).parts) > 1 and not Path(word).suffix:
+            raise InputError(f"{word}: there is no such folder")
         else:
             space, of_space = load_space(word), word
     finish()

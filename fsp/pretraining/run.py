@@ -306,7 +306,8 @@ def _agree(out: Path, identity: Mapping[str, Any], main: bool) -> None:
             what = name
             if name == "settings":
                 what = next(key for key in value if found[name].get(key) != value[key])
-            raise InputError(f"{out} holds a run with another {what}; choose a new directory")
+            hint = " (or one of an older fsp)" if name in ("teacher", "student") else ""
+            raise InputError(f"{out} holds a run with another {what}{hint}; choose a new directory")
 
 
 def _facts(

@@ -84,7 +84,10 @@ class CachedTeacher:
             for name, value in wanted.items():
                 if not isinstance(found, dict) or found.get(name) != value:
                     was = found.get(name) if isinstance(found, dict) else found
-                    raise InputError(f"{folder} caches something else ({name} is {was}, not {value}); choose another")
+                    hint = ", of another teacher or an older fsp" if name == "teacher" else ""
+                    raise InputError(
+                        f"{folder} caches something else ({name} is {was}, not {value}{hint}); choose another"
+                    )
         elif folder.is_dir() and any(p for p in folder.iterdir() if not p.name.startswith(".")):
             raise InputError(f"{folder} is not empty and no teacher cache; choose another directory")
         else:

@@ -79,7 +79,7 @@ def headline(result: dict[str, Any]) -> list[str]:
         f"{choice['operations'] / full['operations']:.0%} of its operations and runs "
         f"{full['latency']['median_ms'] / choice['latency']['median_ms']:.1f} times as fast.",
         f"Its error on unseen text is {choice['error']['mean']:.3f} ({error_of(result)}); its sentence similarities "
-        f"rank like T's with Spearman {choice['spearman']['mean']:.3f}.",
+        f"rank like T's with Spearman {choice['spearman']['mean']:.3f}{_cosine(choice)}.",
     ]
     controls = result.get("controls")
     if controls:
@@ -96,6 +96,12 @@ def headline(result: dict[str, Any]) -> list[str]:
         edge = w["at_lower_edge_in"]
         lines.append(line + (f" (at the lower edge of the space in {', '.join(edge)})." if edge else "."))
     return lines
+
+
+def _cosine(model: dict[str, Any]) -> str:
+    """Runs of earlier versions have no cosine to T's own embeddings."""
+    cosine = model.get("cosine")
+    return f", and its embeddings have a mean cosine of {cosine['mean']:.3f} to T's" if cosine else ""
 
 
 CARD_COLUMNS = {

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fsp.data import Corpus, pack
 from fsp.errors import InputError
-from fsp.files import digest, replacing
+from fsp.files import check_room, digest, replacing
 from fsp.models import longest_input
 from fsp.training.masking import Masking
 from fsp.training.teacher import Teacher
@@ -111,8 +111,7 @@ def cached_states(
         batch: blocks a forward pass.
         advance: called with the number of tokens done since the last call.
     """
-    key = digest([teacher.fingerprint, tokens_digest(blocks)])
-    path = folder / f"states-{key}.npy"
+    path = _states_file(teacher, blocks, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if path.exists():
@@ -120,6 +119,10 @@ def cached_states(
         else:
             _write_states(teacher, blocks, path, batch, advance)
     return np.load(path, mmap_mode="r")
+
+
+def _states_file(teacher: Teacher, blocks: NDArray[np.int32], folder: Path) -> Path:
+    return folder / f"states-{digest([teacher.fingerprint, tokens_digest(blocks)])}.npy"
 
 
 def _write_states(
@@ -174,8 +177,8 @@ class Material:
             advance: called with the number of tokens done since the last call.
 
         Raises:
-            InputError: `length` exceeds T's positions, a part of the corpus is too small, or T has a head for masked
-                language modelling and its tokenizer no mask token.
+            InputError: `length` exceeds T's positions, a part of the corpus is too small, the disk has no room for the
+                states, or T has a head for masked language modelling and its tokenizer no mask token.
         """
         positions = longest_input(teacher.model.config)
         if not 8 <= length <= positions:
@@ -195,10 +198,10 @@ class Material:
                 )
             chosen = np.random.default_rng(0).permutation(len(blocks))[: max(1, wanted // length)]
             parts.append(masking(blocks[chosen], seed=0) if masking else (blocks[chosen], None))
-        return cls(
-            *(
-                Blocks(tokens, cached_states(teacher, tokens, folder, advance=advance), masked)
-                for tokens, masked in parts
-            ),
-            texts=corpus.train,
+        missing = [tokens for tokens, _ in parts if not _states_file(teacher, tokens, folder).exists()]
+        size = sum(tokens.size for tokens in missing) * teacher.architecture["H"] * np.dtype(np.float16).itemsize
+        check_room(folder, size, "T's states of the text", "make room, choose another folder, or give fewer tokens")
+        train, validation, test = (
+            Blocks(tokens, cached_states(teacher, tokens, folder, advance=advance), masked) for tokens, masked in parts
         )
+        return cls(train, validation, test, corpus.train)

@@ -15,7 +15,7 @@ from fsp.training.student import Student
 from fsp.training.teacher import Teacher
 
 SENTENCES = 4096
-_LEAST = 32  # sentences; on fewer a fit is worse than the token readout (experiments/recovery/sentences.py)
+_LEAST = 32  # sentences; on fewer a fit is worse than the token readout (experiments/readout)
 _STRENGTHS = np.logspace(-6, 6, 25)  # of the ridge, in units of the features' mean variance times the sentences
 _AT_ONCE = 512
 

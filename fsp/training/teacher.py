@@ -47,7 +47,10 @@ class Teacher:
         Raises:
             InputError: the directory's layout cannot be read or carried over to a student.
         """
-        return layout_of(self.folder) or plain_layout(self.folder)
+        found = layout_of(self.folder) or plain_layout(self.folder)
+        if found.tokenizer.pad_token is None:
+            found.tokenizer.pad_token = self.tokenizer.pad_token
+        return found
 
     @property
     def architecture(self) -> Architecture:
@@ -64,11 +67,12 @@ class Teacher:
         check_cuttable(self.architecture, architecture)
 
     def check_savable(self) -> None:
-        """Raise InputError where students could not be saved with T's settings and tokenizer; before long work."""
+        """Raise InputError where students could not be saved with T's settings and layout; before long work."""
+        tokenizer = self.layout.tokenizer
         with tempfile.TemporaryDirectory() as folder:
             try:
                 self.model.config.save_pretrained(folder)
-                self.tokenizer.save_pretrained(folder)
+                tokenizer.save_pretrained(folder)
             except Exception as error:  # libraries of many kinds write these files
                 reason = " ".join(str(error).split())[:200]
                 raise InputError(

@@ -84,8 +84,8 @@ def test_a_classifier_labels_by_the_names_of_its_classes(task, tmp_path, minilm_
     ("source", "message"),
     [
         ("", "name a labeller"),
-        ("probe:/no/such/folder", "cannot load /no/such/folder as AutoModel"),
-        ("/no/such/folder", "cannot load /no/such/folder as AutoModelForSequenceClassification"),
+        ("probe:/no/such/folder", "model /no/such/folder: there is no such folder"),
+        ("/no/such/folder", "labeller /no/such/folder: there is no such folder"),
     ],
 )
 def test_labellers_that_do_not_exist_are_refused(task, source, message):

@@ -13,7 +13,7 @@ def small_network(kind: str, *, seed: int = 0, vocab_size: int = 2000, positions
     standard = dict(num_hidden_layers=3, num_attention_heads=4, hidden_size=32, intermediate_size=48)
     options = {
         "bert": standard,
-        "roberta": {**standard, "type_vocab_size": 1, "pad_token_id": 1},
+        "roberta": {**standard, "type_vocab_size": 1, "pad_token_id": 0},
         "distilbert": dict(n_layers=3, n_heads=4, dim=32, hidden_dim=48),
         "electra": {**standard, "embedding_size": 16},
         "modernbert": {
@@ -26,7 +26,7 @@ def small_network(kind: str, *, seed: int = 0, vocab_size: int = 2000, positions
         },
         "gpt2": dict(n_layer=3, n_head=4, n_embd=32, n_inner=48, bos_token_id=2, eos_token_id=3),
     }[kind]
-    extra = 2 if kind == "roberta" else 0
+    extra = 1 if kind == "roberta" else 0  # it counts positions from behind the padding token
     name = "n_positions" if kind == "gpt2" else "max_position_embeddings"
     config = AutoConfig.for_model(
         kind, vocab_size=vocab_size, initializer_range=0.1, **{name: positions + extra}, **options

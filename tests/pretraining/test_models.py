@@ -146,7 +146,7 @@ def test_what_does_not_fit_says_what_to_do(teachers):
 def test_unusable_teachers(teachers, tmp_path):
     from transformers import BertConfig, T5Config
 
-    with pytest.raises(InputError, match="teacher .*nothing: there is no such folder"):
+    with pytest.raises(InputError, match=r"teacher .*nothing: there is no such folder"):
         load_language_model(tmp_path / "nothing")
     T5Config().save_pretrained(tmp_path / "t5")
     with pytest.raises(InputError, match="model type 't5' is not supported"):

@@ -29,6 +29,8 @@ def model(name, shape, share):
         },
         "error": spread,
         "spearman": spread,
+        "cosine": spread,
+        "pooled_error": spread,
     }
 
 

@@ -181,3 +181,13 @@ def test_the_layout_of_earlier_versions(tiny, tmp_path):
     assert teacher.layout.modes == ("cls",)
     assert teacher.layout.longest == 16
     assert np.allclose(teacher.layout.encode(teacher.model, TEXTS), library(given).encode(TEXTS), atol=1e-6)
+
+
+def test_a_tokenizer_without_a_padding_token_pads_as_the_loader_has_it(tiny, tmp_path):
+    given = shutil.copytree(tiny.teacher, tmp_path / "T")
+    settings = json.loads((given / "tokenizer_config.json").read_text())
+    settings["pad_token"] = None
+    (given / "tokenizer_config.json").write_text(json.dumps(settings))
+    (given / "special_tokens_map.json").unlink(missing_ok=True)
+    teacher, whole = load_teacher(given), load_teacher(tiny.teacher)
+    assert np.allclose(teacher.layout.encode(teacher.model, TEXTS), whole.layout.encode(whole.model, TEXTS), atol=1e-6)

@@ -1,0 +1,76 @@
+"""What the readout of sentences gains over the token readout, by the number of sentences that it is fitted on.
+
+    python experiments/readout/run.py        # about 7 minutes on one core
+
+Distils the recorded choice of space minilm on 131,072 tokens and writes figures.csv beside this file: one row for each
+number of training sentences, 0 for the token readout, and each map that the ridge shrinks towards (the token readout,
+as fsp does, or nothing); the figures of `SentenceFigures` over 512 held-out sentences.
+"""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from fsp.data import sentences
+from fsp.distillation import distill
+from fsp.inputs import Settings, load_inputs, surrogate
+from fsp.measurement import SentenceFigures
+from fsp.progress import Silent
+from fsp.space import Architecture, load_space
+from fsp.training.sentence_layout import SentenceLayout, layout_of
+from fsp.training.sentence_readout import SentenceSample, ridge
+from fsp.training.teacher import packaged_teacher
+
+HERE = Path(__file__).parent
+STATES = HERE / "cache" / "states.npz"
+SHAPE = Architecture({"D": 5, "A": 8, "H": 256, "I": 384})
+SETTINGS = Settings(tokens=131_072, threads=1)
+COUNTS = (0, 2, 3, 5, 8, 15, 30, 60, 120, 250, 500, 1000, 2500, 4096, 8000)
+
+
+def write_states(layout: SentenceLayout) -> None:
+    """Pooled states of T and of the student, of training and of held-out sentences, and the token readout."""
+    inputs = load_inputs(load_space("minilm"), None, (), Silent())
+    error = surrogate(inputs, SETTINGS, HERE / "cache", Silent())
+    none = SentenceSample.of(inputs.teacher, ())  # the sentence readout is what is compared
+    student, _ = distill(SHAPE, error, tokens=SETTINGS.tokens, sample=none)
+    train, test = sentences(inputs.corpus.train), inputs.corpus.test_sentences[:512]
+    train = [train[k] for k in np.random.default_rng(0).permutation(len(train))[: COUNTS[-1]]]
+    arrays = {"W": student.readout.weight.detach().numpy(), "b": student.readout.bias.detach().numpy()}
+    for name, encoder in (("T", inputs.teacher.model), ("S", student.encoder)):
+        arrays[f"{name}_train"], arrays[f"{name}_test"] = (layout.pooled(encoder, part) for part in (train, test))
+    np.savez(STATES, **arrays)
+
+
+def main() -> None:
+    torch.set_num_threads(SETTINGS.processor_threads)
+    layout = layout_of(packaged_teacher(load_space("minilm").teacher))
+    assert layout is not None
+    if not STATES.exists():
+        write_states(layout)
+    states = np.load(STATES)
+    tokens, nothing = nn.Linear(SHAPE["H"], 384), nn.Linear(SHAPE["H"], 384)
+    with torch.no_grad():
+        tokens.weight.copy_(torch.from_numpy(states["W"]))
+        tokens.bias.copy_(torch.from_numpy(states["b"]))
+        nothing.weight.zero_()
+        nothing.bias.zero_()
+    with (HERE / "figures.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["towards", "sentences", "spearman", "cosine", "pooled_error"])
+        for towards, prior in (("token readout", tokens), ("nothing", nothing)):
+            for count in COUNTS[prior is nothing :]:
+                rows = slice(count)
+                readout = ridge(prior, states["S_train"][rows], states["T_train"][rows]) if count else prior
+                with torch.inference_mode():
+                    read = readout(torch.from_numpy(states["S_test"])).numpy()
+                found = SentenceFigures.of(layout, states["T_test"], read)
+                figures = (f"{value:.4f}" for value in (found.spearman, found.cosine, found.pooled_error))
+                writer.writerow([towards, count, *figures])
+
+
+if __name__ == "__main__":
+    main()
