@@ -82,7 +82,8 @@ def _sentence_files(folder: Path) -> dict[str, Any]:
     if not (folder / _SENTENCE_FILES[0]).is_file():
         return {}
     modules = read_json(folder / _SENTENCE_FILES[0])
-    places = [module["path"] for module in modules if isinstance(module, dict) and module.get("path")]
+    named = [module for module in modules if isinstance(module, dict)] if isinstance(modules, list) else []
+    places = [module["path"] for module in named if module.get("path")]
     files = [folder / name for name in _SENTENCE_FILES if (folder / name).is_file()]
     for place in sorted(set(map(str, places))):
         if Path(place).name == place:  # no file elsewhere
