@@ -54,7 +54,7 @@ def fingerprint(
                 value = weight.detach().cpu()
                 value = value.float() if value.is_floating_point() else value
                 whole.update(f"{number} {name} {tuple(value.shape)} ".encode())
-                whole.update(memoryview(value.contiguous().view(torch.uint8).flatten().numpy()))
+                whole.update(memoryview(value.contiguous().flatten().view(torch.uint8).numpy()))
     told = [_settings(config), tokenizer and _tokenizer(tokenizer), folder and _sentence_files(folder)]
     return digest([whole.hexdigest(), *told])
 
