@@ -65,7 +65,7 @@ def test_missing_values_and_duplicates_are_reported(csv):
         (["--seeds", "0"], "seeds 0 is out of range"),
         (["--objective", "both"], "no objective 'both'"),
         (["--error", "loss"], "has no column 'loss'"),
-        (["--parameters", ","], "no parameters"),
+        (["--parameters", "w"], "has no column 'w'"),
         (["--max-size", "0.1"], "no row meets the limits; the least size among those left is 1.5"),
     ],
 )
@@ -88,6 +88,8 @@ def test_no_torch_is_loaded(csv):
 
 def test_parameters_given_twice_are_both_taken(csv):
     rest = [*ARGUMENTS[2:], "--method", "params", "--evaluations", 3, "--json"]
+    none = fsp(csv, "--parameters", ",", *rest)
+    assert (none.returncode, none.stdout) == (2, "") and "no parameters" in none.stderr
     done = fsp(csv, "--parameters", "d", "--parameters", "h", *rest)
     assert set(json.loads(done.stdout)["best"]["parameters"]) == {"d", "h"}
     assert (
