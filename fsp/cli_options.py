@@ -1,6 +1,6 @@
 """Options that several commands share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, TypeVar
 
 import typer
@@ -35,6 +35,14 @@ Steps = Annotated[int, typer.Option(help="Training steps of each evaluated candi
 Tokens = Annotated[int, typer.Option(help="Token budget of the final distillation.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 Threads = Annotated[int | None, typer.Option(help="Processor threads; results depend on it.", show_default="all")]
+Columns = Annotated[
+    list[str], typer.Option(help="Columns that make an architecture, separated by commas; may be repeated.")
+]
+
+
+def names_in(given: Sequence[str]) -> list[str]:
+    """Return the names in lists separated by commas, in order."""
+    return [name.strip() for text in given for name in text.split(",") if name.strip()]
 
 
 _Value = TypeVar("_Value")

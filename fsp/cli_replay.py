@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fsp import cli_replay_speed
+from fsp.cli_options import Columns, names_in
 from fsp.progress import Bars
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def search(
     table: Annotated[
         Path, typer.Argument(help="A CSV file with a header, one architecture a row.", show_default=False)
     ],
-    parameters: Annotated[str, typer.Option(help="Columns that make an architecture, separated by commas.")],
+    parameters: Columns,
     size: Annotated[str, typer.Option(help="Column of p.")],
     speed: Annotated[str, typer.Option(help="Column of i, smaller is faster.")],
     error: Annotated[str, typer.Option(help="Column of e, smaller is better.")],
@@ -53,8 +54,12 @@ def search(
         int, typer.Option(help="Evaluations of one search; exhaustive evaluates everything regardless.")
     ],
     neutral: Annotated[
-        str, typer.Option(help="Parameters of which more is not expected to be better, separated by commas.")
-    ] = "",
+        list[str] | None,
+        typer.Option(
+            help="Parameters of which more is not expected to be better, separated by commas; may be repeated.",
+            show_default="none",
+        ),
+    ] = None,
     objective: Annotated[str, typer.Option(help="w: largest W-coefficient; error: least error.")] = "w",
     max_size: Annotated[float | None, typer.Option(help="Largest p allowed.", show_default="none")] = None,
     max_speed: Annotated[float | None, typer.Option(help="Largest i allowed.", show_default="none")] = None,
@@ -67,9 +72,10 @@ def search(
 
     bars = Bars()
     measured = read_table(
-        table, parameters=_names(parameters), neutral=_names(neutral), size=size, speed=speed, error=error
+        table, parameters=names_in(parameters), neutral=names_in(neutral or ()), size=size, speed=speed, error=error
     )
     _say_what_was_read(measured, bars)
+    _doubt(error, measured, bars)
     replay = replay_search(
         measured,
         objective=objective,  # type: ignore[arg-type]
@@ -104,7 +110,9 @@ def error(
     table: Annotated[
         Path, typer.Argument(help="A CSV file with a header, one architecture a row.", show_default=False)
     ],
-    parameters: Annotated[str, typer.Option(help="Columns to fit the error by, all positive, separated by commas.")],
+    parameters: Annotated[
+        list[str], typer.Option(help="Columns to fit the error by, all positive, separated by commas; may be repeated.")
+    ],
     size: Annotated[str, typer.Option(help="Column of p: its quintiles are the bands, and it is the baseline.")],
     error: Annotated[str, typer.Option(help="Column of e, smaller is better.")],
     train: Annotated[int, typer.Option(help="Rows to fit, chosen at random; all others judge the fit.")] = 30,
@@ -116,8 +124,9 @@ def error(
     from fsp.table import read_table
 
     bars = Bars()
-    measured = read_table(table, parameters=_names(parameters), size=size, error=error)
+    measured = read_table(table, parameters=names_in(parameters), size=size, error=error)
     _say_what_was_read(measured, bars)
+    _doubt(error, measured, bars)
     facts = replay_error(measured, train=train, seeds=seeds, display=bars).describe()
     if as_json:
         print(json.dumps(facts))
@@ -136,5 +145,9 @@ def _say_what_was_read(table: "Table", bars: Bars) -> None:
         bars.say(f"{table.rows_merged} rows repeat another's parameters; their measurements were averaged")
 
 
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+def _doubt(column: str, table: "Table", bars: Bars) -> None:
+    """Warn where a column given as an error looks like one of which more is better."""
+    from fsp.table import looks_like_a_score
+
+    if found := looks_like_a_score(column, table):
+        bars.say(f"warning: {found}; e is better where it is smaller, so give 1 - accuracy, or a loss")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fsp.cli_options import Json
+from fsp.cli_options import Columns, Json, names_in
 from fsp.progress import Bars
 
 
@@ -14,7 +14,7 @@ def speed(
     table: Annotated[
         Path, typer.Argument(help="A CSV file with a header, one architecture a row.", show_default=False)
     ],
-    parameters: Annotated[str, typer.Option(help="Columns that make an architecture, separated by commas.")],
+    parameters: Columns,
     target: Annotated[list[str], typer.Option(help="Column of a latency; may be repeated, then their sum counts.")],
     train: Annotated[int, typer.Option(help="Rows to fit to; all others are predicted.")],
     seeds: Annotated[int, typer.Option(help="How often to split, each time with another seed.")] = 1,
@@ -24,8 +24,7 @@ def speed(
     from fsp.replay_speed import read_latencies, replay_speed
 
     bars = Bars()
-    names = [name.strip() for name in parameters.split(",") if name.strip()]
-    measured = read_latencies(table, parameters=names, targets=target)
+    measured = read_latencies(table, parameters=names_in(parameters), targets=target)
     if measured.rows_missing:
         bars.say(f"{measured.rows_missing} of {measured.rows_read} rows left out: a used column is empty there")
     if measured.rows_merged:

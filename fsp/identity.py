@@ -54,7 +54,7 @@ def fingerprint(
                 value = weight.detach().cpu()
                 value = value.float() if value.is_floating_point() else value
                 whole.update(f"{number} {name} {tuple(value.shape)} ".encode())
-                whole.update(memoryview(value.contiguous().view(torch.uint8).flatten().numpy()))
+                whole.update(memoryview(value.contiguous().flatten().view(torch.uint8).numpy()))
     told = [_settings(config), tokenizer and _tokenizer(tokenizer), folder and _sentence_files(folder)]
     return digest([whole.hexdigest(), *told])
 
@@ -82,7 +82,8 @@ def _sentence_files(folder: Path) -> dict[str, Any]:
     if not (folder / _SENTENCE_FILES[0]).is_file():
         return {}
     modules = read_json(folder / _SENTENCE_FILES[0])
-    places = [module["path"] for module in modules if isinstance(module, dict) and module.get("path")]
+    named = [module for module in modules if isinstance(module, dict)] if isinstance(modules, list) else []
+    places = [module["path"] for module in named if module.get("path")]
     files = [folder / name for name in _SENTENCE_FILES if (folder / name).is_file()]
     for place in sorted(set(map(str, places))):
         if Path(place).name == place:  # no file elsewhere

@@ -25,7 +25,7 @@ _SHARE_OF_CAPITALS = 0.01  # of a vocabulary; one made of lower-cased text has n
 _COUNT_FROM_PADDING = frozenset(
     {
         *("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "data2vec-text"),
-        *("ibert", "longformer", "xmod", "lilt", "luke", "mpnet", "markuplm"),
+        *("ibert", "longformer", "xmod", "luke", "mpnet", "markuplm"),
     }
 )
 _HEADS = re.compile(  # parts beside the body that may go unused

@@ -1,6 +1,7 @@
 """Measured tables: rows of architectures with real-valued parameters, p, i and e, and no declared space."""
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,10 @@ from numpy.typing import NDArray
 from fsp.errors import InputError
 
 _MISSING = frozenset({"", "na", "n/a", "null", "none"})  # "nan" is a number gone wrong, not a missing one
+
+_SCORES = frozenset({"accuracy", "acc", "score", "f1", "auc", "bleu", "rouge", "r2", "map", "precision", "recall"})
+_RISES = 0.5  # Spearman's correlation of an error with p, above which it is doubted
+_FEW_ROWS = 5
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,31 @@ def read_table(
         rows_read - len(values),
         len(values) - len(first),
     )
+
+
+def looks_like_a_score(column: str, table: Table) -> str | None:
+    r"""Return why an error column seems to be one of which more is better; None where it does not.
+
+    By its name, or because it rises with p: larger networks err less in nearly every table.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
+        ...     _ = file.write("depth,p,top1\n1,10,.5\n2,20,.6\n3,30,.7\n4,40,.8\n5,50,.9\n")
+        ...     file.flush()
+        ...     table = read_table(file.name, parameters=["depth"], size="p", error="top1")
+        >>> looks_like_a_score("top1", table)
+        "column 'top1' rises with p (Spearman 1.00)"
+    """
+    words = re.split(r"[^a-z0-9]+", column.lower())
+    if named := [word for word in words if word in _SCORES]:
+        return f"column {column!r} is called {named[0]}"
+    if len(table) < _FEW_ROWS or len(set(table.error)) < 2 or len(set(table.size)) < 2:
+        return None
+    from scipy.stats import spearmanr
+
+    rises = float(spearmanr(table.size, table.error).statistic)
+    return f"column {column!r} rises with p (Spearman {rises:.2f})" if rises > _RISES else None
 
 
 def read_columns(path: str | Path, used: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.int64], int]:

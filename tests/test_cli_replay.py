@@ -65,7 +65,7 @@ def test_missing_values_and_duplicates_are_reported(csv):
         (["--seeds", "0"], "seeds 0 is out of range"),
         (["--objective", "both"], "no objective 'both'"),
         (["--error", "loss"], "has no column 'loss'"),
-        (["--parameters", ","], "no parameters"),
+        (["--parameters", "w"], "has no column 'w'"),
         (["--max-size", "0.1"], "no row meets the limits; the least size among those left is 1.5"),
     ],
 )
@@ -84,3 +84,25 @@ def test_no_torch_is_loaded(csv):
     for method in ("fitted", "tpe"):
         done = subprocess.run([*command, "--method", method], capture_output=True, text=True, check=True)
         assert done.stdout.endswith("False\n")
+
+
+def test_parameters_given_twice_are_both_taken(csv):
+    rest = [*ARGUMENTS[2:], "--method", "params", "--evaluations", 3, "--json"]
+    none = fsp(csv, "--parameters", ",", *rest)
+    assert (none.returncode, none.stdout) == (2, "") and "no parameters" in none.stderr
+    done = fsp(csv, "--parameters", "d", "--parameters", "h", *rest)
+    assert set(json.loads(done.stdout)["best"]["parameters"]) == {"d", "h"}
+    assert (
+        done.stdout.partition('"seconds"')[0] == fsp(csv, "--parameters", "d,h", *rest).stdout.partition('"seconds"')[0]
+    )
+
+
+@pytest.mark.parametrize(("name", "score"), [("accuracy", True), ("val-acc", True), ("e", True), ("loss", False)])
+def test_an_accuracy_that_is_given_as_an_error_is_warned_of(name, score, tmp_path):
+    """By its name whatever its values; else by its rising with the size."""
+    path = tmp_path / "t.csv"
+    rows = [(d, d, d, 1 - 1 / (d + 1) if name == "e" else 1 / (d + 1)) for d in range(1, 9)]
+    path.write_text(f"d,p,i,{name}\n" + "".join(",".join(map(str, row)) + "\n" for row in rows))
+    given = [path, "--parameters", "d", "--size", "p", "--speed", "i", "--error", name]
+    done = fsp(*given, "--method", "params", "--evaluations", 3)
+    assert done.returncode == 0 and ("warning: column" in done.stderr) == score

@@ -107,8 +107,8 @@ def test_missing_values_and_duplicates_are_reported(csv, fsp):
     [
         (["--error", "loss"], "has no column 'loss'"),
         (["--size", "mass"], "has no column 'mass'"),
-        (["--parameters", "d,w"], "has no column 'w'"),
-        (["--parameters", ","], "no parameters"),
+        (["--parameters", "w"], "has no column 'w'"),
+        (["--parameters", "d"], "a parameter is named twice"),
         (["--train", "50"], "train 50 is out of range; choose 9 to 47 of the table's 50 architectures"),
         (["--train", "8"], "train 8 is out of range"),
         (["--train", "few"], "--train"),

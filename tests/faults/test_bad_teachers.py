@@ -51,13 +51,12 @@ def into_old_layout(folder):
 
 
 def without_padding(folder):
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=AutoTokenizer.from_pretrained(folder).backend_tokenizer,
-        **dict(zip(("cls_token", "sep_token", "mask_token", "unk_token"), ("[CLS]", "[SEP]", "[MASK]", "[UNK]"))),
-    )
+    rules = AutoTokenizer.from_pretrained(folder).backend_tokenizer
+    rules.no_padding()
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("cls", "sep", "mask", "unk")}
     for path in folder.glob("*token*"):
         path.unlink()
-    tokenizer.save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=rules, **names).save_pretrained(folder)
     configured(folder, pad_token_id=None)
 
 
@@ -168,3 +167,25 @@ def test_a_bad_model_is_refused_in_one_line_before_anything_is_done(
     assert (code, printed, len(lines)) == (2, "", 1), told
     assert str(teacher) in lines[0] and says.format(teacher) in lines[0], lines[0]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("what", ["distill", "extract", "export"])
+def test_a_place_that_cannot_be_written_to_is_told_before_the_model_is_loaded(
+    what, tiny, rows, short_text, tmp_path, command_line, monkeypatch
+):
+    monkeypatch.setattr("fsp.training.teacher.load_teacher", lambda *words, **more: pytest.fail("loads the teacher"))
+    monkeypatch.setattr("fsp.exporting.load_saved", lambda *words: pytest.fail("loads the model"))
+    (tmp_path / "file").touch()
+    given = words(what, tiny, tiny.teacher, tmp_path / "file" / "out", rows, short_text)
+    if what == "extract":
+        given += ["--method", "certified", "--certificate", tmp_path / "file" / "c.json"]
+    code, printed, told = command_line(given)
+    assert (code, printed) == (2, "") and "cannot write" in told and str(tmp_path / "file") in told
+
+
+def test_a_warning_about_a_model_is_one_line(tiny, tmp_path, rows, short_text, command_line):
+    teacher = shutil.copytree(tiny.teacher, tmp_path / "t")
+    configured(teacher, alibi=True)
+    code, _, told = command_line(words("latency", tiny, teacher, tmp_path / "out", rows, short_text))
+    lines = [line for line in told.splitlines() if "alibi" in line]
+    assert code == 0 and len(lines) == 1 and lines[0].startswith(f"fsp: warning: model {teacher}: ")

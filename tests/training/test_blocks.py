@@ -166,3 +166,43 @@ def test_a_table_may_have_spare_rows(tiny, tmp_path):
     shutil.copytree(tiny.teacher, folder)
     BertModel(BertConfig.from_pretrained(folder, vocab_size=30_592)).save_pretrained(folder)
     assert load_teacher(folder).model.config.vocab_size == 30_592
+
+
+@pytest.mark.parametrize("padding", [0, 3])
+def test_blocks_of_a_roberta_are_as_long_as_it_takes_and_no_longer(padding, tiny, tmp_path):
+    """It keeps the positions up to its padding token's: blocks of the last length run, one more token is refused."""
+    from transformers import AutoTokenizer, RobertaConfig, RobertaModel
+
+    sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 16}
+    tables = {"vocab_size": 30522, "max_position_embeddings": 40, "type_vocab_size": 1}
+    RobertaModel(RobertaConfig(**sizes, **tables, pad_token_id=padding)).save_pretrained(tmp_path / "t")
+    tokenizer = AutoTokenizer.from_pretrained(tiny.teacher)
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding)
+    tokenizer.save_pretrained(tmp_path / "t")
+    both = load_teacher(tmp_path / "t"), Corpus.of(read_corpus([tiny.corpus]))
+    longest = 40 - padding - 1
+    assert prepare(both, tmp_path / "cache", length=longest).train.tokens.shape[1] == longest
+    for length in (longest + 1, 40):
+        with pytest.raises(InputError, match=f"choose 8 to {longest}"):
+            prepare(both, tmp_path / "cache", length=length)
+
+
+def test_a_disk_without_room_for_the_states_is_told_before_they_are_computed(loaded, tmp_path, monkeypatch):
+    prepare(loaded, tmp_path / "before")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    monkeypatch.setattr(loaded[0].model, "forward", None)
+    with pytest.raises(InputError, match=r"T's states of the text take 0.00 GB, and .* has 0.00 GB free; make room"):
+        prepare(loaded, tmp_path / "new")
+    assert len(prepare(loaded, tmp_path / "before").train)  # what is there takes no more room
+
+
+def test_settings_that_cannot_be_saved_are_told_before_any_work(tiny, monkeypatch):
+    teacher = load_teacher(tiny.teacher)
+    teacher.check_savable()
+
+    def fail(folder):
+        raise TypeError("not serialisable")
+
+    monkeypatch.setattr(teacher.tokenizer, "save_pretrained", fail)
+    with pytest.raises(InputError, match="cannot be saved again: not serialisable"):
+        teacher.check_savable()
