@@ -28,8 +28,24 @@ Limit = Annotated[
         show_default="encoder_parameters=25% operations=25%",
     ),
 ]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        help="maximal: the shapes that no other within the limits exceeds in every size; interval: every K-th by size, "
+        "the paper's; certified: until the gap is proven (fsp extract alone).",
+        show_default="maximal; interval for W, with --interval, or where the space says so",
+    ),
+]
 Interval = Annotated[
-    int | None, typer.Option(help="Evaluate every K-th candidate.", show_default="such that about 16 are evaluated")
+    int | None,
+    typer.Option(
+        help="For interval: evaluate every K-th candidate, the largest included.",
+        show_default="such that about 16 are evaluated",
+    ),
+]
+Evaluations = Annotated[
+    int | None,
+    typer.Option(help="For maximal: evaluate at most so many, the largest of the maximal shapes.", show_default="32"),
 ]
 Steps = Annotated[int, typer.Option(help="Training steps of each evaluated candidate.")]
 Tokens = Annotated[int, typer.Option(help="Token budget of the final distillation.")]

@@ -91,6 +91,7 @@ class SearchSpace:
             in it, the `sha256` of its model.safetensors, and the command to `install` it.
         neutral: the parameters that are no sizes: more of one is not expected to give a better network. Attention
             heads that partition the hidden size are an example.
+        method: the search method that is the default under limits; None for `maximal`.
 
     Raises:
         InputError: with one line that says what is wrong.
@@ -109,6 +110,7 @@ class SearchSpace:
     constants: Mapping[str, int] = field(default_factory=dict)
     teacher: Mapping[str, str] = field(default_factory=dict)
     neutral: tuple[str, ...] = ()
+    method: str | None = None
 
     def __post_init__(self) -> None:
         if not self.name.isprintable() or self.name in ("", ".", "..") or set(self.name) & set("/\\"):

@@ -48,7 +48,7 @@ def test_json_without_a_teacher(run):
 
 
 def test_text_names_candidates_flops_and_time(run):
-    code, out, _ = run("bert_large", "--plan")
+    code, out, _ = run("bert_large", "--plan")  # its default is the interval
     assert code == 0
     planned = plan(SPACE)
     assert len(out.splitlines()) == len(planned.table) + 5

@@ -195,6 +195,10 @@ class Evidence:
     violations: tuple[tuple[int, int], ...]
     least_tau: float
 
+    def describe(self) -> dict[str, float]:
+        """Return the numbers as a JSON-like value: `pairs`, `against` (how many refute M(tau)), `least_tau`."""
+        return {"pairs": self.pairs, "against": len(self.violations), "least_tau": self.least_tau}
+
 
 def evidence(
     order: Order, rows: Sequence[int], log_mean: ArrayLike, runs: ArrayLike, noise: Noise, *, alpha: float

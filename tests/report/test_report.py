@@ -64,11 +64,21 @@ def test_the_page_is_the_same_every_time(folder):
 @pytest.mark.parametrize(
     ("config", "given", "expected"),
     [
-        ({"space": {"name": "minilm"}, "seeds": 3, "limits": None}, {}, "fsp run minilm --out runs/minilm --seeds 3"),
+        (
+            {"space": {"name": "minilm"}, "seeds": 3, "limits": None},
+            {},
+            "fsp run minilm --out runs/minilm --method interval --seeds 3",
+        ),
+        (
+            {"space": {"name": "minilm"}, "method": "maximal", "evaluations": 9, "limits": None},
+            {},
+            "fsp run minilm --out runs/minilm --method maximal --evaluations 9",
+        ),
         (
             {"space": {"name": "mine"}, "limits": {"operations": "20%"}, "interval": 4},
             {"teacher": "my model", "corpus": ["a", "b"]},
-            "fsp run mine.toml --out runs/mine --teacher 'my model' --corpus a --corpus b --limit operations=20% --interval 4",
+            "fsp run mine.toml --out runs/mine --teacher 'my model' --corpus a --corpus b --limit operations=20% "
+            "--method interval --interval 4",
         ),
     ],
 )
@@ -81,7 +91,7 @@ def test_that_command_has_every_option_of_fsp_run_that_the_result_depends_on():
 
     from fsp.cli import app
 
-    settings = Settings(limits={"operations": 5.0}, interval=1, threads=1)
+    settings = Settings(limits={"operations": 5.0}, interval=1, threads=1, method="interval", evaluations=9)
     config = {"space": {"name": "minilm"}, **asdict(settings)}
     words = shlex.split(command({"config": config, "given": {"teacher": "t", "corpus": ["c"]}}))
     run = typer.main.get_command(app).commands["run"]
