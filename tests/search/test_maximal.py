@@ -1,9 +1,12 @@
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from running import experiment
 
 from fsp.errors import InputError
 from fsp.extraction import extract, plan
@@ -148,3 +151,19 @@ def test_the_default_interval_gives_about_16_and_the_largest(n):
     assert set(np.diff(ranks)) <= {interval}
     assert ranks[0] < interval
     assert len(ranks) == n if n < 16 else 11 <= len(ranks) <= 21
+
+
+def test_the_recorded_regrets_are_the_computed_ones(monkeypatch):
+    folder = Path(__file__).parents[2] / "experiments" / "ground_truth"
+    monkeypatch.syspath_prepend(str(folder))
+    regret = experiment("ground_truth/regret.py")
+    recorded = json.loads((folder / "regret.json").read_text())
+    assert recorded == json.loads(json.dumps(regret.computed()))
+    assert (recorded["M"]["pairs"], recorded["M"]["against"]) == (2075, 0)
+    of_maximal = recorded["searches"]["maximal"]
+    assert {one["searched"] for one in of_maximal["fixed"]} == {of_maximal["drawn"]["largest"]["searched"]} == {0}
+    table = regret.known()
+    pairs = [(a, b) for a in table.itertuples() for b in table.itertuples() if a is not b]
+    larger = [(a, b) for a, b in pairs if a[1:5] != b[1:5] and all(x >= y for x, y in zip(a[1:5], b[1:5], strict=True))]
+    assert len(larger) == 2075
+    assert not [1 for a, b in larger if a.long > b.long]
