@@ -106,7 +106,7 @@ class Extraction:
 
     def best_by(self, column: str) -> Architecture:
         """Return the evaluated candidate with the largest value in a column, e.g. `w_encoder`."""
-        return _architecture(self.space, self.table.iloc[self.table[column].argmax()])
+        return _architecture(self.space, self.compared.iloc[self.compared[column].argmax()])
 
     def pareto(self, objectives: tuple[str, ...] = ("encoder_parameters", "operations", "error")) -> pd.DataFrame:
         """Return the rows of the table that no other row beats in all objectives."""
@@ -222,9 +222,9 @@ def extract(
         (Architecture(D=6, A=8, H=256, I=256), 17, 0.0)
     """
     display = display or Silent()
-    method = method_for(space, method, objective=objective, interval=interval)  # type: ignore[assignment]
+    how = method_for(space, method, objective=objective, interval=interval)
     check_method(
-        method,
+        how,
         objective=objective,
         interval=interval,
         evaluations=evaluations,
@@ -235,20 +235,20 @@ def extract(
         longer=longer,
         fidelities=fidelities,
     )
-    if seeds > 1 and method == "certified":
+    if seeds > 1 and how == "certified":
         raise InputError("the seeds of a certified search are those of its CertifiedSettings; give them there")
     if seeds > 1 and not takes_seed(error):
         raise InputError(f"{seeds} evaluations of an error that takes no seed are one; give it a parameter seed")
     long_error = longer_of(error, longer) if finalists > 1 or anchors else None
-    calibration = calibration_for(space, speed, method)
+    calibration = calibration_for(space, speed, how)
     maximum = objectives_at_maximum(space, calibration, limits or ())
     question = Question.of(objective, limits, size, exponents, maximum)
     maximal, audit = None, 0
-    if method != "certified":
+    if how != "certified":
         planned = plan(
             space,
             objective=objective,
-            method=method,
+            method=how,
             limits=limits,
             interval=interval,
             evaluations=evaluations,
@@ -302,7 +302,7 @@ def extract(
 
         if fidelities:
             reached = successive_halving(range(len(candidates)), len(evaluators), scores_at)
-        elif method != "certified":
+        elif how != "certified":
             measure(range(len(candidates)))
         else:
             settings = certified or (CertifiedSettings() if takes_seed(error) else CertifiedSettings(sigma=0, seeds=1))
@@ -346,7 +346,7 @@ def extract(
         space,
         selected,
         table,
-        method,
+        how,
         objective,
         question.limits,
         interval,

@@ -16,7 +16,7 @@ from fsp.distillation import distill, load_student, save_student
 from fsp.errors import InputError
 from fsp.extraction import Extraction, extract
 from fsp.files import read_json, write_json, write_text
-from fsp.folder import SCHEMA, alone_in, claim
+from fsp.folder import EVALUATIONS, SCHEMA, alone_in, claim
 from fsp.inputs import Inputs, Settings, fitted_to, load_inputs, surrogate
 from fsp.measurement import embeddings, latencies, similarity_agreement, student_embeddings
 from fsp.objectives.error import Distillation
@@ -86,7 +86,7 @@ def run(
             error=error,
             **asked,
             **again,
-            study=out / "evaluations.journal",
+            study=out / EVALUATIONS,
             seed=settings.seed,
             display=display,
         )
