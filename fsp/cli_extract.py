@@ -18,13 +18,14 @@ from fsp.cli_options import (
     Finalists,
     Interval,
     Json,
-    Limit,
+    LimitOfLatency,
     Longer,
     MaxMemory,
     MaxTime,
     Method,
     Seed,
     Space,
+    Speed,
     Steps,
     Teacher,
     Threads,
@@ -59,11 +60,8 @@ def extract(
     objective: Annotated[
         str, typer.Option(help="limits: least error within the limits; w: largest W-coefficient.")
     ] = "limits",
-    speed: Annotated[
-        str,
-        typer.Option(help="operations; calibrated: latency as predicted after fsp latency calibrate; or its file."),
-    ] = "operations",
-    limit: Limit = None,
+    speed: Speed = "operations",
+    limit: LimitOfLatency = None,
     method: Method = None,
     interval: Interval = None,
     evaluations: Evaluations = None,
@@ -129,7 +127,7 @@ def extract(
     method = method_for(chosen, method, objective=objective, interval=interval)
     again: dict[str, Any] = {"finalists": finalists, "longer": longer}
     asked: dict[str, Any] = {"objective": objective, "method": method, "interval": interval, "evaluations": evaluations}
-    check_method(**asked, seeds=seeds or 1, gap=gap, anchors=anchors, **again, fidelities=rungs)
+    check_method(**asked, seeds=1 if seeds is None else seeds, gap=gap, anchors=anchors, **again, fidelities=rungs)
     if certificate is not None and method != "certified":
         raise InputError("a certificate comes with --method certified; add it, or leave --certificate out")
     settings = Settings(
@@ -269,12 +267,12 @@ def _how_sure(found: "Extraction") -> list[str]:
         return lines
     edges = ", ".join(f"{name}={found.selected[name]} is the {end}" for name, end in found.edges().items())
     w = {what: found.best_by(f"w_{name}") for what, name in (("all", "total"), ("encoder", "encoder"))}
-    sizes = ", ".join(f"{name}={found.maximum[name]:.0f}" for name in found.maximum)
+    sizes = "".join(f", {name}={value:.10g}" for name, value in found.maximum.items())
     return [
         *lines,
         f"at the edge of the space: {edges}" if edges else "at no edge of the space",
         f"largest W: {w['all']} with p = all parameters, {w['encoder']} with p = encoder parameters",
-        f"T: {found.space.maximum} {sizes} W=0",
+        f"T: {found.space.maximum}{sizes}, W=0",
     ]
 
 

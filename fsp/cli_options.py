@@ -23,10 +23,24 @@ Limit = Annotated[
     typer.Option(
         "--limit",
         metavar="NAME=VALUE",
-        help="Hard limit on parameters, encoder_parameters, operations or peak_memory (bytes; or latency, ms, where it "
-        "is predicted), a number or a share of T's; may be repeated.",
+        help="Hard limit on parameters, encoder_parameters, operations or peak_memory (bytes), a number or a share of "
+        "T's; may be repeated.",
         show_default="encoder_parameters=25% operations=25%",
     ),
+]
+LimitOfLatency = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="NAME=VALUE",
+        help="Hard limit on parameters, encoder_parameters, operations, peak_memory (bytes) or, with --speed "
+        "calibrated, latency (ms), a number or a share of T's; may be repeated.",
+        show_default="25% of encoder_parameters and of operations, or latency",
+    ),
+]
+Speed = Annotated[
+    str,
+    typer.Option(help="operations; calibrated: latency as predicted after fsp latency calibrate; or its file."),
 ]
 Method = Annotated[
     str | None,

@@ -216,6 +216,31 @@ class SearchSpace:
         """Return the same space with the family's constants taken from elsewhere, e.g. from a teacher."""
         return replace(self, constants=dict(constants))
 
+    @classmethod
+    def described(cls, description: Mapping[str, Any]) -> "SearchSpace":
+        """Return the space that described itself so; no trained teacher and no default method come with it.
+
+        Raises:
+            InputError: it is none, or has rules that are Python functions, of which a description has the name alone.
+
+        Example:
+            >>> space = SearchSpace("toy", {"D": (1, 2), "H": (4, 8)}, ("H > 4 or D > 1",), {"D": 2, "H": 8}, "mlp")
+            >>> SearchSpace.described(space.describe()) == space
+            True
+        """
+        try:
+            return cls(
+                name=description["name"],
+                parameters={name: tuple(choices) for name, choices in description["parameters"].items()},
+                rules=tuple(description["rules"]),
+                maximum=description["maximum"],
+                family=description["family"],
+                constants=description["constants"],
+                neutral=tuple(description["neutral"]),
+            )
+        except (KeyError, TypeError, AttributeError):
+            raise InputError("this is no description of a search space") from None
+
     def describe(self) -> dict[str, Any]:
         """Return the space as a JSON-like value.
 
