@@ -101,6 +101,23 @@ def test_that_command_has_every_option_of_fsp_run_that_the_result_depends_on():
     assert known - said == {"--card", "--json", "--max-time", "--max-memory"}  # what changes nothing of the result
 
 
+def test_the_page_tells_what_tested_that_larger_is_better(folder):
+    path = folder / "result.json"
+    result = json.loads(path.read_text())
+    assert "maximal" not in " ".join(headline(result))  # a run of an earlier version
+    tested = {"pairs": 4, "against": 0, "least_tau": 0.0}
+    result["search"] |= {"method": "maximal", "maximal": 2, "audit": 1, "monotonicity": tested, "interval": None}
+    path.write_text(json.dumps(result))
+    write_report(folder)
+    page = html.unescape((folder / "report.html").read_text())
+    assert "Evaluated: the 2 maximal shapes, which no other within the limits exceeds, 1 below them." in page
+    assert "was tested on 4 comparable pairs: none is against it" in page
+    result["search"] |= {"maximal": 9, "monotonicity": {"pairs": 4, "against": 1, "least_tau": 0.02}}
+    said = " ".join(headline(result))
+    assert "the largest 2 of the 9 maximal shapes" in said
+    assert "1 against it, by up to 2.00%" in said
+
+
 def test_a_certificate_beside_the_run_is_shown_and_checked(folder):
     certificate = sealed(json.loads((folder / "result.json").read_text())["config"]["space"])
     (folder / "certificate.json").write_text(json.dumps(certificate))

@@ -10,6 +10,7 @@ from running import experiment
 
 from fsp.errors import InputError
 from fsp.extraction import extract, plan
+from fsp.journey import _search_facts
 from fsp.planning import objectives_of
 from fsp.search.interval import every_kth, interval_for
 from fsp.search.maximal import AUDIT, evidence_text, maximal, with_audit
@@ -167,3 +168,12 @@ def test_the_recorded_regrets_are_the_computed_ones(monkeypatch):
     larger = [(a, b) for a, b in pairs if a[1:5] != b[1:5] and all(x >= y for x, y in zip(a[1:5], b[1:5], strict=True))]
     assert len(larger) == 2075
     assert not [1 for a, b in larger if a.long > b.long]
+
+
+def test_a_run_records_how_it_searched():
+    found = extract(SPACE, error=lambda a: 1 / (a["D"] * a["H"] * a["I"]) ** 0.2)
+    facts = json.loads(json.dumps(_search_facts(found)))["search"]
+    expected = {"method": "maximal", "interval": None, "evaluated": 20, "candidates": 209, "feasible": 139}
+    assert facts.items() >= {**expected, "maximal": 17, "audit": 3}.items()
+    assert facts["monotonicity"] == {"pairs": found.evidence().pairs, "against": 0, "least_tau": 0.0}
+    assert facts["monotonicity"]["pairs"] >= 3
