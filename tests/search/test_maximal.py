@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from running import experiment
 
@@ -34,6 +34,7 @@ shapes = st.integers(1, 4).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(shapes)
 def test_the_maximal_shapes_by_brute_force(given):
     points, neutral = given
@@ -41,6 +42,7 @@ def test_the_maximal_shapes_by_brute_force(given):
     assert maximal(np.array(points), np.array(neutral)).tolist() == expected
 
 
+@settings(deadline=None)
 @given(shapes, st.integers(1, 40), st.integers(0, 99))
 def test_what_is_evaluated_is_maximal_or_tests_that_larger_is_better(given, evaluations, seed):
     points, neutral = given
@@ -59,6 +61,7 @@ def test_what_is_evaluated_is_maximal_or_tests_that_larger_is_better(given, eval
         assert any(exceeds(points[one], points[row], neutral) for one in top.tolist())
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([SPACE, LARGE]), st.floats(0.1, 1), st.floats(0.1, 1))
 def test_the_choice_is_the_best_where_larger_is_never_worse(seed, space, size, speed):
     """Any error that no larger shape exceeds: the best of all feasible candidates is found."""
@@ -144,6 +147,7 @@ def test_a_number_of_evaluations_is_kept_and_takes_the_largest():
     assert set(taken) <= set(full["encoder_parameters"])
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**6))
 def test_the_default_interval_gives_about_16_and_the_largest(n):
     interval = interval_for(n, 16)
