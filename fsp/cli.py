@@ -17,6 +17,7 @@ from fsp.cli_finetune import finetune
 from fsp.cli_options import (
     Anchors,
     CorpusOption,
+    Evaluations,
     Finalists,
     Interval,
     Json,
@@ -24,6 +25,7 @@ from fsp.cli_options import (
     Longer,
     MaxMemory,
     MaxTime,
+    Method,
     Seed,
     Space,
     Steps,
@@ -79,7 +81,9 @@ def run(
     teacher: Teacher = None,
     corpus: CorpusOption = None,
     limit: Limit = None,
+    method: Method = None,
     interval: Interval = None,
+    evaluations: Evaluations = None,
     steps: Steps = 16,
     finalists: Finalists = 3,
     anchors: Anchors = 0,
@@ -116,6 +120,8 @@ def run(
         finalists=finalists,
         anchors=anchors,
         longer=longer,
+        method=method,
+        evaluations=evaluations,
     )
     result = journey(
         load_space(space), out, teacher=teacher, corpus=corpus or (), settings=settings, card=card, display=Bars()

@@ -23,13 +23,43 @@ Limit = Annotated[
     typer.Option(
         "--limit",
         metavar="NAME=VALUE",
-        help="Hard limit on parameters, encoder_parameters, operations or peak_memory (bytes; or latency, ms, where it "
-        "is predicted), a number or a share of T's; may be repeated.",
+        help="Hard limit on parameters, encoder_parameters, operations or peak_memory (bytes), a number or a share of "
+        "T's; may be repeated.",
         show_default="encoder_parameters=25% operations=25%",
     ),
 ]
+LimitOfLatency = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="NAME=VALUE",
+        help="Hard limit on parameters, encoder_parameters, operations, peak_memory (bytes) or, with --speed "
+        "calibrated, latency (ms), a number or a share of T's; may be repeated.",
+        show_default="25% of encoder_parameters and of operations, or latency",
+    ),
+]
+Speed = Annotated[
+    str,
+    typer.Option(help="operations; calibrated: latency as predicted after fsp latency calibrate; or its file."),
+]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        help="maximal: the shapes that no other within the limits exceeds in every size; interval: every K-th by size, "
+        "the paper's; certified: until the gap is proven (fsp extract alone).",
+        show_default="maximal; interval for W, with --interval, or where the space says so",
+    ),
+]
 Interval = Annotated[
-    int | None, typer.Option(help="Evaluate every K-th candidate.", show_default="such that about 16 are evaluated")
+    int | None,
+    typer.Option(
+        help="For interval: evaluate every K-th candidate, the largest included.",
+        show_default="such that about 16 are evaluated",
+    ),
+]
+Evaluations = Annotated[
+    int | None,
+    typer.Option(help="For maximal: evaluate at most so many, the largest of the maximal shapes.", show_default="32"),
 ]
 Steps = Annotated[int, typer.Option(help="Training steps of each evaluated candidate.")]
 Tokens = Annotated[int, typer.Option(help="Token budget of the final distillation.")]

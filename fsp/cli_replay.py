@@ -47,7 +47,7 @@ def search(
     method: Annotated[
         str,
         typer.Option(
-            help="interval, certified, fitted, random, tpe, nsga2, gp, params, params-ascending or exhaustive."
+            help="maximal, interval, certified, fitted, random, tpe, nsga2, gp, params, params-ascending or exhaustive."
         ),
     ],
     evaluations: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fsp.cli_options import Json, Limit
+from fsp.cli_options import Json, LimitOfLatency, Speed
 
 _SHOWN = 5  # runners-up
 
@@ -30,12 +30,18 @@ def verify(
 
 
 def choose(
-    study: Annotated[str, typer.Argument(help="Journal file or database URL of a search.", show_default=False)],
-    space: Annotated[str, typer.Option(help="Name of a shipped search space, or a .toml file.", show_default=False)],
+    study: Annotated[
+        str,
+        typer.Argument(help="Folder of a run or an extraction, journal file or database URL.", show_default=False),
+    ],
+    space: Annotated[
+        str | None, typer.Option(help="Name of a search space, or a .toml or .py file.", show_default="the study's")
+    ] = None,
     objective: Annotated[
         str, typer.Option(help="limits: least error within the limits; w: largest W-coefficient.")
     ] = "limits",
-    limit: Limit = None,
+    limit: LimitOfLatency = None,
+    speed: Speed = "operations",
     size: Annotated[str, typer.Option(help="For w, p: parameters or encoder_parameters.")] = "parameters",
     name: Annotated[
         str | None, typer.Option(help="Which study, if the file holds several of the space.", show_default="the only")
@@ -47,17 +53,17 @@ def choose(
     from fsp.search.limits import parse_limits
     from fsp.space import load_space
 
-    chosen_space = load_space(space)
     answer = ask(
         study,
-        chosen_space,
+        None if space is None else load_space(space),
         objective=objective,  # type: ignore[arg-type]
         limits=parse_limits(limit),
         size=size,  # type: ignore[arg-type]
         name=name,
+        speed=speed,
     )
-    columns = [*chosen_space.names, "parameters", "encoder_parameters", "operations", "error", "score", "wins"]
-    rows = answer.table[columns].head(1 + _SHOWN)
+    sizes = ["parameters", "encoder_parameters", "operations", *(["latency"] if "latency" in answer.table else [])]
+    rows = answer.table[[*answer.selected, *sizes, "error", "score", "wins"]].head(1 + _SHOWN)
     if as_json:
         runners_up = json.loads(rows.iloc[1:].to_json(orient="records"))
         share = json.loads(rows.iloc[:1].to_json(orient="records"))[0]["wins"]
@@ -77,7 +83,7 @@ def choose(
         return
     print(f"chosen: {answer.selected}, of {len(answer.table)} evaluated candidates")
     if rows["wins"].isna().all():
-        print("how sure that is cannot be told from one seed of each candidate")
+        print("how sure that is cannot be told from one seed of each candidate (fsp extract --seeds 3 evaluates more)")
         rows = rows.drop(columns="wins")
     print(rows.to_string(index=False, float_format="{:.4g}".format))
 

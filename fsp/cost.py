@@ -59,7 +59,7 @@ def training_cost(
         >>> space = load_space("bert_large")
         >>> cost = training_cost(space, plan(space, interval=50), steps=16, batch=16, length=64, gflops=50.0)
         >>> cost.evaluations, f"{cost.flops:.2e}", round(cost.seconds)
-        (5, '1.33e+13', 533)
+        (6, '1.88e+13', 750)
     """
     points = planned.table[list(space.names)].to_numpy()
     passes = np.sort(operations(space, points, batch=batch, length=length))[::-1]

@@ -17,10 +17,11 @@ from fsp.halving import at_fidelities, successive_halving
 from fsp.latency.calibration import Calibration, stored
 from fsp.objectives.fitted import FittedError
 from fsp.objectives.hull import in_hull
-from fsp.planning import check_method, objectives_at_maximum, objectives_of, plan
+from fsp.planning import check_method, method_for, objectives_at_maximum, objectives_of, plan
 from fsp.progress import Silent
 from fsp.question import Objective, Question, Size
 from fsp.rerank import LongRuns, longer_of
+from fsp.search.bounds import Evidence, Noise, Order, evidence
 from fsp.search.certificate import seal
 from fsp.search.certified import search
 from fsp.search.certified_settings import CertifiedSettings
@@ -39,8 +40,10 @@ class Extraction:
     selected: the chosen architecture.
     table: one row an evaluated candidate: its parameters, p, i, error (NaN where it failed), `w_total` and
         `w_encoder`, seconds, and why it failed; where there are such, whether its heads have another size than T's.
-    objective, limits, interval: how it was chosen; no interval where the method has none.
+    method, objective, limits, interval: how it was chosen; no interval where the method has none.
     feasible: how many candidates meet the limits.
+    maximal: how many of these are maximal (see `fsp.search.maximal`), None where the method does not look at that.
+    audit: how many of the evaluated are not, and were evaluated to test M.
     maximum: p and i of the maximum point T.
     certificate: what is proven of the choice (see docs/certificate.md), None where the method proves nothing.
     finalists: the candidates evaluated again by the longer error, the search's best first; the table then has a
@@ -56,6 +59,7 @@ class Extraction:
     space: SearchSpace
     selected: Architecture
     table: pd.DataFrame
+    method: str
     objective: Objective
     limits: dict[str, float]
     interval: int | None
@@ -63,6 +67,36 @@ class Extraction:
     maximum: dict[str, float]
     certificate: dict[str, Any] | None = None
     finalists: tuple[Architecture, ...] = ()
+    maximal: int | None = None
+    audit: int = 0
+
+    @property
+    def compared(self) -> pd.DataFrame:
+        """The rows whose errors can be compared: all, or with fidelities those after the most steps."""
+        return self.table[self.table["steps"] == self.table["steps"].max()] if "steps" in self.table else self.table
+
+    def evidence(self) -> Evidence:
+        """Return what the evaluated candidates say about M(0): how many comparable pairs there are, which refute it.
+
+        Every pair counts in which the larger shape has the larger error, by however little: noise is not allowed for.
+        """
+        known = self.compared.dropna(subset="error").reset_index(drop=True)
+        shapes = {name: known[name].to_numpy() for name in self.space.names}
+        order = Order.of(shapes, equal=self.space.neutral, neutral={}, tau=0.0)
+        log_mean = np.log(known["error"].to_numpy(dtype=np.float64))
+        return evidence(order, range(len(known)), log_mean, np.ones(len(known)), Noise(0.0), alpha=0.05)
+
+    def edges(self) -> dict[str, str]:
+        """Return in which parameters the choice has the `least` or the `largest` value of the space.
+
+        Parameters with one choice only are left out.
+        """
+        ends = {name: (min(choices), max(choices)) for name, choices in self.space.parameters.items()}
+        return {
+            name: "least" if self.selected[name] == low else "largest"
+            for name, (low, high) in ends.items()
+            if low < high and self.selected[name] in (low, high)
+        }
 
     def row(self, architecture: Mapping[str, int]) -> pd.Series:
         """Return the table's row of an evaluated architecture. Raises KeyError where there is none."""
@@ -73,12 +107,11 @@ class Extraction:
 
     def best_by(self, column: str) -> Architecture:
         """Return the evaluated candidate with the largest value in a column, e.g. `w_encoder`."""
-        return _architecture(self.space, self.table.iloc[self.table[column].argmax()])
+        return _architecture(self.space, self.compared.iloc[self.compared[column].argmax()])
 
     def pareto(self, objectives: tuple[str, ...] = ("encoder_parameters", "operations", "error")) -> pd.DataFrame:
         """Return the rows of the table that no other row beats in all objectives."""
-        table = self.table
-        return pareto_front(table[table["steps"] == table["steps"].max()] if "steps" in table else table, objectives)
+        return pareto_front(self.compared, objectives)
 
     def filled(self) -> pd.DataFrame:
         """Return p, i and error of all candidates: measured where they were evaluated, between them by a fitted law.
@@ -118,11 +151,13 @@ def extract(
     error: ErrorFunction,
     speed: str | Calibration = "operations",
     objective: Objective = "limits",
-    method: Literal["interval", "certified"] = "interval",
+    method: Literal["maximal", "interval", "certified"] | None = None,
     limits: Mapping[str, float | str] | None = None,
     size: Size = "parameters",
     exponents: tuple[float, float] = (1.0, 1.0),
     interval: int | None = None,
+    evaluations: int | None = None,
+    seeds: int = 1,
     gap: float = 0.05,
     certified: CertifiedSettings | None = None,
     finalists: int = 1,
@@ -145,8 +180,12 @@ def extract(
             the calibration that `fsp latency calibrate` kept on this device; a calibration's file; or itself.
         objective: `limits` chooses the least error among the candidates within hard limits; `w` the largest
             W-coefficient among all candidates.
-        method: `interval`, the paper's FPTAS: every K-th candidate in the order of (encoder p, i); `certified`
-            evaluates until no other candidate can be better by more than the gap, and gives a certificate.
+        method: `maximal` evaluates the maximal shapes within the limits, those that no other exceeds in every size:
+            the least error is among them if no larger shape has a larger error (assumption M), which up to three
+            smaller shapes test; `interval`, the paper's FPTAS: every K-th candidate in the order of (encoder p, i),
+            counted from the largest; `certified` evaluates until no other candidate can be better by more than the
+            gap, and gives a certificate. By default `interval` for `w` and where an interval is given, else what the
+            space says, else `maximal`.
         limits: for `limits`, the largest value of each named objective, a number or a share of T's such as "25%":
             `parameters`, `embedding_parameters`, `encoder_parameters`, `operations`, `peak_memory` (bytes, see
             `fsp.objectives.memory`) and, with a calibration, `latency` (milliseconds); a quarter of T's encoder
@@ -154,6 +193,9 @@ def extract(
         size: for `w`, what p(f) is.
         exponents: for `w`, those of the factors of p and i.
         interval: for `interval`, K; by default such that about 16 candidates are evaluated.
+        evaluations: for `maximal`, at most so many candidates, those that test M included; where there are more maximal
+            ones, the largest by (encoder p, i). 32 by default.
+        seeds: so many evaluations of each candidate, under `seed`, `seed` + 1, ...; its error is their geometric mean.
         gap: for `certified`, the gap to prove, e.g. 0.05 for 5%.
         certified: for `certified`, what is assumed and may be spent; by default no noise where the error takes no
             seed, and three seeds of each candidate where it does.
@@ -164,8 +206,8 @@ def extract(
             fitted to them tells the longer error of all others, by which finalists are then picked, and the choice is
             made among anchors and finalists. 0 for none, else 4 or more.
         longer: how many times the training anchors and finalists get; with an error of no steps so many steps.
-        fidelities: for `interval`, rising numbers of steps, e.g. (0, 16, 64): all candidates are evaluated by
-            `error.with_steps` of the first, the best third of them after the second, and so on; see
+        fidelities: for `maximal` and `interval`, rising numbers of steps, e.g. (0, 16, 64): all candidates are
+            evaluated by `error.with_steps` of the first, the best third of them after the second, and so on; see
             `fsp.halving.successive_halving`. The choice is made among those that got the most steps.
         study: a journal file or a database URL (`sqlite:///FILE`, `postgresql://USER@HOST/DATABASE`) in which
             evaluations are kept and from which finished ones are taken. Processes that share it share the work; see
@@ -174,9 +216,10 @@ def extract(
         display: where progress goes.
 
     Raises:
-        InputError: limits that nothing meets, an interval, gap, finalists, anchors, longer or fidelities out of range,
-            an unknown objective or method, finalists or anchors of an error that has no `longer`, fidelities of one
-            that has no `with_steps`, any of these with what `certified` proves, or more anchors than candidates.
+        InputError: limits that nothing meets, an interval, evaluations, seeds, gap, finalists, anchors, longer or
+            fidelities out of range, an unknown objective or method, `maximal` for W, several seeds of an error that
+            takes none, finalists or anchors of an error that has no `longer`, fidelities of one that has no
+            `with_steps`, any of these with what `certified` proves, or more anchors than candidates.
         RunFailed: every candidate failed.
 
     Example:
@@ -190,17 +233,42 @@ def extract(
         (Architecture(D=6, A=8, H=256, I=256), 17, 0.0)
     """
     display = display or Silent()
+    how = method_for(space, method, objective=objective, interval=interval)
     check_method(
-        method, interval=interval, gap=gap, finalists=finalists, anchors=anchors, longer=longer, fidelities=fidelities
+        how,
+        objective=objective,
+        interval=interval,
+        evaluations=evaluations,
+        seeds=seeds,
+        gap=gap,
+        finalists=finalists,
+        anchors=anchors,
+        longer=longer,
+        fidelities=fidelities,
     )
+    if seeds > 1 and how == "certified":
+        raise InputError("the seeds of a certified search are those of its CertifiedSettings; give them there")
+    if seeds > 1 and not takes_seed(error):
+        raise InputError(f"{seeds} evaluations of an error that takes no seed are one; give it a parameter seed")
     long_error = longer_of(error, longer) if finalists > 1 or anchors else None
-    calibration = calibration_for(space, speed, method)
+    calibration = calibration_for(space, speed, how)
     maximum = objectives_at_maximum(space, calibration, limits or ())
     question = Question.of(objective, limits, size, exponents, maximum)
-    if method == "interval":
-        asked: dict[str, Any] = {"objective": objective, "limits": limits, "interval": interval, "anchors": anchors}
-        planned = plan(space, **asked, seed=seed, calibration=calibration)
+    maximal, audit = None, 0
+    if how != "certified":
+        planned = plan(
+            space,
+            objective=objective,
+            method=how,
+            limits=limits,
+            interval=interval,
+            evaluations=evaluations,
+            anchors=anchors,
+            seed=seed,
+            calibration=calibration,
+        )
         candidates, interval, feasible = planned.table, planned.interval, planned.feasible
+        maximal, audit = planned.maximal, planned.audit
         work = candidates["operations"].sum()
         label = f"evaluating {len(candidates)} of {feasible} candidates"
     else:
@@ -212,7 +280,8 @@ def extract(
     cost = candidates["operations"].to_numpy(dtype=float)  # larger candidates take longer
     store = study if isinstance(study, Store) else open_store(study) if study else None
     evaluators = [Evaluator(e, space, store) for e in (at_fidelities(error, fidelities) if fidelities else [error])]
-    evaluations: dict[int, list[Evaluation]] = {}
+    made: dict[int, list[Evaluation]] = {}
+    all_seeds = range(seed, seed + seeds)
     certificate, reached = None, None
     with display.bar(label, float(work)) as advance:
 
@@ -222,26 +291,30 @@ def extract(
         def expect(pairs: Sequence[tuple[int, int]], rung: int = 0) -> None:
             evaluators[rung].expect((shape_of(row), seed) for row, seed in pairs)
 
-        def evaluate(row: int, seed: int, share: float = 1.0) -> float | None:
+        def evaluate(row: int, seed: int, share: float) -> float | None:
             evaluation = evaluators[0](shape_of(row), seed)
-            evaluations.setdefault(row, []).append(evaluation)
+            made.setdefault(row, []).append(evaluation)
             advance(share * cost[row])
             return evaluation.error
 
-        def scores_at(rung: int, rows: Sequence[int]) -> NDArray[np.float64]:
-            expect([(row, seed) for row in rows], rung)
+        def measure(rows: Sequence[int], rung: int = 0) -> None:
+            every = [(row, seed) for row in rows for seed in all_seeds]
+            expect(every, rung)
             for row in rows:
-                evaluations[row] = [evaluators[rung](shape_of(row), seed)]
-                advance(cost[row] / len(evaluators))
-            found = {row: evaluations[row] for row in rows}
+                made[row] = []
+            for row, one in every:
+                made[row].append(evaluators[rung](shape_of(row), one))
+                advance(cost[row] / len(evaluators) / seeds)
+
+        def scores_at(rung: int, rows: Sequence[int]) -> NDArray[np.float64]:
+            measure(rows, rung)
+            found = {row: made[row] for row in rows}
             return question.score(evaluation_table(candidates, found, maximum, seed, question.speed))
 
         if fidelities:
             reached = successive_halving(range(len(candidates)), len(evaluators), scores_at)
-        elif method == "interval":
-            expect([(row, seed) for row in range(len(candidates))])
-            for row in range(len(candidates)):
-                evaluate(row, seed)
+        elif how != "certified":
+            measure(range(len(candidates)))
         else:
             settings = certified or (CertifiedSettings() if takes_seed(error) else CertifiedSettings(sigma=0, seeds=1))
             record = question.record(space, candidates, settings, gap)
@@ -249,10 +322,10 @@ def extract(
             try:
                 certificate = seal(search(record, cost, of_all_seeds, settings, seed=seed, expect=expect))
             except RunFailed as problem:
-                first = next(e.failure for found in evaluations.values() for e in found if e.failure)
+                first = next(e.failure for found in made.values() for e in found if e.failure)
                 raise RunFailed(f"{problem}; the first: {first}") from None
 
-    table = evaluation_table(candidates, evaluations, maximum, seed, question.speed)
+    table = evaluation_table(candidates, made, maximum, seed, question.speed)
     changed = [head_size_changed(space.maximum, shape) for shape in space.architectures(shapes[table.index])]
     if any(changed):
         table["head_size_changed"] = changed
@@ -263,14 +336,14 @@ def extract(
     finals: tuple[Architecture, ...] = ()
     if long_error is not None:
         runs = LongRuns(table, evaluators[0], long_error, longer, seed=seed, display=display)
-        seeds: list[list[float]] = []  # of the errors that the score is made of: their noise tells near-equals
+        errors: list[list[float]] = []  # that the score is made of: their noise tells near-equals
         if anchors:
             told = runs.tell(anchors)
             score = question.score(table.assign(error=told["error"]))
             table = table.assign(**told.add_prefix("predicted_"))
         else:
-            seeds = [evaluators[0].errors_of(shape) for shape in space.architectures(shapes[table.index])]
-        rows = undecided(score, seeds, finalists)
+            errors = [evaluators[0].errors_of(shape) for shape in space.architectures(shapes[table.index])]
+        rows = undecided(score, errors, finalists, runs=seeds)
         if anchors or len(rows) > 1:
             runs.measure(rows, "finalists")
             finals = tuple(space.architectures(shapes[table.index[rows]]))
@@ -281,7 +354,19 @@ def extract(
     selected = _architecture(space, table.loc[best])
     table = table.reset_index(drop=True)
     return Extraction(
-        space, selected, table, objective, question.limits, interval, feasible, maximum, certificate, finals
+        space,
+        selected,
+        table,
+        how,
+        objective,
+        question.limits,
+        interval,
+        feasible,
+        maximum,
+        certificate,
+        finals,
+        maximal,
+        audit,
     )
 
 

@@ -12,6 +12,7 @@ from fsp.files import TEMPORARY, read_json, remove_unfinished, write_json
 
 SCHEMA = 1
 RUN = "run.json"
+EVALUATIONS = "evaluations.journal"
 _LOCK = ".lock"
 
 

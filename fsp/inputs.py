@@ -25,7 +25,7 @@ SEARCH_TOKENS = 65_536  # of training text, for a search alone
 class Settings:
     """What a run does, apart from its space, teacher and corpus.
 
-    limits: see `fsp.extract`. interval: K of the FPTAS, None for about 16 evaluations. steps: s of the surrogate.
+    limits, method, evaluations: see `fsp.extract`. interval: K of the FPTAS. steps: s of the surrogate.
     tokens: the final distillation's budget, for the choice and for every baseline. seeds: how many final
     distillations of each. length: tokens a training block. held_out_tokens: of validation and test each.
     seed: of everything random. threads: of torch; None for all processors. finalists, anchors, longer: see
@@ -44,6 +44,8 @@ class Settings:
     finalists: int = 3
     anchors: int = 0
     longer: int = LONGER
+    method: str | None = None
+    evaluations: int | None = None
 
     @property
     def processor_threads(self) -> int:

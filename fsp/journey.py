@@ -4,7 +4,7 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from fsp.distillation import distill, keep_student, load_student, save_student, 
 from fsp.errors import InputError
 from fsp.extraction import Extraction, extract
 from fsp.files import read_json, write_json, write_text
-from fsp.folder import SCHEMA, alone_in, claim
+from fsp.folder import EVALUATIONS, SCHEMA, alone_in, claim
 from fsp.inputs import Inputs, Settings, fitted_to, load_inputs, surrogate
 from fsp.measurement import SentenceFigures, latencies, pooled_states
 from fsp.objectives.error import Distillation
-from fsp.planning import check_method, objectives_at, objectives_of, plan
+from fsp.planning import check_method, method_for, objectives_at, objectives_of, plan
 from fsp.progress import Silent
 from fsp.report import write_pages
 from fsp.search.baselines import layer_drop, most_even
@@ -57,8 +57,14 @@ def run(
     """
     settings, display, out = settings or Settings(), display or Silent(), Path(out)
     started = time.perf_counter()
+    method = method_for(space, settings.method, interval=settings.interval)
+    settings = replace(settings, method=method)
+    if method == "certified":
+        raise InputError("fsp run searches by maximal or interval; a certified choice comes from fsp extract")
     again: dict[str, Any] = {"finalists": settings.finalists, "anchors": settings.anchors, "longer": settings.longer}
-    check_method("interval", interval=settings.interval, **again)
+    asked: dict[str, Any] = {name: getattr(settings, name) for name in ("method", "interval", "evaluations")}
+    check_method(**asked, **again)
+    asked["limits"] = settings.limits
     with alone_in(out):
         inputs = load_inputs(space, teacher, corpus, display)
         inputs.teacher.check_savable()
@@ -69,7 +75,7 @@ def run(
                 f"the corpus is too small: its test part has {sentences} sentences of its own and needs "
                 f"{_LEAST_SENTENCES}; give about 300 kB of text or more"
             )
-        plan(space, limits=settings.limits, interval=settings.interval, anchors=settings.anchors)  # or refuses
+        plan(space, **asked, anchors=settings.anchors)  # or refuses
         trust = card_for(inputs.teacher.fingerprint, settings.steps, card)
         claim(out, _configuration(space, inputs, settings))
         if (out / "result.json").exists():
@@ -80,10 +86,9 @@ def run(
         extraction = extract(
             space,
             error=error,
-            limits=settings.limits,
-            interval=settings.interval,
+            **asked,
             **again,
-            study=out / "evaluations.journal",
+            study=out / EVALUATIONS,
             seed=settings.seed,
             display=display,
         )
@@ -174,12 +179,16 @@ def _measure(
 
 
 def _search_facts(extraction: Extraction) -> dict[str, Any]:
+    evidence = extraction.evidence()
     return {
         "search": {
-            "method": "interval",
+            "method": extraction.method,
             "interval": extraction.interval,
             "candidates": len(extraction.space.candidates),
             "feasible": extraction.feasible,
+            "maximal": extraction.maximal,
+            "audit": extraction.audit,
+            "monotonicity": evidence.describe(),
             "evaluated": len(extraction.table),
             "failed": int(extraction.table["error"].isna().sum()),
             "limits": extraction.limits,

@@ -91,6 +91,7 @@ class SearchSpace:
             in it, the `sha256` of its model.safetensors, and the command to `install` it.
         neutral: the parameters that are no sizes: more of one is not expected to give a better network. Attention
             heads that partition the hidden size are an example.
+        method: the search method that is the default under limits; None for `maximal`.
 
     Raises:
         InputError: with one line that says what is wrong.
@@ -109,6 +110,7 @@ class SearchSpace:
     constants: Mapping[str, int] = field(default_factory=dict)
     teacher: Mapping[str, str] = field(default_factory=dict)
     neutral: tuple[str, ...] = ()
+    method: str | None = None
 
     def __post_init__(self) -> None:
         if not self.name.isprintable() or self.name in ("", ".", "..") or set(self.name) & set("/\\"):
@@ -213,6 +215,31 @@ class SearchSpace:
     def with_constants(self, constants: Mapping[str, int]) -> "SearchSpace":
         """Return the same space with the family's constants taken from elsewhere, e.g. from a teacher."""
         return replace(self, constants=dict(constants))
+
+    @classmethod
+    def described(cls, description: Mapping[str, Any]) -> "SearchSpace":
+        """Return the space that described itself so; no trained teacher and no default method come with it.
+
+        Raises:
+            InputError: it is none, or has rules that are Python functions, of which a description has the name alone.
+
+        Example:
+            >>> space = SearchSpace("toy", {"D": (1, 2), "H": (4, 8)}, ("H > 4 or D > 1",), {"D": 2, "H": 8}, "mlp")
+            >>> SearchSpace.described(space.describe()) == space
+            True
+        """
+        try:
+            return cls(
+                name=description["name"],
+                parameters={name: tuple(choices) for name, choices in description["parameters"].items()},
+                rules=tuple(description["rules"]),
+                maximum=description["maximum"],
+                family=description["family"],
+                constants=description["constants"],
+                neutral=tuple(description["neutral"]),
+            )
+        except (KeyError, TypeError, AttributeError):
+            raise InputError("this is no description of a search space") from None
 
     def describe(self) -> dict[str, Any]:
         """Return the space as a JSON-like value.

@@ -73,6 +73,7 @@ _KEYS: dict[str, type] = {
     "constants": dict,
     "teacher": dict,
     "neutral": list,
+    "method": str,
 }
 _TEACHER_KEYS = ("name", "package", "folder", "sha256", "install")
 _REQUIRED = ("family", "parameters", "maximum")
@@ -113,4 +114,5 @@ def _from_content(path: Path, content: dict[str, Any]) -> SearchSpace:
         constants=content.get("constants", {}),
         teacher=content.get("teacher", {}),
         neutral=tuple(content.get("neutral", ())),
+        method=content.get("method"),
     )

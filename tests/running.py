@@ -39,12 +39,13 @@ def _call(words: Sequence[str], output: Path, folder: Path, environment: dict[st
 
 
 def fsp(*words: object, cwd: Path | None = None, **environment: str) -> CompletedProcess[str]:
-    """Run a command to its end.
+    """Run a command to its end, in the present folder; a search in one that goes, for it keeps its evaluations there.
 
     What libraries read of the environment while they are loaded cannot be given here.
     """
     with tempfile.TemporaryDirectory() as output:
-        process = SERVER.Process(target=_call, args=([*map(str, words)], Path(output), cwd or Path.cwd(), environment))
+        folder = cwd or (Path(output) if words[0] == "extract" else Path.cwd())
+        process = SERVER.Process(target=_call, args=([*map(str, words)], Path(output), folder, environment))
         process.start()
         process.join(600)
         if process.exitcode is None:

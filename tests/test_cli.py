@@ -78,7 +78,10 @@ def test_run_extract_distill_report_together(tmp_path, tiny):
     done = fsp("extract", tiny.space_file, *few, "--study", tmp_path / "e.journal", "--json")
     assert done.returncode == 0, done.stderr
     extracted = json.loads(done.stdout)
-    assert set(extracted) == {"selected", "limits", "interval", "evaluations"}
+    assert set(extracted) == {
+        "selected", "limits", "method", "interval", "candidates", "feasible", "evaluated", "maximal", "audit",
+        "monotonicity", "edges", "w_choice", "maximum", "evaluations",
+    }  # fmt: skip
     assert (tmp_path / "e.journal").exists()
 
     shape = [f"{name}={value}" for name, value in selected.items()]

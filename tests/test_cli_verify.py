@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -34,8 +35,9 @@ def found(tmp_path_factory):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command line in this process; return its exit code, stdout and stderr."""
+def run(monkeypatch, capsys, tmp_path_factory):
+    """Run the command line in this process, in an empty folder; return its exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("current"))
 
     def call(*arguments):
         monkeypatch.setattr("sys.argv", ["fsp", *map(str, arguments)])
@@ -121,6 +123,43 @@ def test_choose_with_other_limits(found, run):
     assert len(answer.table) == len(within)
 
 
+def test_choose_needs_no_space_where_the_study_tells_it(found, run, tmp_path):
+    journal = found[0] / "study.journal"
+    told = run("choose", journal, "--space", "bert_large", "--objective", "w", "--json")
+    assert run("choose", journal, "--objective", "w", "--json") == told
+    folder = tmp_path / "extraction"
+    folder.mkdir()
+    code, out, err = run("choose", folder)
+    assert (code, out) == (2, "")
+    assert "holds no evaluations.journal" in err
+    (folder / "evaluations.journal").write_bytes(journal.read_bytes())
+    assert run("choose", folder, "--objective", "w", "--json") == told
+
+
+def test_choose_asks_for_a_space_whose_rules_are_functions(run, tmp_path):
+    def wide(H, A):
+        return H % A == 0
+
+    space = replace(SPACE, rules=(wide,))
+    fsp.extract(space, error=error, interval=50, objective="w", study=tmp_path / "s.journal")
+    code, _, err = run("choose", tmp_path / "s.journal", "--objective", "w")
+    assert code == 2
+    assert "name it with --space" in err
+    assert choose(tmp_path / "s.journal", space, objective="w").selected
+
+
+def test_choose_limits_a_latency_that_is_calibrated(found, monkeypatch):
+    class Predicted:
+        names, maximum_ms = SPACE.names, 100.0
+
+        def __call__(self, points):
+            return points[:, 0] * 4.0  # four milliseconds per layer
+
+    answer = choose(found[0] / "study.journal", limits={"latency": "16%"}, speed=Predicted())
+    assert answer.limits == {"latency": 16.0}
+    assert set(answer.table["D"]) == {2, 4} and answer.selected["D"] == 4
+
+
 def test_choose_gives_the_share_of_resamples_won(tmp_path):
     journal = tmp_path / "study.journal"
     fsp.extract(SPACE, error=seeded, method="certified", limits={"operations": "10%"}, study=journal)
@@ -149,7 +188,8 @@ def test_choose_asks_which_study(tmp_path, run):
         (["--space", "bert_large", "--limit", "operations"], "cannot read the limit"),
         (["--space", "bert_large", "--objective", "best"], "no objective"),
         (["--space", "bert_large", "--name", "x"], "called x"),
-        ([], "--space"),
+        (["--limit", "latency=5"], "fsp extract and fsp choose predict it with --speed calibrated"),
+        (["--limit", "latency=5", "--speed", "calibrated"], "run: fsp latency calibrate bert_large"),
     ],
 )
 def test_choose_refuses(found, run, arguments, message):

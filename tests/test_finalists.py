@@ -149,8 +149,9 @@ def test_bad_arguments_are_refused_before_any_evaluation(arguments, says):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command line in this process; return its exit code, stdout and stderr."""
+def run(monkeypatch, capsys, tmp_path_factory):
+    """Run the command line in this process, in an empty folder; return its exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("current"))
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["fsp", *map(str, arguments)])

@@ -71,7 +71,7 @@ def test_the_recorded_table_is_the_computed_one(inverse):
 
 @pytest.mark.parametrize(("size", "column"), [("parameters", "w_total"), ("encoder_parameters", "w_encoder")])
 def test_the_replayed_interval_search_chooses_what_extract_does(size, column):
-    """At every K its last offset is where `extract` begins."""
+    """At every K its first offset is where `extract` begins: at the largest shape."""
     extraction = experiment("paper/extraction.py")
     space = fsp.load_space(FOLDER / "small.toml")
     random = np.random.default_rng(0)
@@ -89,7 +89,7 @@ def test_the_replayed_interval_search_chooses_what_extract_does(size, column):
         )
         replayed = extraction.choices(table, column, interval)
         assert len(replayed) == interval
-        assert {name: int(replayed.iloc[-1][name]) for name in extraction.NAMES} == dict(found.selected)
+        assert {name: int(replayed.iloc[0][name]) for name in extraction.NAMES} == dict(found.selected)
 
 
 def test_the_small_space_is_an_image_of_half_of_the_large_one():

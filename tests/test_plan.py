@@ -39,7 +39,10 @@ def test_json_without_a_teacher(run):
     )
     facts = json.loads(out)
     assert (code, err) == (0, "")
-    assert set(facts) == {"candidates", "evaluations", "flops", "seconds", "gflops"}
+    assert set(facts) == {
+        "candidates", "evaluations", "flops", "seconds", "gflops", "method", "interval", "feasible", "maximal", "audit",
+    }  # fmt: skip
+    assert (facts["method"], facts["interval"], facts["maximal"]) == ("interval", 10, None)
     found = extract(SPACE, error=lambda a: 1 / a["D"], objective="w", interval=10)
     assert facts["candidates"] == found.table[list(SPACE.names)].to_dict("records")
     assert facts["evaluations"] == 30
@@ -48,7 +51,7 @@ def test_json_without_a_teacher(run):
 
 
 def test_text_names_candidates_flops_and_time(run):
-    code, out, _ = run("bert_large", "--plan")
+    code, out, _ = run("bert_large", "--plan")  # its default is the interval
     assert code == 0
     planned = plan(SPACE)
     assert len(out.splitlines()) == len(planned.table) + 5

@@ -71,8 +71,16 @@ def test_exhaustive_evaluates_everything_and_interval_what_its_stride_allows():
     assert (facts["evaluations"], len(facts["curve"])) == (15, 20)
 
 
+def test_maximal_evaluates_what_nothing_exceeds():
+    facts = replay_search(table(), objective="error", method="maximal", evaluations=30, max_size=12).describe()
+    points, size = table().parameters, table().size
+    inside = points[size <= 12]
+    top = [p for p in inside if not any((q >= p).all() and (q > p).any() for q in inside)]
+    assert facts["evaluations"] == len(top)
+
+
 def test_with_the_budget_of_all_rows_every_method_finds_the_best():
-    for method in set(CHEAP) - {"interval", "certified"}:
+    for method in set(CHEAP) - {"maximal", "interval", "certified"}:
         assert replay_search(table(), method=method, evaluations=30).regret[0, -1] == 0
 
 
@@ -150,7 +158,7 @@ def test_the_table_is_not_changed():
     ("arguments", "message"),
     [
         ({"objective": "size"}, "no objective 'size'; there are w and error"),
-        ({"method": "magic"}, "no method 'magic'; there are interval, certified"),
+        ({"method": "magic"}, "no method 'magic'; there are maximal, interval, certified"),
         ({"evaluations": 0}, "evaluations 0 is out of range; choose 1 to 30, the table's rows"),
         ({"evaluations": 31}, "evaluations 31 is out of range"),
         ({"seeds": 0}, "seeds 0 is out of range"),

@@ -3,6 +3,8 @@
 import shlex
 from typing import Any
 
+from fsp.search.maximal import evidence_text
+
 NAMES = {
     "T": "T",
     "choice": "choice",
@@ -74,6 +76,7 @@ def headline(result: dict[str, Any]) -> list[str]:
     lines = [
         f"Chosen: {shape_text(result['selected'])}, {best} the {search['evaluated']} candidates evaluated, "
         f"of {search['feasible']} within {limits}.",
+        *_maximal(search),
         f"Its encoder has {choice['encoder_parameters'] / full['encoder_parameters']:.0%} of T's parameters "
         f"({choice['parameters'] / full['parameters']:.0%} with embeddings), needs "
         f"{choice['operations'] / full['operations']:.0%} of its operations and runs "
@@ -102,6 +105,19 @@ def _cosine(model: dict[str, Any]) -> str:
     """Runs of earlier versions have no cosine to T's own embeddings."""
     cosine = model.get("cosine")
     return f", and its embeddings have a mean cosine of {cosine['mean']:.3f} to T's" if cosine else ""
+
+
+def _maximal(search: dict[str, Any]) -> list[str]:
+    """Return what was evaluated and how it tests M, where the maximal shapes were."""
+    if search.get("method") != "maximal":  # runs of earlier versions do not tell their method, which was the interval
+        return []
+    looked_at = search["evaluated"] - search["audit"]
+    count = "the" if looked_at == search["maximal"] else f"the largest {looked_at} of the"
+    audit = f", {search['audit']} below them" if search["audit"] else ""
+    return [
+        f"Evaluated: {count} {search['maximal']} maximal shapes, which no other within the limits exceeds{audit}. "
+        f"{evidence_text(**search['monotonicity'])}."
+    ]
 
 
 CARD_COLUMNS = {
@@ -161,11 +177,26 @@ def trust(result: dict[str, Any]) -> str:
     )
 
 
+_OPTIONS = (
+    "method",
+    "interval",
+    "evaluations",
+    "steps",
+    "finalists",
+    "anchors",
+    "longer",
+    "tokens",
+    "seeds",
+    "seed",
+    "threads",
+)
+
+
 def command(result: dict[str, Any]) -> str:
     """Return the command that repeats a run; runs of earlier versions do not tell of a teacher or corpus given."""
     from fsp.space import shipped_spaces
 
-    config = result["config"]
+    config = {"method": "interval", **result["config"]}  # runs of earlier versions had no other method
     name = config["space"]["name"]
     words = ["fsp", "run", name if name in shipped_spaces() else f"{name}.toml", "--out", f"runs/{name}"]
     given = result.get("given", {})
@@ -175,7 +206,19 @@ def command(result: dict[str, Any]) -> str:
         words += ["--corpus", path]
     for limit, value in (config.get("limits") or {}).items():
         words += ["--limit", f"{limit}={value}"]
-    for option in ("interval", "steps", "finalists", "anchors", "longer", "tokens", "seeds", "seed", "threads"):
+    for option in (
+        "method",
+        "interval",
+        "evaluations",
+        "steps",
+        "finalists",
+        "anchors",
+        "longer",
+        "tokens",
+        "seeds",
+        "seed",
+        "threads",
+    ):
         if config.get(option) is not None:
             words += [f"--{option}", str(config[option])]
     return shlex.join(words)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -194,6 +195,10 @@ class Evidence:
     pairs: int
     violations: tuple[tuple[int, int], ...]
     least_tau: float
+
+    def describe(self) -> dict[str, Any]:
+        """Return the numbers as a JSON-like value: `pairs`, `against` (how many refute M(tau)), `least_tau`."""
+        return {"pairs": self.pairs, "against": len(self.violations), "least_tau": self.least_tau}
 
 
 def evidence(

@@ -47,16 +47,18 @@ def win_shares(log_score: ArrayLike, errors: Sequence[Sequence[float]], *, seed:
     return wins / _RESAMPLES
 
 
-def undecided(score: ArrayLike, errors: Sequence[Sequence[float]], most: int) -> list[int]:
+def undecided(score: ArrayLike, errors: Sequence[Sequence[float]], most: int, *, runs: int = 1) -> list[int]:
     """Return the candidates that cannot be told from the best, best first, itself included.
 
-    Where some candidate has two seeds, those whose log score lies within Φ⁻¹(0.95) √2 σ of the best (σ of log e pooled
-    over the seeds: the one-sided test of a difference of two evaluations); otherwise those within `TOLERANCE`.
+    Where some candidate has two seeds, those whose log score lies within Φ⁻¹(0.95) √(2/r) σ of the best (σ of log e
+    pooled over the seeds: the one-sided test of a difference of two means of r evaluations); otherwise those within
+    `TOLERANCE`.
 
     Args:
-        score: of each candidate under one seed, larger is better, NaN where it failed, `(n,)`.
+        score: of each candidate, larger is better, NaN where it failed, `(n,)`.
         errors: its errors, one a seed.
         most: how many to return at most.
+        runs: r, how many evaluations each score is the mean of.
 
     Example:
         >>> undecided([1.0, 0.98, 0.9, float("nan"), 0.99], [[1.0]] * 5, most=3)
@@ -67,5 +69,5 @@ def undecided(score: ArrayLike, errors: Sequence[Sequence[float]], most: int) ->
     least = score[ranked[0]] * (1 - TOLERANCE)
     if any(len(values) > 1 for values in errors):
         noise = Noise.pooled(errors)
-        least = score[ranked[0]] * np.exp(-noise.quantile(_LEVEL) * np.sqrt(2) * noise.sigma)
+        least = score[ranked[0]] * np.exp(-noise.quantile(_LEVEL) * np.sqrt(2 / runs) * noise.sigma)
     return [int(row) for row in ranked[:most] if score[row] >= least]

@@ -1,5 +1,7 @@
 """The paper's FPTAS: order the search space, evaluate every K-th architecture, keep the best."""
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -37,7 +39,10 @@ def order(
 
 
 def every_kth(ordered: NDArray[np.int64], interval: int) -> NDArray[np.int64]:
-    """Return every K-th element of an order, the K-th first: floor(n / K) of them.
+    """Return every K-th element of an order, counted from the last, which is always among them: ceil(n / K) of them.
+
+    The paper does not say where to begin. Counted from the first, the K-th on, the last n mod K elements are never
+    looked at, and these are the largest architectures, which have the least errors.
 
     Raises:
         InputError: the interval is not between 1 and the number of elements.
@@ -46,8 +51,19 @@ def every_kth(ordered: NDArray[np.int64], interval: int) -> NDArray[np.int64]:
 
     Example:
         >>> every_kth(np.array([5, 6, 7, 8, 9]), 2).tolist()
-        [6, 8]
+        [5, 7, 9]
     """
     if not 1 <= interval <= len(ordered):
         raise InputError(f"interval {interval} is out of range; choose 1 to {len(ordered)}, the number of candidates")
-    return ordered[interval - 1 :: interval]
+    return ordered[(len(ordered) - 1) % interval :: interval]
+
+
+def interval_for(count: int, evaluations: int) -> int:
+    """Return the K of which `every_kth` takes nearest to so many of `count` elements, more where two are as near.
+
+    Example:
+        >>> [interval_for(count, 16) for count in (5, 16, 17, 24, 300)]
+        [1, 1, 1, 2, 19]
+    """
+    below = max(1, count // evaluations)
+    return min((below, below + 1), key=lambda interval: (abs(math.ceil(count / interval) - evaluations), interval))

@@ -48,6 +48,11 @@ def resolve_limits(limits: Mapping[str, float | str], maximum: Mapping[str, floa
     """
     resolved = {}
     for name, limit in limits.items():
+        if name == "latency" and name not in maximum:
+            raise InputError(
+                "no objective 'latency' where none is predicted; fsp extract and fsp choose predict it with --speed "
+                "calibrated, after fsp latency calibrate"
+            )
         if name not in maximum:
             raise InputError(
                 f"no objective {name!r} to limit; there are {', '.join(dict.fromkeys([*maximum, 'peak_memory']))}"

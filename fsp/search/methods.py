@@ -12,6 +12,7 @@ from fsp.search.certified import trials
 from fsp.search.certified_settings import CertifiedSettings
 from fsp.search.fitted import fitted
 from fsp.search.interval import every_kth, order
+from fsp.search.maximal import maximal as maximal_rows
 from fsp.search.samplers import gp, nsga2, tpe
 
 _GAP = 0.05  # what `certified` proves before it stops
@@ -24,9 +25,19 @@ def _in_sequence(rows: NDArray[np.int64]) -> Proposals:
 
 
 def interval(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
-    """Propose every K-th row along (p, i, parameters), with the least K that keeps to the budget."""
+    """Propose every K-th row along (p, i, parameters) from the last, with the least K that keeps to the budget."""
     ordered = order(candidates.size, candidates.speed, candidates.parameters, seed=seed)
     return _in_sequence(every_kth(ordered, math.ceil(len(ordered) / evaluations)))
+
+
+def maximal(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
+    """Propose the rows that no other exceeds in every size, from the largest p to the smallest.
+
+    If no larger row has a larger error, the least error is among them, and nothing is said of the largest W.
+    """
+    rows = maximal_rows(candidates.parameters, candidates.neutral)
+    size, speed = candidates.size[rows], candidates.speed[rows]
+    return _in_sequence(rows[order(size, speed, candidates.parameters[rows], seed=seed)[::-1]])
 
 
 def certified(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
@@ -99,6 +110,7 @@ def params_ascending(candidates: Candidates, evaluations: int, seed: int) -> Pro
 
 
 METHODS: dict[str, Method] = {
+    "maximal": maximal,
     "interval": interval,
     "certified": certified,
     "fitted": fitted,

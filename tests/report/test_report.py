@@ -64,11 +64,21 @@ def test_the_page_is_the_same_every_time(folder):
 @pytest.mark.parametrize(
     ("config", "given", "expected"),
     [
-        ({"space": {"name": "minilm"}, "seeds": 3, "limits": None}, {}, "fsp run minilm --out runs/minilm --seeds 3"),
+        (
+            {"space": {"name": "minilm"}, "seeds": 3, "limits": None},
+            {},
+            "fsp run minilm --out runs/minilm --method interval --seeds 3",
+        ),
+        (
+            {"space": {"name": "minilm"}, "method": "maximal", "evaluations": 9, "limits": None},
+            {},
+            "fsp run minilm --out runs/minilm --method maximal --evaluations 9",
+        ),
         (
             {"space": {"name": "mine"}, "limits": {"operations": "20%"}, "interval": 4},
             {"teacher": "my model", "corpus": ["a", "b"]},
-            "fsp run mine.toml --out runs/mine --teacher 'my model' --corpus a --corpus b --limit operations=20% --interval 4",
+            "fsp run mine.toml --out runs/mine --teacher 'my model' --corpus a --corpus b --limit operations=20% "
+            "--method interval --interval 4",
         ),
     ],
 )
@@ -81,7 +91,7 @@ def test_that_command_has_every_option_of_fsp_run_that_the_result_depends_on():
 
     from fsp.cli import app
 
-    settings = Settings(limits={"operations": 5.0}, interval=1, threads=1)
+    settings = Settings(limits={"operations": 5.0}, interval=1, threads=1, method="interval", evaluations=9)
     config = {"space": {"name": "minilm"}, **asdict(settings)}
     words = shlex.split(command({"config": config, "given": {"teacher": "t", "corpus": ["c"]}}))
     run = typer.main.get_command(app).commands["run"]
@@ -89,6 +99,23 @@ def test_that_command_has_every_option_of_fsp_run_that_the_result_depends_on():
     said = {word for word in words if word.startswith("--")}
     assert said <= known
     assert known - said == {"--card", "--json", "--max-time", "--max-memory"}  # what changes nothing of the result
+
+
+def test_the_page_tells_what_tested_that_larger_is_better(folder):
+    path = folder / "result.json"
+    result = json.loads(path.read_text())
+    assert "maximal" not in " ".join(headline(result))  # a run of an earlier version
+    tested = {"pairs": 4, "against": 0, "least_tau": 0.0}
+    result["search"] |= {"method": "maximal", "maximal": 2, "audit": 1, "monotonicity": tested, "interval": None}
+    path.write_text(json.dumps(result))
+    write_report(folder)
+    page = html.unescape((folder / "report.html").read_text())
+    assert "Evaluated: the 2 maximal shapes, which no other within the limits exceeds, 1 below them." in page
+    assert "was tested on 4 comparable pairs: none is against it" in page
+    result["search"] |= {"maximal": 9, "monotonicity": {"pairs": 4, "against": 1, "least_tau": 0.02}}
+    said = " ".join(headline(result))
+    assert "the largest 2 of the 9 maximal shapes" in said
+    assert "1 against it, by up to 2.00%" in said
 
 
 def test_a_certificate_beside_the_run_is_shown_and_checked(folder):

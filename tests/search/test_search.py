@@ -66,9 +66,9 @@ def test_order_sorts_by_size_speed_and_point(rows, seed):
 
 
 @given(st.integers(1, 200), st.data())
-def test_every_kth_takes_floor_n_over_k(n, data):
+def test_every_kth_counts_from_the_last(n, data):
     k = data.draw(st.integers(1, n))
-    assert every_kth(np.arange(1, n + 1), k).tolist() == [j for j in range(1, n + 1) if j % k == 0]
+    assert every_kth(np.arange(1, n + 1), k).tolist() == [j for j in range(1, n + 1) if (n - j) % k == 0]
     for outside in (0, n + 1):
         with pytest.raises(InputError, match="out of range"):
             every_kth(np.arange(n), outside)
