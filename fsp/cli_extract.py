@@ -97,6 +97,7 @@ def extract(
 
     from fsp.extraction import calibration_for
     from fsp.extraction import extract as search
+    from fsp.families._others import check_trained
     from fsp.files import write_json
     from fsp.inputs import SEARCH_TOKENS, Settings, fitted_to, literal, load_inputs, surrogate
     from fsp.planning import check_method, plan
@@ -120,6 +121,7 @@ def extract(
     asked: dict[str, Any] = {"objective": objective, "limits": settings.limits, "interval": interval}
     asked |= {"method": method, "seed": seed, "anchors": anchors}
     chosen, bars = load_space(space), Bars()
+    check_trained(chosen)
     torch.set_num_threads(settings.processor_threads)  # a calibration is one for so many threads
     calibration = calibration_for(chosen, speed, method)
     if planned:
