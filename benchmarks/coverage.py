@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/coverage.py [--draws 60] [--out benchmarks/coverage.md]
 
-Deterministic: every draw has a seed of its own. The certificates' intervals are simulated in benchmarks/certificates.py.
+Every draw has a seed of its own. The certificates' intervals are simulated in benchmarks/certificates.py.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from fsp.latency.rounds import median_of, ratio_of
 from fsp.objectives.anchored import anchor_rows, anchored, sizes_of
 from fsp.objectives.fitted import FittedError
 from fsp.objectives.power_law import fit_power_law, least_groups
-from fsp.planning import objectives_of, plan
+from fsp.planning import plan
 from fsp.ranking import rank
 
 Floats = NDArray[np.float64]
@@ -63,13 +63,13 @@ LAWS: dict[str, Callable[[Floats, Generator], Floats]] = {
 _TOP = np.array([SPACE.maximum[name] for name in NAMES], dtype=float)
 
 
-def filled(law: str, seed: int, interval: int | None = None) -> dict[str, Share]:
+def filled(law: str, seed: int) -> dict[str, Share]:
     """Return the shares of true errors in the intervals of `Extraction.filled`, and in those that it withholds."""
     g = np.random.default_rng(seed)
     points = SPACE.candidates
     errors = LAWS[law](points / _TOP, g) * np.exp(0.01 * g.standard_normal(len(points)))
     known = dict(zip(map(tuple, points.tolist()), errors.tolist(), strict=True))
-    found = extract(SPACE, error=lambda shape: known[tuple(shape[name] for name in NAMES)], interval=interval)
+    found = extract(SPACE, error=lambda shape: known[tuple(shape[name] for name in NAMES)], method="interval")
     return _filled_shares(found, known)
 
 
@@ -257,7 +257,9 @@ def tables(draws: int) -> Iterator[tuple[str, str, list[str], list[list[str]]]]:
         for count in (4, 6, 8, 12, 16):
             found = mean_of(lambda seed, k=kind, n=count: anchors(k, n, seed), draws)
             name = kind if kind in PAIRS else f"recorded, {kind}"
-            rows.append([name, str(count), *_cells({k: found[k] for k in ("all", "best")}), f"{found['half-width']:.3f}"])
+            rows.append(
+                [name, str(count), *_cells({k: found[k] for k in ("all", "best")}), f"{found['half-width']:.3f}"]
+            )
     columns = ["short and long error", "anchors", "all", "predicted best", "half-width (log e)"]
     yield "`predicted_low`, `predicted_high` (anchors)", "90%", columns, rows
     rows = []
@@ -303,8 +305,9 @@ def main() -> None:
     lines = [
         "# Coverage of what fsp states",
         "",
-        f"Written by `python benchmarks/coverage.py --draws {given.draws}`, which says how each is simulated. A share near",
-        f"the stated one is uncertain by up to {1.96 * np.sqrt(0.09 / given.draws):.2f} where a draw gives one yes or no.",
+        f"Written by `python benchmarks/coverage.py --draws {given.draws}`, which says how each is simulated.",
+        f"A share near the stated one is uncertain by up to {1.96 * np.sqrt(0.09 / given.draws):.2f} where a draw is",
+        "yes or no; `withheld` is what the law would have covered where `filled()` says nothing.",
     ]
     for title, stated, columns, rows in tables(given.draws):
         lines += ["", f"## {title}", "", f"Stated: {stated}.", ""]

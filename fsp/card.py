@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -255,7 +256,7 @@ def text_noise_of(error: Distillation, shapes: Sequence[Architecture], *, seed: 
         student = error.student(shape)
         try:
             error.train(student, steps=error.steps_of(shape), seed=seed)
-            measured.append([error.measure(student, blocks[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)])
+            measured.append([error.measure(student, blocks[a:b]) for a, b in pairwise(cuts)])
         except Diverged:
             continue
     return interaction_sd(np.log(measured)) if len(measured) > 1 else None

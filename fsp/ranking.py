@@ -196,13 +196,13 @@ def _intervals(
 ) -> tuple[Interval, Interval]:
     """Return the intervals of Spearman over all rows and of its mean over bands.
 
-    Each is the smallest that holds two: the percentile interval of resamples, rows drawn in each band, and Fisher's about
-    the unbiased estimate. Rows drawn twice rank worse than fresh ones, so near 1 the first alone lies too low; the
-    second alone is too short in bands of few rows. What they cover: benchmarks/coverage.md.
+    Each is the smallest that holds two: the percentile interval of resamples, rows drawn in each band, and Fisher's
+    about the unbiased estimate. Rows drawn twice rank worse than fresh ones, so near 1 the first alone lies too low;
+    the second alone is too short in bands of few rows. What they cover: benchmarks/coverage.md.
 
-    Source: Bonett and Wright, Sample size requirements for estimating Pearson, Kendall and Spearman correlations (2000),
-    for the variance on Fisher's scale; Hoeffding, A class of statistics with asymptotically normal distribution (1948),
-    for the unbiased estimate.
+    Source: Bonett and Wright, Sample size requirements for estimating Pearson, Kendall and Spearman correlations
+    (2000), for the variance on Fisher's scale; Hoeffding, A class of statistics with asymptotically normal
+    distribution (1948), for the unbiased estimate.
     """
     if not resamples:
         return ((math.nan, math.nan),) * 2

@@ -1,6 +1,6 @@
-"""The noise of the truth by the text it is measured on, and the card's ceilings with it: a few minutes, no long training.
+"""The noise of the truth by the text it is measured on, and the card's ceilings with it: minutes, no long training.
 
-    python experiments/ground_truth/text_noise.py          # after fsp error card; changes search_spaces/minilm.card.json
+    python experiments/ground_truth/text_noise.py    # after fsp error card; changes search_spaces/minilm.card.json
 
 Eight of the recorded shapes, cut out of T, trained for 16 steps, and measured on 16 parts of the test text, as
 `fsp error card` does it since its ceilings count the text. Correlations, their intervals, the coverage of the anchors'

@@ -167,7 +167,7 @@ def family_of(space: SearchSpace) -> Family:
         )
     if missing := [name for name in family.CONSTANTS if name not in space.constants]:
         raise InputError(
-            f"space {space.name}: family {space.family_name} needs {', '.join(missing)} under [constants]; where a command "
-            "takes --teacher, the teacher brings its own"
+            f"space {space.name}: family {space.family_name} needs {', '.join(missing)} under [constants]; where a "
+            "command takes --teacher, the teacher brings its own"
         )
     return family

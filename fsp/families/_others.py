@@ -14,8 +14,8 @@ def other_way(family: str) -> str:
         family: a name, or the type of a model that may be of no family.
 
     Example:
-        >>> other_way("vit").partition("; ")[2]
-        'for family vit use fsp.extract(space, error=...) with an error of your own, and fsp latency measure SPACE T (docs/own-space.md)'
+        >>> "for family vit use fsp.extract(space, error=...) with an error of your own" in other_way("vit")
+        True
     """
     own = "fsp cuts, trains, exports and times saved models of BERT and RoBERTa alone"
     if family not in known_families():

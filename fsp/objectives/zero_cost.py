@@ -182,7 +182,9 @@ def _untrained(space: SearchSpace, architecture: Shape, seed: int) -> Any:
     import torch
 
     if space.family_name != "bert":
-        raise InputError(f"this proxy knows the layers of family bert, and space {space.name} is of {space.family_name}")
+        raise InputError(
+            f"this proxy knows the layers of family bert, and space {space.name} is of {space.family_name}"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return family_of(space).build(architecture, space.constants).eval()

@@ -16,7 +16,13 @@ from fsp.pretraining.models import architecture_of as pretrained_architecture
 from fsp.space import SearchSpace, load_space, shipped_spaces
 
 OTHERS = sorted({load_space(name).family_name for name in shipped_spaces()} - {"bert"})
-SPACES = ("extract {}", "extract {} --plan", "extract {} --teacher {teacher}", "run {} --out out", "error card {} --out out")
+SPACES = (
+    "extract {}",
+    "extract {} --plan",
+    "extract {} --teacher {teacher}",
+    "run {} --out out",
+    "error card {} --out out",
+)
 MODELS = (
     "export {teacher}",
     "latency measure {teacher}",
@@ -79,9 +85,16 @@ def test_the_way_exists(family):
         shape["A"] = next(a for a in whole.parameters["A"] if shape["H"] % a == 0)
     constants = {**whole.constants, **{k: 64 for k in ("vocabulary", "positions") if k in whole.constants}}
     space = SearchSpace(
-        "small", {name: (value,) for name, value in shape.items()}, (), {**shape, "D": 2 * shape["D"]}, family, constants
+        "small",
+        {name: (value,) for name, value in shape.items()},
+        (),
+        {**shape, "D": 2 * shape["D"]},
+        family,
+        constants,
     )
-    found = fsp.extract(space, error=lambda architecture: 1 / architecture["D"], limits={"parameters": "100%"}, interval=1)
+    found = fsp.extract(
+        space, error=lambda architecture: 1 / architecture["D"], limits={"parameters": "100%"}, interval=1
+    )
     assert dict(found.selected) == shape
     target = parse_targets([family, "T"])[0]
     assert target.space.family_name == family
