@@ -44,7 +44,7 @@ def landscape(
         axes: where to draw; a new figure of 3.3 inches by default.
 
     Raises:
-        InputError: no such column, no W and no maximum to compute it by, or no candidate with an error.
+        InputError: no such column, or no W and no maximum to compute it by.
 
     Example:
         >>> import pandas as pd
@@ -57,12 +57,8 @@ def landscape(
         raise InputError(f"no W {w!r}; there are {' and '.join(_SIZES)}")
     table = columns_of(held.table, [x, y])
     table = table.assign(value=table[w] if w in table else _computed(table, _SIZES[w], speed, held.maximum))
-    known = table[table["value"].notna()]
-    if known.empty:
-        raise InputError("no candidate has an error to compute W by; give a table with one at least")
-    best = known.loc[known.groupby([y, x])["value"].idxmax()]
-    grid = best.pivot_table(index=y, columns=x, values="value")
-    grid = grid.reindex(index=sorted(table[y].unique()), columns=sorted(table[x].unique()))
+    best = table.loc[table.groupby([y, x])["value"].idxmax()]
+    grid = best.pivot_table(index=y, columns=x, values="value").sort_index().sort_index(axis=1)
     with drawing(axes, 2.5) as axes:
         mesh = axes.pcolormesh(np.ma.masked_invalid(grid.to_numpy()), cmap=MAP, edgecolors="white", linewidth=0.5)
         axes.figure.colorbar(mesh, ax=axes, label=named(w))
