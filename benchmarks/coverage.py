@@ -1,12 +1,13 @@
 """Whether the intervals that fsp states hold what they say they hold: simulated laws, and the recorded ground truth.
 
-Usage: python benchmarks/coverage.py [--draws 100] [--out benchmarks/coverage.md]
+Usage: python benchmarks/coverage.py [--draws 60] [--out benchmarks/coverage.md]
 
-Deterministic: every draw has a seed of its own. The certificates' intervals are simulated in benchmarks/certificates.py.
+Every draw has a seed of its own. The certificates' intervals are simulated in benchmarks/certificates.py.
 """
 
 import argparse
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from fsp.latency.rounds import median_of, ratio_of
 from fsp.objectives.anchored import anchor_rows, anchored, sizes_of
 from fsp.objectives.fitted import FittedError
 from fsp.objectives.power_law import fit_power_law, least_groups
-from fsp.planning import objectives_of, plan
+from fsp.planning import plan
 from fsp.ranking import rank
 
 Floats = NDArray[np.float64]
@@ -62,13 +63,13 @@ LAWS: dict[str, Callable[[Floats, Generator], Floats]] = {
 _TOP = np.array([SPACE.maximum[name] for name in NAMES], dtype=float)
 
 
-def filled(law: str, seed: int, interval: int | None = None) -> dict[str, Share]:
+def filled(law: str, seed: int) -> dict[str, Share]:
     """Return the shares of true errors in the intervals of `Extraction.filled`, and in those that it withholds."""
     g = np.random.default_rng(seed)
     points = SPACE.candidates
     errors = LAWS[law](points / _TOP, g) * np.exp(0.01 * g.standard_normal(len(points)))
     known = dict(zip(map(tuple, points.tolist()), errors.tolist(), strict=True))
-    found = extract(SPACE, error=lambda shape: known[tuple(shape[name] for name in NAMES)], interval=interval)
+    found = extract(SPACE, error=lambda shape: known[tuple(shape[name] for name in NAMES)], method="interval")
     return _filled_shares(found, known)
 
 
@@ -172,9 +173,9 @@ def fitted(exponents: int, shapes: int, seed: int) -> dict[str, Share]:
 
 def ranking(rows: int, correlation: float, seed: int) -> dict[str, Share]:
     """Return whether the intervals of a report card's correlations hold those of very many shapes."""
-    true = _correlations(*_shapes(50_000, correlation, np.random.default_rng(0)))
+    true = _true_correlations(correlation)
     size, surrogate, truth = _shapes(rows, correlation, np.random.default_rng((1, seed)))
-    found = rank({"s": surrogate}, np.exp(truth), size, resamples=300, seed=seed)["s"]
+    found = rank({"s": surrogate}, np.exp(truth), size, resamples=200, seed=seed)["s"]
     held = {}
     for name, value in true.items():
         low, high = getattr(found, f"{name}_interval")
@@ -189,7 +190,9 @@ def _shapes(rows: int, correlation: float, g: Generator) -> tuple[Floats, Floats
     return size, one - 3 * size, other - 3 * size
 
 
-def _correlations(size: Floats, surrogate: Floats, truth: Floats) -> dict[str, float]:
+@cache
+def _true_correlations(correlation: float) -> dict[str, float]:
+    size, surrogate, truth = _shapes(100_000, correlation, np.random.default_rng(0))
     bands = size_bands(size)
     return {
         "spearman": spearman(surrogate, truth),
@@ -254,7 +257,9 @@ def tables(draws: int) -> Iterator[tuple[str, str, list[str], list[list[str]]]]:
         for count in (4, 6, 8, 12, 16):
             found = mean_of(lambda seed, k=kind, n=count: anchors(k, n, seed), draws)
             name = kind if kind in PAIRS else f"recorded, {kind}"
-            rows.append([name, str(count), *_cells({k: found[k] for k in ("all", "best")}), f"{found['half-width']:.3f}"])
+            rows.append(
+                [name, str(count), *_cells({k: found[k] for k in ("all", "best")}), f"{found['half-width']:.3f}"]
+            )
     columns = ["short and long error", "anchors", "all", "predicted best", "half-width (log e)"]
     yield "`predicted_low`, `predicted_high` (anchors)", "90%", columns, rows
     rows = []
@@ -294,14 +299,15 @@ def _cells(found: dict[str, float]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--draws", type=int, default=100)
+    parser.add_argument("--draws", type=int, default=60)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
     given = parser.parse_args()
     lines = [
         "# Coverage of what fsp states",
         "",
-        f"Written by `python benchmarks/coverage.py --draws {given.draws}`, which says how each is simulated. A share near",
-        f"the stated one is uncertain by up to {1.96 * np.sqrt(0.09 / given.draws):.2f} where a draw gives one yes or no.",
+        f"Written by `python benchmarks/coverage.py --draws {given.draws}`, which says how each is simulated.",
+        f"A share near the stated one is uncertain by up to {1.96 * np.sqrt(0.09 / given.draws):.2f} where a draw is",
+        "yes or no; `withheld` is what the law would have covered where `filled()` says nothing.",
     ]
     for title, stated, columns, rows in tables(given.draws):
         lines += ["", f"## {title}", "", f"Stated: {stated}.", ""]

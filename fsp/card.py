@@ -3,11 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from fsp.agreement import size_bands, spearman_in_bands
 from fsp.errors import Diverged, InputError
@@ -22,9 +24,12 @@ from fsp.ranking import Ranking, rank
 from fsp.space import Architecture, SearchSpace
 from fsp.truth import mean_truth
 
+Value = TypeVar("Value")
+
 _FOLDS = 5
 ANCHORS = 12  # of the law that is judged beside the surrogates, but no more than half of the shapes
 _NOISE_SHAPES = 8
+_NOISE_PARTS = 16  # of the test text
 _STABLE = 0.9  # Spearman inside bands with longer training from which on more steps are not worth their cost
 _LEAST_SHAPES = 10
 
@@ -36,7 +41,9 @@ class ReportCard:
     table: one row a shape: parameters, p, i, `truth` (geometric mean over seeds), and each surrogate's value, smaller
         is better (zero-cost scores with their sign turned).
     rankings: by surrogate.
-    noise: sd of log truth of one training, None where no shape has two seeds.
+    noise: sd of log truth of one training by its seed alone, None where no shape has two seeds.
+    text_noise: sd of log truth by the text it is measured on, of a few shapes; see `text_noise_of`. The ceilings hold
+        both: a row's sd is the root of noise²/trainings + text_noise². None where all of them failed.
     seconds: mean cost of one evaluation, where it was measured.
     stability: Spearman inside size bands of the errors without any step against those after s, and of those after s
         against those after 2s steps; by the name of the shorter.
@@ -50,6 +57,7 @@ class ReportCard:
     table: pd.DataFrame
     rankings: dict[str, Ranking]
     noise: float | None
+    text_noise: float | None
     seconds: dict[str, float]
     stability: dict[str, float]
     surrogate_noise: float | None
@@ -68,6 +76,7 @@ class ReportCard:
             "shapes": len(self.table),
             "rankings": {name: ranking.describe() for name, ranking in self.rankings.items()},
             "noise": self.noise,
+            "text_noise": self.text_noise,
             "seconds": self.seconds,
             "surrogate_noise": self.surrogate_noise,
             "stability": {name: None if math.isnan(value) else value for name, value in self.stability.items()},
@@ -97,7 +106,8 @@ def report_card(
     Args:
         space: the search space, with T's embedding tables.
         error: with at least one step.
-        truth: see `read_truth`; at least 10 shapes.
+        truth: see `read_truth`; at least 10 shapes. For its noise it is taken to be measured on as much text as the
+            test text of `error` has.
         study: a journal file in which evaluations are kept and from which finished ones are taken.
         seed: of the surrogate's evaluations.
         display: where progress goes.
@@ -126,6 +136,7 @@ def report_card(
     first, second = table[f"s={steps}"], table[f"s={2 * steps}"]
     table["extrapolated"] = second * second / first
     surrogate_noise = _noise_of(error, space, shapes, first, study, seed)
+    text_noise = text_noise_of(error, _few(shapes), seed=seed)
     anchors = {}
     for name in ("s=0", f"s={steps}"):
         table[f"anchored, {name}"], anchors[name] = _anchored(space, table, name)
@@ -151,9 +162,12 @@ def report_card(
             size,
             speed=table["operations"],
             maximum=(maximum["encoder_parameters"], maximum["operations"]),
-            noise=None if noise is None else noise / np.sqrt(table["trainings"]),
+            noise=None
+            if noise is None or text_noise is None
+            else np.hypot(noise / np.sqrt(table["trainings"]), text_noise),
         ),
         noise,
+        text_noise,
         seconds,
         {
             short: spearman_in_bands(table[short], table[long], size_bands(size))
@@ -206,10 +220,61 @@ def _noise_of(
 ) -> float | None:
     """The sd of log e of one seed, pooled over a few shapes that are evaluated with another; `known`: with this one."""
     evaluate = Evaluator(error, space, study)
-    few = np.unique(np.linspace(0, len(shapes) - 1, _NOISE_SHAPES).round().astype(int))
-    pairs = [(known[k], evaluate(shapes[k], seed + 1).error) for k in few if not math.isnan(known[k])]
+    by_shape = zip(_few(range(len(shapes))), _few(shapes), strict=True)
+    pairs = [(known[k], evaluate(shape, seed + 1).error) for k, shape in by_shape if not math.isnan(known[k])]
     changes = [math.log(other / one) for one, other in pairs if other is not None]
     return float(np.sqrt(np.mean(np.square(changes)) / 2)) if changes else None
+
+
+def _few(values: Sequence[Value]) -> list[Value]:
+    """At most `_NOISE_SHAPES` of them, evenly."""
+    rows = np.unique(np.linspace(0, len(values) - 1, min(_NOISE_SHAPES, len(values))).round().astype(int))
+    return [values[row] for row in rows]
+
+
+def text_noise_of(error: Distillation, shapes: Sequence[Architecture], *, seed: int = 0) -> float | None:
+    """Return the sd of log e that the choice of the test text brings into a comparison of shapes.
+
+    The shapes are trained as `error` says and measured on 16 parts of its test text. What a part makes of all shapes
+    alike changes no order and is taken out: the sd is that of what is left of log e beside a mean of each shape and
+    one of each part, over the root of the number of parts. Shapes that fail are left out.
+
+    Args:
+        error: with its test text, whose size is what the sd is for.
+        shapes: two or more.
+        seed: of the trainings.
+
+    Returns:
+        The sd; None where fewer than two shapes could be measured.
+
+    Source: variance components of a two-way layout; Searle, Casella and McCulloch, Variance Components (1992).
+    """
+    blocks = error.material.test
+    cuts = np.unique(np.linspace(0, len(blocks), _NOISE_PARTS + 1).round().astype(int))
+    measured = []
+    for shape in shapes:
+        student = error.student(shape)
+        try:
+            error.train(student, steps=error.steps_of(shape), seed=seed)
+            measured.append([error.measure(student, blocks[a:b]) for a, b in pairwise(cuts)])
+        except Diverged:
+            continue
+    return interaction_sd(np.log(measured)) if len(measured) > 1 else None
+
+
+def interaction_sd(logs: NDArray[np.float64], /) -> float:
+    """Return the sd of a row's mean by what its columns do to it and not to the other rows.
+
+    Args:
+        logs: two rows or more of two columns or more.
+
+    Example:
+        >>> interaction_sd(np.array([[1.0, 2.0], [2.0, 3.0]])), round(interaction_sd(np.array([[1.0, 2], [2, 1]])), 3)
+        (0.0, 0.707)
+    """
+    rows, columns = logs.shape
+    rest = logs - logs.mean(axis=0) - logs.mean(axis=1, keepdims=True) + logs.mean()
+    return math.sqrt(float((rest**2).sum()) / ((rows - 1) * (columns - 1)) / columns)
 
 
 def _score(score: Any, space: SearchSpace, shape: Mapping[str, int], advance: Any) -> float:

@@ -95,12 +95,12 @@ def _compare(space: SearchSpace, family: Family, shape: Architecture, problems: 
     point = space.point(shape)
     counted = int(sizes(space, point)["parameters"][0])
     if built != counted:
-        problems.append(f"{shape} has {built:,} parameters, and family {space.family} counts {counted:,}")
+        problems.append(f"{shape} has {built:,} parameters, and family {space.family_name} counts {counted:,}")
     work = int(operations(space, point, length=length)[0])
     if counter.get_total_flops() > work:
         problems.append(
             f"{shape} takes {counter.get_total_flops():,} operations by torch's FLOP counter, "
-            f"and family {space.family} counts {work:,}"
+            f"and family {space.family_name} counts {work:,}"
         )
     return counter.get_total_flops() / work
 

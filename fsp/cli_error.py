@@ -162,10 +162,13 @@ def _print(made: "ReportCard", steps: int) -> None:
     lines = [
         f"{len(made.table)} shapes; regret: largest over five size caps; of 5: where the best five are trained long; "
         "s: seconds a candidate",
-        f"noise of the truth: {made.noise:.2%} of the error, so that no surrogate is expected above "
-        f"{ceiling.ceiling:.3f} overall and {ceiling.ceiling_in_bands:.3f} in bands"
-        if made.noise is not None
-        else "noise of the truth: unknown (one training a shape)",
+        f"noise of the truth: of seeds {_percent(made.noise, 2)}, of text {_percent(made.text_noise, 2)} of the error"
+        + (
+            f", so that no surrogate is expected above {ceiling.ceiling:.3f} overall and "
+            f"{ceiling.ceiling_in_bands:.3f} in bands"
+            if ceiling.ceiling == ceiling.ceiling
+            else " (unknown: one training a shape)"
+        ),
         "steps: the ranking in bands agrees with that of longer training at "
         + ", ".join(f"{value:.2f} ({name})" for name, value in made.stability.items())
         + (f"; {made.suffices} is enough" if made.suffices else "; give more steps"),
@@ -184,8 +187,8 @@ def _print(made: "ReportCard", steps: int) -> None:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def _percent(value: float) -> str:
-    return "-" if value != value else f"{value:.1%}"
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None or value != value else f"{value:.{digits}%}"
 
 
 def _number(value: float) -> str:

@@ -108,6 +108,7 @@ def extract(
 
     from fsp.extraction import calibration_for
     from fsp.extraction import extract as search
+    from fsp.families._others import check_trained
     from fsp.files import check_writable, write_json
     from fsp.inputs import SEARCH_TOKENS, Settings, fitted_to, literal, load_inputs, surrogate
     from fsp.planning import check_method, method_for, plan
@@ -124,6 +125,7 @@ def extract(
     if error == "mlm" and method is None:
         method = "interval"  # few steps from random weights do not favour the larger
     chosen, bars = load_space(space), Bars()
+    check_trained(chosen)
     method = method_for(chosen, method, objective=objective, interval=interval)
     again: dict[str, Any] = {"finalists": finalists, "longer": longer}
     asked: dict[str, Any] = {"objective": objective, "method": method, "interval": interval, "evaluations": evaluations}

@@ -20,7 +20,7 @@ def space(
     as_json: Json = False,
 ) -> None:
     """List the search spaces, or describe one of them."""
-    from fsp.families import load_family
+    from fsp.families import load_family, with_usual_constants
     from fsp.space import load_space
 
     if name is None:
@@ -30,7 +30,8 @@ def space(
         return
     found = load_space(name)
     load_family(found.family)
-    described = found.describe()
+    found, lender = with_usual_constants(found)
+    described = found.describe() | ({"constants_of": lender} if lender else {})
     if check:
         from fsp.checking import check_space
 
@@ -47,12 +48,13 @@ def size(
 ) -> None:
     """Count the parameters and operations of one shape."""
     from fsp import bort
+    from fsp.families import with_usual_constants
     from fsp.objectives.size import sizes
     from fsp.objectives.speed import operations
     from fsp.space import Architecture, load_space
     from fsp.workload import BATCH, LENGTH
 
-    found = load_space(space)
+    found, lender = with_usual_constants(load_space(space))
     shape = Architecture.parse(" ".join(architecture))
     point = found.point(shape)
     if above := [name for name in found.names if shape[name] > found.maximum[name]]:
@@ -72,6 +74,7 @@ def size(
         "batch": BATCH,
         "length": LENGTH,
         "effective_fraction": counted["encoder_parameters"] / full,
+        **({"constants_of": lender} if lender else {}),
         "head_dim": shape["H"] // shape["A"] if {"A", "H"} <= set(shape) else None,
     }
     of_length = operations(found, point, length=LENGTH + 1) != operations(found, point)
@@ -85,6 +88,8 @@ def size(
     print(f"  embeddings {counted['embedding_parameters']:>16,}")
     print(f"  encoder    {counted['encoder_parameters']:>16,}  {facts['effective_fraction']:.1%} of T's")
     print(f"operations   {facts['operations']:>16,}  batch {BATCH}{f', {LENGTH} tokens' if of_length.all() else ''}")
+    if lender:
+        print(f"with the tables of {lender}, as the space has no [constants] and takes its T's")
     if facts["head_dim"]:
         print(f"a head has {facts['head_dim']} of the {shape['H']} hidden values")
     if is_bort:
@@ -114,6 +119,8 @@ def _described(found: dict[str, Any]) -> list[str]:
         lines.append(f"  {name:<4} {' '.join(map(str, choices))}  (T: {found['maximum'][name]}{kind})")
     lines += [f"  rule {rule}" for rule in found["rules"]]
     lines.append("  " + ", ".join(f"{name} {value:,}" for name, value in found["constants"].items()))
+    if "constants_of" in found:
+        lines[-1] += f": those of {found['constants_of']}, as the space has none and takes its T's"
     if "check" not in found:
         return lines
     check = found["check"]

@@ -117,8 +117,8 @@ class Extraction:
         """Return p, i and error of all candidates: measured where they were evaluated, between them by a fitted law.
 
         A candidate is between the evaluated ones where the logarithms of its sizes lie in the convex hull of theirs.
-        Everywhere else `error`, `low` and `high` are NaN: a power law does not reach the error of T, which is 0, and its
-        intervals would hold for what it was fitted to alone. With fidelities the training steps count as a size.
+        Everywhere else `error`, `low` and `high` are NaN: a power law does not reach the error of T, which is 0, and
+        its intervals hold for shapes like those it was fitted to. With fidelities the training steps count as a size.
 
         Columns `low` and `high` are the ends of 90% intervals (the error itself where measured), `fitted` tells which
         rows nobody measured. With fidelities all errors are those after the most steps. What was evaluated for the

@@ -9,6 +9,7 @@ import torch
 
 from fsp.data import Corpus, read_corpus, standard_library
 from fsp.errors import InputError
+from fsp.families._others import check_trained
 from fsp.objectives.error import Distillation, DistillationSettings
 from fsp.objectives.mlm import MaskedLanguageModelling, MaskedLanguageModellingSettings, MaskedText
 from fsp.progress import Silent
@@ -79,8 +80,10 @@ def load_inputs(space: SearchSpace, teacher: str | None, corpus: Sequence[str | 
         display: where progress goes.
 
     Raises:
-        InputError: T or the corpus cannot be used, or neither the caller nor the space names a teacher.
+        InputError: T or the corpus cannot be used, neither the caller nor the space names a teacher, or the space is of
+            a family that fsp does not train.
     """
+    check_trained(space)
     if teacher is None and not space.teacher:
         raise InputError(f"space {space.name} names no trained teacher; give one with --teacher")
     with display.bar("loading the teacher and the text", 2) as advance:

@@ -5,7 +5,7 @@ What is undefined (see `fsp.agreement`) is NaN here and null in JSON.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from fsp.search.coefficient import w_coefficient
 
 Interval = tuple[float, float]
 FINALISTS = 5
+_NORMAL = 1.96  # 97.5% quantile of the normal distribution
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Ranking:
 
     rows: how many; band_rows: in each size band, smallest sizes first.
     spearman, kendall: over all rows (tau-b); in_bands: Spearman inside each band; spearman_in_bands and
-        least_in_bands: their mean and minimum. Each `_interval` is a 95% percentile bootstrap interval over rows.
+        least_in_bands: their mean and minimum. Each `_interval` is a 95% interval for what more such rows would give;
+        the minimum has none, as that of a sample lies far below that of all rows.
     ceiling, ceiling_in_bands: see `noise_ceiling`; over all rows, and the mean over bands.
     top10_overlap: see `top_overlap`.
     caps: sizes; regrets: of the least error by the surrogate among the rows no larger, for each cap.
@@ -55,7 +57,6 @@ class Ranking:
     spearman_in_bands: float
     spearman_in_bands_interval: Interval
     least_in_bands: float
-    least_in_bands_interval: Interval
     ceiling: float
     ceiling_in_bands: float
     top10_overlap: float
@@ -125,7 +126,7 @@ def rank(
     result = {}
     for name, surrogate in columns.items():
         inside = [spearman(surrogate[rows], true[rows]) for rows in rows_of(bands)]
-        every, middle, least = _bootstrap(surrogate, true, bands, resamples, seed)
+        every, middle = _intervals(surrogate, true, bands, resamples, seed)
         result[name] = Ranking(
             rows=len(true),
             band_rows=tuple(len(rows) for rows in rows_of(bands)),
@@ -136,7 +137,6 @@ def rank(
             spearman_in_bands=mean(inside),
             spearman_in_bands_interval=middle,
             least_in_bands=min((value for value in inside if not math.isnan(value)), default=math.nan),
-            least_in_bands_interval=least,
             ceiling=ceiling,
             ceiling_in_bands=ceiling_in_bands,
             top10_overlap=top_overlap(surrogate, true),
@@ -191,29 +191,61 @@ def w_regret(surrogate: ArrayLike, truth: ArrayLike, gain: ArrayLike, /, *, fina
     return float(1 - (g / b)[believed == believed.max()].mean() / best)
 
 
-def _bootstrap(
+def _intervals(
     surrogate: Floats, truth: Floats, bands: NDArray[np.int64], resamples: int, seed: int
-) -> tuple[Interval, Interval, Interval]:
-    """Return the intervals of Spearman over all rows, its mean and its minimum over bands; rows drawn in each band."""
+) -> tuple[Interval, Interval]:
+    """Return the intervals of Spearman over all rows and of its mean over bands.
+
+    Each is the smallest that holds two: the percentile interval of resamples, rows drawn in each band, and Fisher's
+    about the unbiased estimate. Rows drawn twice rank worse than fresh ones, so near 1 the first alone lies too low;
+    the second alone is too short in bands of few rows. What they cover: benchmarks/coverage.md.
+
+    Source: Bonett and Wright, Sample size requirements for estimating Pearson, Kendall and Spearman correlations
+    (2000), for the variance on Fisher's scale; Hoeffding, A class of statistics with asymptotically normal
+    distribution (1948), for the unbiased estimate.
+    """
     if not resamples:
-        return ((math.nan, math.nan),) * 3
+        return ((math.nan, math.nan),) * 2
     generator = np.random.default_rng(seed)
-    drawn = [rows[generator.integers(len(rows), size=(resamples, len(rows)))] for rows in rows_of(bands) if len(rows)]
+    parts = [rows for rows in rows_of(bands) if len(rows)]
+    drawn = [rows[generator.integers(len(rows), size=(resamples, len(rows)))] for rows in parts]
     everywhere = np.concatenate(drawn, axis=1)
     inside = np.stack([row_spearman(surrogate[rows], truth[rows]) for rows in drawn])
     defined = ~np.isnan(inside)
     counts = defined.sum(axis=0)
     means = np.where(defined, inside, 0.0).sum(axis=0)[counts > 0] / counts[counts > 0]
-    least = np.where(defined, inside, np.inf).min(axis=0)[counts > 0]
-    return _interval(row_spearman(surrogate[everywhere], truth[everywhere])), _interval(means), _interval(least)
+    return (
+        _union(_percentiles(row_spearman(surrogate[everywhere], truth[everywhere])), _fisher(surrogate, truth)),
+        _union(_percentiles(means), _fisher(surrogate, truth, parts)),
+    )
 
 
-def _interval(values: Floats) -> Interval:
+def _percentiles(values: Floats) -> Interval:
     values = values[~np.isnan(values)]
     if not len(values):
         return math.nan, math.nan
     low, high = np.quantile(values, (0.025, 0.975))
     return float(low), float(high)
+
+
+def _fisher(surrogate: Floats, truth: Floats, parts: Sequence[NDArray[np.int64]] | None = None) -> Interval:
+    """The interval of Spearman over all rows, or of its mean over parts, of those with more than three rows."""
+    found = []
+    for rows in [np.arange(len(truth))] if parts is None else parts:
+        if len(rows) > 3 and not math.isnan(one := spearman(surrogate[rows], truth[rows])):
+            n = len(rows)
+            found.append((n, ((n + 1) * one - 3 * kendall(surrogate[rows], truth[rows])) / (n - 2)))
+    if not found:
+        return math.nan, math.nan
+    counts, estimates = np.array(found).T
+    edge = 1 - 1 / counts.sum() ** 2  # so many rows do not tell more from 1
+    centre = float(np.clip(estimates.mean(), -edge, edge))
+    sd = math.sqrt(float(((1 + centre**2 / 2) / (counts - 3)).sum())) / len(counts)
+    return math.tanh(math.atanh(centre) - _NORMAL * sd), math.tanh(math.atanh(centre) + _NORMAL * sd)
+
+
+def _union(one: Interval, other: Interval) -> Interval:
+    return float(np.fmin(one[0], other[0])), float(np.fmax(one[1], other[1]))
 
 
 def _column(name: str, values: ArrayLike, *, positive: bool = False) -> Floats:

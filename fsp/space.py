@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fsp.errors import InputError
 from fsp.rules import FunctionRule, Rule
+
+if TYPE_CHECKING:
+    from fsp.families import Family
 
 Columns = dict[str, NDArray[np.int64]]
 AnyRule = str | Callable[..., bool]
@@ -85,7 +88,7 @@ class SearchSpace:
         parameters: the choices of each parameter, by name.
         rules: what every candidate fulfils: expressions, or Python functions of parameters (see `fsp.rules`).
         maximum: the maximum point T; no candidate exceeds it in any parameter. T itself is not a candidate.
-        family: name of the network family that builds the candidates.
+        family: the network family that builds the candidates: its name, or a module (see `fsp.families.Family`).
         constants: what the family needs beyond the parameters (vocabulary, positions, ...).
         teacher: where T's trained weights come from by default: its `name`, the installed `package` and the `folder`
             in it, the `sha256` of its model.safetensors, and the command to `install` it.
@@ -106,7 +109,7 @@ class SearchSpace:
     parameters: Mapping[str, tuple[int, ...]]
     rules: tuple[AnyRule, ...]
     maximum: Mapping[str, int]
-    family: str
+    family: "str | Family"
     constants: Mapping[str, int] = field(default_factory=dict)
     teacher: Mapping[str, str] = field(default_factory=dict)
     neutral: tuple[str, ...] = ()
@@ -167,6 +170,11 @@ class SearchSpace:
     def names(self) -> tuple[str, ...]:
         """The parameters' names, in the order of the columns of `candidates`."""
         return tuple(self.parameters)
+
+    @property
+    def family_name(self) -> str:
+        """The family's name, that of its module where it is one."""
+        return name_of(self.family)
 
     @property
     def sizes(self) -> tuple[str, ...]:
@@ -248,7 +256,7 @@ class SearchSpace:
         """
         return {
             "name": self.name,
-            "family": self.family,
+            "family": self.family_name,
             "parameters": {name: list(choices) for name, choices in self.parameters.items()},
             "rules": self._rule_texts,
             "neutral": list(self.neutral),
@@ -256,6 +264,16 @@ class SearchSpace:
             "constants": dict(self.constants),
             "candidates": len(self.candidates),
         }
+
+
+def name_of(family: "str | Family") -> str:
+    """Return what a family is called.
+
+    Example:
+        >>> name_of("bert"), name_of(math)
+        ('bert', 'math')
+    """
+    return family if isinstance(family, str) else str(getattr(family, "__name__", type(family).__name__))
 
 
 def shipped_spaces() -> dict[str, Path]:

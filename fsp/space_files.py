@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import runpy
+import sys
 import tomllib
 import traceback
 from pathlib import Path
@@ -32,6 +33,8 @@ def run_python(path: Path) -> SearchSpace:
     Raises:
         InputError: unreadable, a syntax error, an exception while it runs (the line is named), or no such variable.
     """
+    beside = str(path.resolve().parent)
+    sys.path.insert(0, beside)  # as `python FILE` does: modules beside it may be imported
     try:
         content = runpy.run_path(str(path))
     except InputError as error:
@@ -44,6 +47,9 @@ def run_python(path: Path) -> SearchSpace:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f" in line {lines[-1]}" if lines else ""
         raise InputError(f"search space {path} fails{where}: {type(error).__name__}: {error}") from None
+    finally:
+        if beside in sys.path:
+            sys.path.remove(beside)
     return _checked(content.get("space"), f"search space {path} must define space = SearchSpace(...)")
 
 

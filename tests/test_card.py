@@ -1,4 +1,6 @@
+import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -6,7 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from fsp.card import report_card
+from fsp.card import interaction_sd, report_card, text_noise_of
 from fsp.cli import app
 from fsp.data import Corpus, read_corpus
 from fsp.errors import InputError
@@ -46,6 +48,34 @@ def test_means_over_seeds_are_geometric_and_noise_is_pooled():
     expected = objectives_of(space, space.candidates[[20, 3, 8]])
     assert found["encoder_parameters"].tolist() == expected["encoder_parameters"].tolist()
     assert mean_truth(space, table.iloc[[0, 2, 5]])[1] is None
+
+
+def test_the_noise_of_the_text_is_what_a_text_does_to_one_shape_and_not_to_others():
+    """By simulation: two texts of 16 parts each; the spread of the differences between their means, shapes compared."""
+    generator = np.random.default_rng(0)
+    shapes, hardness = generator.normal(size=(8, 1)), generator.normal(size=(2000, 1, 16))
+    logs = shapes + hardness + 0.02 * generator.normal(size=(2000, 8, 16))
+    means = logs.mean(axis=2)
+    between_texts = (means[::2] - means[1::2]) - (means[::2] - means[1::2]).mean(axis=1, keepdims=True)
+    true = float(np.sqrt((between_texts**2).sum(axis=1).mean() / 7 / 2))
+    told = np.sqrt(np.mean([interaction_sd(one) ** 2 for one in logs[:300]]))
+    assert told == pytest.approx(true, rel=0.05) == pytest.approx(0.02 / 4, rel=0.05)
+
+
+def test_the_ceiling_counts_seeds_and_text(parts):
+    space, error = parts
+    shapes = sample(space, plan(space, limits=WHOLE, interval=1).table, 8)
+    text = text_noise_of(error, shapes)
+    half = copy.copy(error)
+    half.material = replace(error.material, test=error.material.test[: len(error.material.test) // 2])
+    assert 0 < text < text_noise_of(half, shapes)  # less text, more noise
+    assert text_noise_of(error, shapes[:1]) is None
+    shapes = sample(space, plan(space, limits=WHOLE, interval=1).table, 12)
+    truth = pd.DataFrame([{**s, "error": error(s) * f} for s in shapes for f in (1, 1 + 1e-9)])
+    card = report_card(space, error, truth)
+    assert card.noise < 1e-6
+    assert card.text_noise > 1e-4
+    assert card.rankings["s=0"].ceiling < 1  # it was 1: seeds that agree say nothing of the text
 
 
 def test_a_sample_covers_the_sizes():

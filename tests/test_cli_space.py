@@ -1,6 +1,8 @@
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +49,46 @@ def test_size_in_words(fsp):
     assert "T of mlp" in out
     assert "tokens" not in out
     assert "head" not in out
+
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_readmes_own_space_is_checked_and_counted_without_constants(fsp, tmp_path):
+    content = next(block for block in re.findall(r"```toml\n(.*?)```", README.read_text("utf-8"), re.DOTALL))
+    assert "[constants]" not in content
+    file = tmp_path / "my.toml"
+    file.write_text(content, encoding="utf-8")
+    code, out, err = fsp("space", str(file), "--check")
+    assert (code, err) == (0, "")
+    assert "check: passed" in out
+    assert "those of minilm" in out
+    code, out, _ = fsp("space", str(file), "--check", "--json")
+    found = json.loads(out)
+    assert (found["constants_of"], found["constants"]["vocabulary"]) == ("minilm", 30522)
+    code, out, _ = fsp("size", str(file), "D=4", "A=4", "H=256", "I=256")
+    assert code == 0
+    assert "with the tables of minilm" in out
+    with_constants = content + "\n[constants]\nvocabulary = 100\npositions = 64\ntoken_types = 1\n"
+    file.write_text(with_constants, encoding="utf-8")
+    code, out, _ = fsp("space", str(file), "--check")
+    assert code == 0
+    assert "minilm" not in out
+    file.write_text(with_constants.replace("positions = 64\n", ""), encoding="utf-8")
+    code, _, err = fsp("space", str(file), "--check")
+    assert code == 2
+    assert "needs positions under [constants]" in err
+
+
+def test_a_toml_file_that_names_a_python_file_runs_nothing(fsp, tmp_path):
+    (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    for family in ("mine", "mine.py", str(tmp_path / "mine.py")):
+        file = tmp_path / "s.toml"
+        file.write_text(f'family = "{family}"\n[parameters]\nD = [1, 2]\n[maximum]\nD = 3\n')
+        code, _, err = fsp("space", str(file), "--check")
+        assert code == 2
+        assert "family=MODULE (docs/own-space.md)" in err
+    assert not (tmp_path / "ran").exists()
 
 
 def test_size_of_a_family_without_heads(fsp):

@@ -146,7 +146,16 @@ def test_a_front_is_filled_in_and_marked():
     assert measured["error"].tolist() == [
         toy(shape) for shape in SPACE.architectures(measured[list(SPACE.names)].to_numpy())
     ]
-    rest = everything[everything["fitted"]]
+    withheld = everything[everything["error"].isna()]
+    assert withheld["fitted"].all() and withheld[["low", "high"]].isna().all(axis=None)
+    names = list(SPACE.names)
+    top, least = found.table[names].max(), found.table[names].min()
+    beyond = (everything[names] > top).any(axis=1) | (everything[names] < least).any(axis=1)
+    assert set(everything.index[beyond]) <= set(withheld.index)  # larger or smaller than all that was evaluated
+    limit = found.limits["encoder_parameters"]
+    assert everything["error"][everything["encoder_parameters"] > 1.5 * limit].isna().all()
+    rest = everything[everything["fitted"] & everything["error"].notna()]
+    assert len(rest) > 10
     true = np.array([toy(shape) for shape in SPACE.architectures(rest[list(SPACE.names)].to_numpy())])
     assert ((rest["low"] < rest["error"]) & (rest["error"] < rest["high"])).all()
     assert np.corrcoef(np.log(true), np.log(rest["error"]))[0, 1] > 0.8

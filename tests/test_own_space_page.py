@@ -48,7 +48,7 @@ def test_the_pages_files_and_commands_work(tmp_path):
                 commands += 1
             else:
                 assert line in printed, printed
-    assert commands == 4
+    assert commands == 5
 
 
 def test_the_pages_python_space(tmp_path):

@@ -26,7 +26,7 @@ def test_truth_itself_is_perfect_and_its_inverse_the_opposite():
         good = found[name]
         assert good.spearman == pytest.approx(1) and good.kendall == pytest.approx(1)
         assert good.in_bands == pytest.approx((1,) * 5)
-        assert good.spearman_in_bands_interval == pytest.approx((1, 1))
+        assert 0.99 < good.spearman_in_bands_interval[0] < good.spearman_in_bands_interval[1] <= 1
         assert good.top10_overlap == 1 and good.regrets == (0,) * 5
     assert found["same"].w_regret == 0
     bad = found["inverse"]
@@ -59,20 +59,21 @@ def test_ties_count_at_their_mean_and_undefined_w_is_nan():
     assert math.isnan(w_regret([1, 1], [0.5, 0.25], [0, 0]))
 
 
-def test_bootstrap_intervals_cover_the_correlation_of_a_large_sample():
-    surrogate, truth, size, _ = problem(7, rows=50_000)
+@pytest.mark.parametrize("noise", [0.05, 0.2])
+@pytest.mark.parametrize("rows", [40, 150])
+def test_intervals_cover_the_correlation_of_a_large_sample(rows, noise):
+    """Percentiles of resamples alone hold 71% where surrogate and truth nearly agree."""
+    surrogate, truth, size, _ = problem(7, rows=50_000, noise=noise)
     exact = rank({"s": surrogate}, truth, size, resamples=0)["s"]
     inside = {"spearman": 0, "spearman_in_bands": 0}
     for seed in range(100):
-        surrogate, truth, size, _ = problem(100 + seed, rows=150)
+        surrogate, truth, size, _ = problem(100 + seed, rows=rows, noise=noise)
         found = rank({"s": surrogate}, truth, size, resamples=200, seed=seed)["s"]
         for name in inside:
             low, high = getattr(found, f"{name}_interval")
             assert low < high
             inside[name] += low <= getattr(exact, name) <= high
-        low, high = found.least_in_bands_interval
-        assert low < high <= found.spearman_in_bands_interval[1]
-    assert inside["spearman"] >= 88 and inside["spearman_in_bands"] >= 85
+    assert inside["spearman"] >= 91 and inside["spearman_in_bands"] >= 91
 
 
 def test_the_same_seed_gives_the_same_and_inputs_are_not_changed():

@@ -1,7 +1,8 @@
 """Network families: what turns an architecture into sizes, operations and a real network.
 
 A family is a module (or any object) with the members of `Family`. Those in this package are found by name, those
-of installed packages in the entry-point group `fsp.families`; docs/own-space.md shows how to write one.
+of installed packages in the entry-point group `fsp.families`, and a space in Python may bring its own;
+docs/own-space.md shows how to write one.
 """
 
 import importlib
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.errors import InputError
-from fsp.space import Architecture, SearchSpace
+from fsp.space import Architecture, SearchSpace, load_space, name_of, shipped_spaces
 
 if TYPE_CHECKING:
     import torch
@@ -89,9 +90,8 @@ class Family(Protocol):
         ...
 
 
-@cache
-def load_family(name: str) -> Family:
-    """Return the family of that name; those of fsp go before those of installed packages.
+def load_family(family: str | Family) -> Family:
+    """Return the family of that name, those of fsp before those of installed packages; or the given module itself.
 
     Raises:
         InputError: there is none of that name, or it cannot be loaded or lacks a member of `Family`.
@@ -100,20 +100,57 @@ def load_family(name: str) -> Family:
         >>> load_family("bert").PARAMETERS
         ('D', 'A', 'H', 'I')
     """
+    return _named(family) if isinstance(family, str) else _complete(family, name_of(family))
+
+
+def known_families() -> dict[str, importlib.metadata.EntryPoint | None]:
+    """Return the families that have a name: those of fsp, and those of installed packages with their entry point."""
     own = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
-    if name in own:
+    installed = sorted(importlib.metadata.entry_points(group="fsp.families"), key=lambda entry: entry.name)
+    return {**dict.fromkeys(own), **{entry.name: entry for entry in installed if entry.name not in own}}
+
+
+@cache
+def _named(name: str) -> Family:
+    known = known_families()
+    if name not in known:
+        raise InputError(
+            f"no network family {name!r}; there are {', '.join(known)}, and a module of your own in a space "
+            "written in Python, family=MODULE (docs/own-space.md)"
+        )
+    entry = known[name]
+    if entry is None:
         return cast(Family, importlib.import_module(f"fsp.families.{name}"))
-    installed = {entry.name: entry for entry in importlib.metadata.entry_points(group="fsp.families")}
-    if name not in installed:
-        raise InputError(f"no network family {name!r}; there are {', '.join([*own, *sorted(installed)])}")
     try:
-        family = installed[name].load()
+        family = entry.load()
     except Exception as error:  # a third party's package may raise anything
         raise InputError(f"network family {name} cannot be loaded: {type(error).__name__}: {error}") from None
+    return _complete(family, name)
+
+
+def _complete(family: Any, name: str) -> Family:
     members = [member for member in (*Family.__annotations__, *vars(Family)) if not member.startswith("_")]
     if missing := [member for member in members if not hasattr(family, member)]:
         raise InputError(f"network family {name} lacks {missing[0]!r}; it needs {', '.join(members)}")
     return cast(Family, family)
+
+
+def with_usual_constants(space: SearchSpace) -> tuple[SearchSpace, str | None]:
+    """Return a space with constants, and the shipped space they are from where it has none of its own.
+
+    To check and to count with before there is a T, which brings its own. Of a family without a shipped space the space
+    comes back as it is.
+
+    Example:
+        >>> from fsp.space import SearchSpace
+        >>> bare = SearchSpace("mine", {"D": (1, 2), "H": (8, 16)}, (), {"D": 2, "H": 16}, "mlp")
+        >>> with_usual_constants(bare)[0].constants, with_usual_constants(bare)[1]
+        ({'inputs': 784, 'outputs': 10}, 'mlp')
+    """
+    usual = {other.family_name: other for other in map(load_space, shipped_spaces())}  # for bert: minilm's
+    if space.constants or space.family_name not in usual:
+        return space, None
+    return space.with_constants(usual[space.family_name].constants), usual[space.family_name].name
 
 
 def family_of(space: SearchSpace) -> Family:
@@ -125,12 +162,12 @@ def family_of(space: SearchSpace) -> Family:
     family = load_family(space.family)
     if set(space.parameters) != set(family.PARAMETERS):
         raise InputError(
-            f"space {space.name}: family {space.family} has the parameters {', '.join(family.PARAMETERS)}, "
+            f"space {space.name}: family {space.family_name} has the parameters {', '.join(family.PARAMETERS)}, "
             f"not {', '.join(space.parameters)}"
         )
     if missing := [name for name in family.CONSTANTS if name not in space.constants]:
         raise InputError(
-            f"space {space.name}: family {space.family} needs {', '.join(missing)} under [constants]; where a command "
-            "takes --teacher, the teacher brings its own"
+            f"space {space.name}: family {space.family_name} needs {', '.join(missing)} under [constants]; where a "
+            "command takes --teacher, the teacher brings its own"
         )
     return family

@@ -41,7 +41,7 @@ class Target:
         assert self.shape is not None
         torch.manual_seed(0)
         network = family_of(self.space).build(self.shape, self.space.constants).eval().requires_grad_(False)
-        if self.space.family == "bert":
+        if self.space.family_name == "bert":
             from fsp.serving import Serving
 
             return Loaded(Serving(network).eval(), None)
@@ -61,7 +61,7 @@ class Loaded:
         from fsp.serving import Serving
 
         if not isinstance(self.network, Serving):
-            family = self.space.family if self.space else "unknown"
+            family = self.space.family_name if self.space else "unknown"
             raise InputError(f"family {family} has no export to ONNX; time it with --runtime eager or compile")
         return self.network
 
@@ -148,6 +148,8 @@ def parse_targets(words: Sequence[str]) -> list[Target]:
         else:
             space, of_space = load_space(word), word
     finish()
+    if space is not None and not any(target.space is not None for target in targets):
+        raise InputError(f"no shape of {of_space} is named; add one, or T: fsp latency measure {of_space} T")
     if not targets:
         raise InputError("name a model directory, or a search space and shapes of it (T for its maximum point)")
     names = [target.name for target in targets]

@@ -27,7 +27,7 @@ def in_hull(points: Floats, known: Floats) -> NDArray[np.bool_]:
     """
     from scipy.spatial import ConvexHull
 
-    centre = known.mean(axis=0)
+    centre = known[0]  # differences of equal points are 0 exactly
     scale = float(np.abs(known - centre).max())
     if scale == 0:
         return np.asarray(np.abs(points - centre).max(axis=1) <= _TOLERANCE)

@@ -181,8 +181,10 @@ def _spectrum_score(jacobian: NDArray[np.float64]) -> float:
 def _untrained(space: SearchSpace, architecture: Shape, seed: int) -> Any:
     import torch
 
-    if space.family != "bert":
-        raise InputError(f"this proxy knows the layers of family bert, and space {space.name} is of {space.family}")
+    if space.family_name != "bert":
+        raise InputError(
+            f"this proxy knows the layers of family bert, and space {space.name} is of {space.family_name}"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return family_of(space).build(architecture, space.constants).eval()

@@ -30,8 +30,8 @@ def landscape(
 ) -> "Axes":
     """Draw the largest W over all candidates that share the values of two parameters, and return the axes.
 
-    A cell is empty where no candidate has an error; hatched where the best one's comes from a fitted law (column
-    `fitted`, see `Extraction.filled`), not from an evaluation. The largest W of all is framed.
+    A cell is empty where no candidate has an error, as where `Extraction.filled` withholds it; hatched where the best
+    one's comes from a fitted law (column `fitted`), not from an evaluation. The largest W of all is framed.
 
     Args:
         source: a table with a row a candidate, such as `Extraction.table` or `Extraction.filled()`, or the folder of a

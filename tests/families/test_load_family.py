@@ -1,5 +1,6 @@
 import pytest
 
+from fsp import families
 from fsp.errors import InputError
 from fsp.families import family_of, load_family
 from fsp.objectives.size import sizes
@@ -15,7 +16,7 @@ MEMBERS = "PARAMETERS = ('D',)\nCONSTANTS = ()\n" + "".join(
 def install(tmp_path, monkeypatch):
     """Make a module importable and name it in the entry-point group, as an installed package would."""
     monkeypatch.syspath_prepend(tmp_path)
-    load_family.cache_clear()
+    families._named.cache_clear()
 
     def do(name, content, module="third_party_family"):
         (tmp_path / f"{module}.py").write_text(content)
@@ -25,7 +26,7 @@ def install(tmp_path, monkeypatch):
         (info / "entry_points.txt").write_text(f"[fsp.families]\n{name} = {module}\n")
 
     yield do
-    load_family.cache_clear()
+    families._named.cache_clear()
 
 
 def test_a_third_partys_family_needs_no_edit_inside_fsp(install):
@@ -68,3 +69,25 @@ def test_a_space_must_fit_its_family(parameters, constants, says):
     space = SearchSpace("s", parameters, (), dict.fromkeys(parameters, 2), "mlp", constants)
     with pytest.raises(InputError, match=says):
         family_of(space)
+
+
+def test_a_module_is_a_family_without_being_installed(tmp_path):
+    """As a space in Python names it; all that depends on the family works, its description stays JSON."""
+    import importlib.util
+    import json
+
+    import fsp
+
+    (tmp_path / "mine.py").write_text(MEMBERS)
+    spec = importlib.util.spec_from_file_location("mine", tmp_path / "mine.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    space = SearchSpace("s", {"D": (1, 2)}, (), {"D": 3}, module)
+    assert family_of(space) is module
+    assert json.loads(json.dumps(space.describe()))["family"] == "mine"
+    assert sizes(space, space.candidates)["parameters"].tolist() == [2, 4]
+    del module.cut
+    with pytest.raises(InputError, match="network family mine lacks 'cut'"):
+        load_family(module)
+    with pytest.raises(InputError, match="network family int lacks"):
+        fsp.families.family_of(SearchSpace("s", {"D": (1, 2)}, (), {"D": 3}, 7))

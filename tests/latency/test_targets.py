@@ -43,7 +43,7 @@ def test_other_families():
     ("words", "message"),
     [
         ([], "name a model directory"),
-        (["minilm"], "name a model directory"),
+        (["minilm"], "no shape of minilm is named; add one, or T: fsp latency measure minilm T"),
         (["D=3,A=8,H=256,I=512"], "name the search space before its shapes"),
         (["minilm", "D=3"], "needs exactly D, A, H, I"),
         (["minilm", "D=7,A=8,H=256,I=512"], "D=7 is above the maximum point's 6"),

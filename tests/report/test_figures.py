@@ -112,6 +112,26 @@ def test_cells_of_the_fitted_law_are_hatched(table):
     assert 0 < sum(bool(patch.get_hatch()) for patch in axes.patches) < 30
 
 
+@pytest.mark.parametrize("what", ["some", "a row", "all but one"])
+def test_cells_without_an_error_are_empty(table, what):
+    """What `filled` withholds is drawn as nothing: no colour, no hatching, no frame."""
+    rows = table.table.assign(fitted=True)
+    known = {"some": rows["H"] != rows["D"] * 64, "a row": rows["D"] != 1, "all but one": rows.index == 7}[what]
+    rows.loc[~known, ["error", "w_encoder", "w_total"]] = np.nan
+    axes = figures.landscape(rows)
+    cells = np.ma.filled(axes.collections[0].get_array().astype(float), np.nan)
+    told = rows[known].groupby(["D", "H"])["w_encoder"].max()
+    assert cells.shape == (rows[known]["D"].nunique(), rows[known]["H"].nunique())
+    assert np.isfinite(cells).sum() == len(told)
+    assert np.nanmax(cells) == pytest.approx(told.max())
+    assert sum(bool(patch.get_hatch()) for patch in axes.patches) == len(told)
+
+
+def test_a_map_of_nothing_is_refused(table):
+    with pytest.raises(InputError, match="no row of the table has numbers"):
+        figures.landscape(table.table.assign(error=np.nan))
+
+
 def certified(sigma):
     def error(architecture, seed=0):
         noise = np.random.default_rng([seed, *architecture.values()]).normal()

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.errors import InputError
+from fsp.families._others import other_way
 from fsp.families._transformer import check_heads, integers
 from fsp.space import Architecture
 
@@ -127,7 +128,7 @@ def constants_of(config: "PretrainedConfig") -> dict[str, int]:
 def _check_model_type(config: "PretrainedConfig") -> None:
     if config.model_type not in _MODEL_TYPES:
         raise InputError(
-            f"model type {config.model_type!r} is not supported by family bert; it takes {' and '.join(_MODEL_TYPES)}"
+            f"model type {config.model_type!r} is not supported by family bert: {other_way(config.model_type)}"
         )
 
 
