@@ -1,5 +1,6 @@
 """Numbers in words, rounded so that no sentence says more than its numbers hold."""
 
+import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
 _EXACT = Context(prec=800)  # digits: enough for every float
@@ -64,6 +65,8 @@ def plain(value: float) -> str:
 
 
 def _percent(share: float, digits: int, rounding: str) -> str:
+    if not math.isfinite(share):
+        return f"{share}%"
     value = _EXACT.multiply(Decimal(repr(float(share))), Decimal(100))
     if value >= _LONG:
         return f"{_rounded(value, 4, rounding):.3e}%"

@@ -88,7 +88,9 @@ def test_verify_refuses_what_was_altered_and_sealed_again(found, run, tmp_path, 
 
 
 @pytest.mark.parametrize("value", [2**70, 10**400, -(2**70)])
-@pytest.mark.parametrize("where", [("objectives", "operations"), ("parameters", "D"), ("comparisons",), ("result", "gap")])
+@pytest.mark.parametrize(
+    "where", [("objectives", "operations"), ("parameters", "D"), ("comparisons",), ("result", "gap")]
+)
 def test_verify_refuses_integers_beyond_all_counts_in_one_line(found, run, tmp_path, where, value):
     content = copy.deepcopy(found[1].certificate)
     table = content

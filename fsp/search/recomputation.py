@@ -96,7 +96,9 @@ def _objectives(certificate: Mapping[str, Any], space: SearchSpace) -> str | Non
             shape = space.architectures(space.candidates[[wrong]])[0]
             return f"its {name} of {shape}, {given[name][wrong]}, is not what its search space gives, {values[wrong]}"
         if top[name] != of_top[name][0]:
-            return f"its {name} of the maximum point, {top[name]}, is not what its search space gives, {of_top[name][0]}"
+            return (
+                f"its {name} of the maximum point, {top[name]}, is not what its search space gives, {of_top[name][0]}"
+            )
     return None
 
 

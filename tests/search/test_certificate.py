@@ -211,7 +211,7 @@ def without_rivals(certificate, keep):
 def test_rivals_left_out_are_noticed_whatever_the_checksum(certificate, space, says):
     evaluated = np.zeros(len(certificate["parameters"]["D"]), dtype=bool)
     evaluated[[entry["row"] for entry in certificate["evaluations"]]] = True
-    keep = evaluated if space is None or "constants" not in space and "family" not in space else evaluated | True
+    keep = evaluated if space is None or ("constants" not in space and "family" not in space) else evaluated | True
     body = without_rivals(certificate, keep)
     body["space"] = None if space is None else body["space"] | space
     (reason,) = verify(sealed_again(body)).reasons
@@ -401,7 +401,9 @@ def test_seeds_that_contradict_the_noise_leave_no_claim():
     assert with_seeds([*quiet, [0.5, 0.6, 0.7]], pilot=0, sigma=0.0)["status"] == "refuted"
     enough = with_seeds([*quiet, [0.5, 0.6, 0.7]], pilot=0, sigma=0.2)
     assert enough["status"] == "proven"
-    assert "equal normal noise of log e (sigma 0.2, as declared, tested on 4 evaluations), with 95%" in enough["statement"]
+    assert (
+        "equal normal noise of log e (sigma 0.2, as declared, tested on 4 evaluations), with 95%" in enough["statement"]
+    )
 
 
 def test_the_statement_says_how_often_m_could_have_been_contradicted():

@@ -290,9 +290,11 @@ def test_extract_says_why_all_failed_on_fresh_seeds():
         asked.append(architecture)
         if seed >= 3:
             raise ZeroDivisionError("no luck on fresh seeds")
-        return float(toy_error(architecture) * np.exp(np.random.default_rng([seed, *architecture.values()]).normal(0, 0.01)))
+        return float(
+            toy_error(architecture) * np.exp(np.random.default_rng([seed, *architecture.values()]).normal(0, 0.01))
+        )
 
-    with pytest.raises(RunFailed, match="all .* evaluated candidates failed; the first: .*no luck on fresh seeds"):
+    with pytest.raises(RunFailed, match=r"all \d+ evaluated candidates failed; the first: .*no luck on fresh seeds"):
         fsp.extract(TOY, error=error, method="certified")
     assert set(asked) == set(TOY.architectures(TOY.candidates[certified_rows()]))
 
@@ -359,27 +361,29 @@ NOISES = {
 
 @pytest.mark.parametrize("kind", NOISES)
 def test_whatever_the_noise_claims_are_false_at_most_alpha_of_the_time(kind):
-    """The simulation of benchmarks/certificate_claims.py in small; with a quiet pilot 12% were false without the test."""
-    alpha, repeats = 0.2, 60
-    options = CertifiedSettings(alpha=alpha, neutral={"A": 0.0})
-    record = record_of(LATTICE, SIZE, options=options, target=0.05)
+    """benchmarks/certificate_claims.py in small; untested noise leaves 11 of 59 claims false where the pilot is quiet."""
+    alpha, repeats = 0.05, 60
+    options = CertifiedSettings(alpha=alpha)
+    record = record_of(LATTICE, SIZE, options=options, target=0.02)
     blank = search(record, SIZE, lambda row, seed: 1 + 0.01 * seed, options)
     pilot = np.isin(np.arange(len(SIZE)), [entry["row"] for entry in blank["evaluations"] if entry["role"] == "pilot"])
     sigma = NOISES[kind](pilot, SIZE)
     wrong, statuses = 0, []
     for repeat in range(repeats):
         rng = np.random.default_rng(repeat)
-        truth = monotone(rng) ** rng.choice([0.02, 1.0])
-        found = search(record, SIZE, lambda row, _: float(truth[row] * np.exp(rng.normal(0, sigma[row]))), options)  # noqa: B023
-        certificate = seal(found)
+        truth = np.prod(LATTICE[:, :3] ** -rng.uniform(0.1, 0.6, 3), axis=1)
+
+        def evaluate(row, seed, truth=truth, rng=rng):
+            return float(truth[row] * np.exp(rng.normal(0, sigma[row])))
+
+        certificate = seal(search(record, SIZE, evaluate, options))
         statuses.append(certificate["result"]["status"])
         gap = certificate["result"]["gap"]
         wrong += gap is not None and true_gap(truth, certificate) > gap + 1e-12
-    claims = statuses.count("proven")
     assert wrong <= alpha * repeats
-    if kind == "equal":
-        assert statuses.count("refuted") <= 1.5 * 2 * alpha * repeats
-        assert claims > 0
+    if kind == "equal":  # M and the noise may each be refused falsely alpha of the time
+        assert statuses.count("refuted") <= 2 * alpha * repeats
+        assert statuses.count("proven") >= (1 - 2 * alpha) * repeats
     if kind == "none":
         assert statuses == ["vacuous"] * repeats
 
