@@ -10,6 +10,7 @@ from fsp import __version__
 from fsp.cli_options import CorpusOption, Json, Limit, MaxMemory, MaxTime, Seed, Space, Steps, Teacher, Threads
 from fsp.errors import InputError
 from fsp.progress import Bars
+from fsp.rounding import at_least
 
 if TYPE_CHECKING:
     from fsp.card import ReportCard
@@ -175,13 +176,13 @@ def _print(made: "ReportCard", steps: int) -> None:
         f"noise of the surrogate after {steps} steps: "
         + ("unknown" if made.surrogate_noise is None else f"{made.surrogate_noise:.2%}"),
         "90% intervals of anchors cover "
-        + ", ".join(f"{found['coverage_90']:.0%} ({name})" for name, found in made.anchored.items()),
+        + ", ".join(f"{at_least(found['coverage_90'], 0)} ({name})" for name, found in made.anchored.items()),
         f"controls: mean state {made.controls['mean']:.3f}, embeddings without layers {made.controls['D=0']:.3f}",
     ]
     if made.fitted:
         lines.append(
             f"fitted, cross-validated: Spearman in bands {made.fitted['spearman_in_bands']:.2f}, "
-            f"90% intervals cover {made.fitted['coverage_90']:.0%}"
+            f"90% intervals cover {at_least(made.fitted['coverage_90'], 0)}"
         )
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)

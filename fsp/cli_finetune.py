@@ -8,6 +8,7 @@ import typer
 
 from fsp.cli_options import Json, MaxMemory, MaxTime, Seed, Threads
 from fsp.progress import Bars
+from fsp.rounding import at_least, at_most
 
 
 def finetune(
@@ -107,8 +108,8 @@ def _lines(result: dict[str, Any]) -> list[str]:
     final, search, rows = result["final"], result["search"], result["rows"]
     low, high = final["interval_95"]
     lines = [
-        f"accuracy {final['accuracy']:.1%} ({low:.1%} to {high:.1%}) on {rows['final']:,} rows of the {final['set']}; "
-        f"guessing the most frequent label: {final['majority']:.1%}"
+        f"accuracy {final['accuracy']:.1%} ({at_least(low, 1)} to {at_most(high, 1)}) on {rows['final']:,} rows of the "
+        f"{final['set']}; guessing the most frequent label: {final['majority']:.1%}"
     ]
     if "first_round" in final:
         added = result["added"]

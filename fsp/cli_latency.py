@@ -10,6 +10,7 @@ import typer
 from fsp.cli_options import Json, Seed, Space, Threads
 from fsp.files import check_writable
 from fsp.progress import Bars
+from fsp.rounding import at_least
 from fsp.workload import BATCH, LENGTH
 
 app = typer.Typer(help="Measure and predict latency.", no_args_is_help=True, rich_markup_mode=None)
@@ -109,7 +110,7 @@ def calibrate(
         f"of all {len(chosen.candidates):,}"
     )
     print(
-        f"on {facts['n_test']} others: MAPE {facts['mape']:.1%}, within 10% {facts['within_10_percent']:.0%}, "
+        f"on {facts['n_test']} others: MAPE {facts['mape']:.1%}, within 10% {at_least(facts['within_10_percent'], 0)}, "
         f"Spearman {facts['spearman']:.3f}; two measurements of one differ by {facts['noise']:.1%}"
     )
     print("milliseconds = " + " + ".join(f"{weight:.3g} {term}" for term, weight in facts["law"].items()))

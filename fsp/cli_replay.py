@@ -9,6 +9,7 @@ import typer
 from fsp import cli_replay_speed
 from fsp.cli_options import Columns, names_in
 from fsp.progress import Bars
+from fsp.rounding import at_least
 
 if TYPE_CHECKING:
     from fsp.table import Table
@@ -135,7 +136,9 @@ def error(
     for name, title in _RANK_SCORES.items():
         both = ("undefined" if facts[key] is None else f"{facts[key]:.3f}" for key in (name, f"baseline_params_{name}"))
         print(f"{title}: {next(both)}, by {size} alone {next(both)}")
-    print(f"inside the 90% intervals: {facts['coverage_90']:.1%} (sd over seeds {facts['coverage_90_sd']:.1%})")
+    print(
+        f"inside the 90% intervals: {at_least(facts['coverage_90'], 1)} (sd over seeds {facts['coverage_90_sd']:.1%})"
+    )
 
 
 def _say_what_was_read(table: "Table", bars: Bars) -> None:

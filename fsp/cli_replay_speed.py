@@ -8,6 +8,7 @@ import typer
 
 from fsp.cli_options import Columns, Json, names_in
 from fsp.progress import Bars
+from fsp.rounding import at_least
 
 
 def speed(
@@ -41,6 +42,6 @@ def speed(
     print(f"{'':<24}{'MAPE':>7}{'within 5%':>11}{'within 10%':>12}{'Spearman':>10}")
     for title, score in (("sum of products", facts), ("line in one product", facts["baseline"])):
         print(
-            f"{title:<24}{score['mape']:>7.2%}{score['within_5_percent']:>11.1%}"
-            f"{score['within_10_percent']:>12.1%}{score['spearman']:>10.3f}"
+            f"{title:<24}{score['mape']:>7.2%}{at_least(score['within_5_percent'], 1):>11}"
+            f"{at_least(score['within_10_percent'], 1):>12}{score['spearman']:>10.3f}"
         )

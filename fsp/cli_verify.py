@@ -2,11 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fsp.cli_options import Json, LimitOfLatency, Speed
+from fsp.rounding import at_least, at_most, up
+
+if TYPE_CHECKING:
+    from fsp.search.certificate import Verdict
 
 _SHOWN = 5  # runners-up
 
@@ -22,9 +26,10 @@ def verify(
     content = read_certificate(certificate)
     verdict = check(content)
     if as_json:
-        print(json.dumps({"holds": verdict.holds, "reasons": verdict.reasons, **verdict.result}))
+        told = {"holds": verdict.holds, "reasons": verdict.reasons, "believed": verdict.believed}
+        print(json.dumps({**told, **verdict.result}))
     else:
-        _print_verdict(content, verdict.holds, verdict.reasons, verdict.result)
+        _print_verdict(content, verdict)
     if not verdict.holds:
         raise typer.Exit(1)
 
@@ -88,22 +93,25 @@ def choose(
     print(rows.to_string(index=False, float_format="{:.4g}".format))
 
 
-def _print_verdict(content: dict[str, Any], holds: bool, reasons: tuple[str, ...], result: Any) -> None:
-    print("the claim holds" if holds else "the claim does not hold")
-    for reason in reasons:
+def _print_verdict(content: dict[str, Any], verdict: "Verdict") -> None:
+    result = verdict.result
+    print("the claim holds" if verdict.holds else "the claim does not hold")
+    for reason in verdict.reasons:
         print(f"  {reason}")
     print(result["statement"])
-    if holds and not result["reached"]:
-        print(f"the gap asked for, {content['target']:.2%}, was not reached")
+    if verdict.holds and not result["reached"]:
+        print(f"the gap asked for, {at_least(content['target'])}, was not reached")
     tested = result["evidence"]
-    print(f"assumption M: {tested['pairs']} comparable pairs tested, {tested['violated']} against it")
     if tested["violated"]:
-        print(f"  the least tau that no pair contradicts is {tested['least_tau']:.4f}")
+        print(f"  the least tau that no pair contradicts is {up(tested['least_tau'])}")
     if audit := result["audit"]:
         print(
             f"audit: {audit['audited']} candidates drawn at random, {audit['failures']} below their bound; "
-            f"at most {audit['share_at_most']:.1%} of the rest are"
+            f"at most {at_most(audit['share_at_most'], 1)} of the rest are"
         )
     if result["final_gap"] is not None:
         transfer = content["assumptions"]["transfer"]
-        print(f"after full training the gap is at most {result['final_gap']:.2%} ({transfer['source']})")
+        print(f"after full training the gap is at most {at_most(result['final_gap'])} ({transfer['source']})")
+    print("believed, as nothing in the file can show it:")
+    for fact in verdict.believed:
+        print(f"  {fact}")

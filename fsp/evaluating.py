@@ -126,8 +126,8 @@ def _mean_error(evaluations: list[Evaluation]) -> float:
 
 
 def takes_seed(error: ErrorFunction) -> bool:
-    """Tell whether an error has a parameter `seed`."""
-    return "seed" in inspect.signature(error).parameters
+    """Tell whether an error depends on a seed: it has a parameter `seed`, and no attribute `seeded` that is false."""
+    return getattr(error, "seeded", True) and "seed" in inspect.signature(error).parameters
 
 
 def settings_of(error: ErrorFunction) -> dict[str, Any]:

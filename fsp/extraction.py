@@ -173,9 +173,9 @@ def extract(
     Args:
         space: the search space.
         error: e(f), smaller is better and positive: a function of an architecture, and of `seed` if it has a
-            parameter of that name. An attribute `settings` (JSON-like) tells what else its values depend on;
-            evaluations in `study` are reused only under equal settings. Without it the function's name stands for
-            them, and a change of its code goes unnoticed: then use a new study.
+            parameter of that name and no attribute `seeded` that is false. An attribute `settings` (JSON-like) tells
+            what else its values depend on; evaluations in `study` are reused only under equal settings. Without it the
+            function's name stands for them, and a change of its code goes unnoticed: then use a new study.
         speed: what i(f) is: `operations` of one sequence of 128 tokens; `calibrated`, the milliseconds predicted by
             the calibration that `fsp latency calibrate` kept on this device; a calibration's file; or itself.
         objective: `limits` chooses the least error among the candidates within hard limits; `w` the largest

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fsp.errors import InputError
+from fsp.families import family_of
 from fsp.search.certified_settings import CertifiedSettings
 from fsp.search.coefficient import w_coefficient
 from fsp.search.limits import resolve_limits, within
@@ -97,18 +98,18 @@ class Question:
             gap: the gap to prove.
         """
         if self.objective == "limits":
-            names = tuple(self.limits)
             choice: dict[str, Any] = {"objective": "limits", "limits": self.limits}
         else:
-            names = (self.size, "operations")
-            top = {"size": self.maximum[self.size], "speed": [self.maximum["operations"]] * 2}
             choice = {"objective": "w", "size": self.size, "speed": ["operations"] * 2}
-            choice |= {"maximum": top, "exponents": list(self.exponents)}
+            choice["exponents"] = list(self.exponents)
+        needed = family_of(space).CONSTANTS
+        constants = {name: value for name, value in space.constants.items() if name in needed}
         return {
-            "space": space.describe(),
+            "space": space.describe() | {"constants": constants},
             "parameters": {name: column.tolist() for name, column in space.columns(space.candidates).items()},
             "equal": [name for name in getattr(space, "neutral", ()) if name not in settings.neutral],
-            "objectives": {name: table[name].tolist() for name in names},
+            "objectives": {name: table[name].tolist() for name in self.maximum},
+            "maximum": dict(self.maximum),
             "choice": choice,
             "assumptions": settings.assumptions(),
             "alpha": settings.alpha,

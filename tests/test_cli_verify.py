@@ -1,3 +1,4 @@
+import copy
 import json
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ from fsp.choice import choose
 from fsp.cli import main
 from fsp.errors import InputError
 from fsp.files import write_json
+from fsp.search.certificate import seal
 from fsp.search.certified_settings import CertifiedSettings
 from fsp.space import load_space
 
@@ -53,7 +55,57 @@ def test_verify_says_what_holds(found, run):
     code, out, err = run("verify", found[0] / "certificate.json")
     assert (code, err) == (0, "")
     assert out.startswith("the claim holds\n")
-    assert "20 candidates drawn at random, 0 below their bound; at most 13.9% of the rest are" in out
+    assert "20 candidates drawn at random, 0 below their bound; at most 14.0% of the rest are" in out
+
+
+def test_verify_says_what_is_believed_and_how_often_m_was_tested(found, run):
+    _, out, _ = run("verify", found[0] / "certificate.json")
+    assert f"M was tested on {found[1].certificate['result']['evidence']['pairs']} comparable pairs" in out
+    believed = out.split("believed, as nothing in the file can show it:\n")[1].splitlines()
+    assert believed[0].startswith(f"  the {len(found[1].table)} errors, their seeds")
+    assert "  that the audited candidates were drawn at random" in believed
+
+
+def changed(content, where, value):
+    """A certificate with one entry of a column altered, and sealed again."""
+    body = {key: value for key, value in content.items() if key not in ("result", "digest", "kind", "schema")}
+    table, name = where
+    return seal({**body, table: {**body[table], name: [value, *body[table][name][1:]]}})
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "code", "says"),
+    [
+        (("objectives", "parameters"), 1000, 1, "its parameters of D=2 A=4 H=512 I=256, 1000, is not what"),
+        (("objectives", "operations"), 5, 1, "its operations of D=2 A=4 H=512 I=256, 5, is not what"),
+        (("parameters", "D"), 4, 1, "its candidates are not those of its search space"),
+    ],
+)
+def test_verify_refuses_what_was_altered_and_sealed_again(found, run, tmp_path, where, value, code, says):
+    write_json(tmp_path / "c.json", changed(found[1].certificate, where, value))
+    got, out, err = run("verify", tmp_path / "c.json")
+    assert (got, err) == (code, "")
+    assert out.startswith("the claim does not hold\n")
+    assert says in out.splitlines()[1]
+
+
+@pytest.mark.parametrize("value", [2**70, 10**400, -(2**70)])
+@pytest.mark.parametrize(
+    "where", [("objectives", "operations"), ("parameters", "D"), ("comparisons",), ("result", "gap")]
+)
+def test_verify_refuses_integers_beyond_all_counts_in_one_line(found, run, tmp_path, where, value):
+    content = copy.deepcopy(found[1].certificate)
+    table = content
+    for key in where[:-1]:
+        table = table[key]
+    table[where[-1]] = [value, *table[where[-1]][1:]] if isinstance(table[where[-1]], list) else value
+    write_json(tmp_path / "c.json", content)
+    code, out, err = run("verify", tmp_path / "c.json")
+    if where[0] == "result":  # what is stated is compared, whatever it is
+        assert (code, err) == (1, "")
+        assert "its stated result does not follow" in out
+    else:
+        assert (code, out, len(err.splitlines())) == (2, "", 1)
 
 
 def test_verify_json(found, run):
@@ -84,7 +136,7 @@ def test_verify_says_when_m_is_violated(run, tmp_path):
     write_json(tmp_path / "certificate.json", found.certificate)
     code, out, _ = run("verify", tmp_path / "certificate.json")
     assert code == 1
-    assert "refute assumption M" in out
+    assert "1 evaluated pair contradicts assumption M" in out
     assert "the least tau that no pair contradicts" in out
 
 

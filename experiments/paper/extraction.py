@@ -9,6 +9,7 @@ import pandas as pd
 
 import fsp
 from fsp.planning import objectives_at_maximum, objectives_of
+from fsp.rounding import at_most
 from fsp.search.certified_settings import CertifiedSettings
 from fsp.search.coefficient import w_coefficient
 from fsp.search.interval import order
@@ -55,7 +56,7 @@ def certified(space: fsp.SearchSpace, table: pd.DataFrame, size: str, column: st
         certified=CertifiedSettings(sigma=0, seeds=1),
     )
     result = found.certificate["result"]
-    proven = f"within {result['gap']:.1%}" if result["gap"] is not None else "nothing"
+    proven = f"within {at_most(result['gap'], 1)}" if result["gap"] is not None else "nothing"
     rows = (table[NAMES] == pd.Series(found.selected)).all(axis=1)
     less = 1 - float(table[column][rows].iloc[0]) / table[column].max()
     return (

@@ -14,6 +14,7 @@ from fsp.errors import InputError
 from fsp.files import TEMPORARY
 from fsp.folder import claim
 from fsp.models import quiet
+from fsp.rounding import at_least, at_most
 
 _LOCK = ".lock"
 _SOURCES = {"mistakes": "mistakes on", "random": "random rows of"}
@@ -91,10 +92,10 @@ def card(facts: Mapping[str, Any]) -> str:
         f"Labels: {', '.join(facts['labels'])}. Trained on {rows['train']:,} rows, compared on {rows['dev']:,} rows "
         "of dev.",
         "",
-        f"**Accuracy {final['accuracy']:.1%}** (95% interval {low:.1%} to {high:.1%}) on {rows['final']:,} rows of the "
-        f"{final['set']}, which no step and no choice has seen; always guessing the most frequent label is right on "
-        f"{final['majority']:.1%} of them. On dev, which the choice was made by, it is {facts['dev_accuracy']:.1%}: "
-        "too high to be believed.",
+        f"**Accuracy {final['accuracy']:.1%}** (95% interval {at_least(low, 1)} to {at_most(high, 1)}) on "
+        f"{rows['final']:,} rows of the {final['set']}, which no step and no choice has seen; always guessing the most "
+        f"frequent label is right on {final['majority']:.1%} of them. On dev, which the choice was made by, it is "
+        f"{facts['dev_accuracy']:.1%}: too high to be believed.",
         "",
         f"{search['fits']} fits of {search['steps']} steps; chosen: {facts['chosen']['theta']}.",
     ]

@@ -98,6 +98,11 @@ class Distillation:
             **asdict(self._chosen),
         }
 
+    @property
+    def seeded(self) -> bool:
+        """Whether values depend on the seed; nothing is random in the healed cut before any step."""
+        return self._chosen.steps > 0 or self._chosen.flops is not None
+
     def with_steps(self, steps: int) -> "Distillation":
         """Return the same error after another number of steps."""
         other = copy.copy(self)  # shares T's ranking and states

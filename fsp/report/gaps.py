@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fsp.errors import InputError
 from fsp.report.style import BLUE, GREY, ORANGE, drawing, plain_ticks
-from fsp.search.certificate import KIND, assess, problem_of
+from fsp.search.certificate import assess, check_certificate, problem_of
 from fsp.search.certificate_file import read_certificate
 
 if TYPE_CHECKING:
@@ -102,8 +101,7 @@ def _record(source: Certificate) -> Mapping[str, Any]:
         record: Mapping[str, Any] = read_certificate(path / "certificate.json" if path.is_dir() else path)
     else:
         record = source
-    if record.get("kind") != KIND:
-        raise InputError("this is no certificate of fsp; give the certificate.json of a certified extraction")
+    check_certificate(record)
     return record
 
 

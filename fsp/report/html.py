@@ -13,6 +13,7 @@ from fsp.report.explorer import explorer
 from fsp.report.fronts import pairs_svg
 from fsp.report.sources import outcome_of
 from fsp.report.summary import CARD_COLUMNS, COLUMNS, NAMES, card_rows, command, error_of, headline, model_rows, trust
+from fsp.rounding import at_least, at_most
 
 _PREDICTED = ("predicted_error", "predicted_low", "predicted_high")
 _COLUMNS = (
@@ -68,6 +69,7 @@ def write_page(
     environment = Environment(
         loader=PackageLoader("fsp.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters |= {"at_least": at_least, "at_most": at_most}
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # Bokeh reads its models in their order
     page = environment.get_template("page.html").render(
         result=result,

@@ -112,7 +112,7 @@ class Noise:
         freedom = sum(len(values) - 1 for values in errors)
         if freedom < 1:
             raise InputError("the noise cannot be estimated from one seed; give two or more, or declare sigma")
-        squares = sum(float(((np.log(values) - np.log(values).mean()) ** 2).sum()) for values in errors)
+        squares = sum(squared_deviations(values) for values in errors)
         return cls(float(np.sqrt(squares / freedom)), freedom)
 
     def quantile(self, probability: float) -> float:
@@ -128,6 +128,17 @@ class Noise:
         """
         each = -np.expm1(np.log1p(-alpha) / comparisons)
         return self.quantile(1 - each / 2) * self.sigma / float(np.sqrt(runs)) if self.sigma else 0.0
+
+
+def squared_deviations(errors: Sequence[float]) -> float:
+    """Return the sum of squared deviations of log e from its mean; exactly 0 where all errors are equal.
+
+    Example:
+        >>> squared_deviations([0.1] * 3)
+        0.0
+    """
+    logs = np.log(errors) - np.log(errors[0])
+    return float(((logs - logs.mean()) ** 2).sum())
 
 
 def log_error_bounds(order: Order, rows: Sequence[int], log_lower: ArrayLike, *, log_floor: float = -np.inf) -> Floats:

@@ -7,7 +7,7 @@ computes the result again from the other numbers alone.
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from fsp.errors import InputError
 from fsp.files import digest
-from fsp.rules import Rule
 from fsp.search.bounds import Floats, Noise, Order, audit_bound, evidence, gap_of, log_error_bounds, transferred
 from fsp.search.certificate_file import check, same
-from fsp.space import SearchSpace
+from fsp.search.certificate_words import refutation, statement
+from fsp.search.recomputation import believed, disagreement
+from fsp.search.spread import spread_of
 
-KIND, SCHEMA = "fsp.certificate", 1
+KIND, SCHEMA = "fsp.certificate", 2
 _LISTED = 20  # violations named in a result; their number is always given
 
 
@@ -58,7 +59,7 @@ def problem_of(record: Mapping[str, Any]) -> Problem:
         zero = np.where(feasible, 0.0, -np.inf)
         return Problem(order, feasible, zero, zero)
     size, low, high = (objectives[name] for name in (choice["size"], *choice["speed"]))
-    top, (top_low, top_high) = choice["maximum"]["size"], choice["maximum"]["speed"]
+    top, top_low, top_high = (record["maximum"][name] for name in (choice["size"], *choice["speed"]))
     if (size > top).any() or (low > top_high).any():
         raise InputError("W needs p and i no larger than those of the maximum point T")
     a, b = choice["exponents"]
@@ -76,11 +77,25 @@ def noise_of(record: Mapping[str, Any]) -> Noise:
     return Noise.pooled([entry["errors"] for entry in record["evaluations"][: record["pilot"]]])
 
 
+def _noise_facts(record: Mapping[str, Any], noise: Noise) -> dict[str, Any]:
+    """Return the noise, and what the seeds of all evaluations say about it."""
+    declared = record["assumptions"]["sigma"] is not None
+    seen = spread_of(
+        [entry["errors"] for entry in (*record["evaluations"], *record["fresh"])],
+        noise,
+        pilot=0 if declared else record["pilot"],
+        alpha=record["alpha"],
+        comparisons=record["comparisons"],
+    )
+    freedom = None if declared else noise.freedom
+    return {"sigma": noise.sigma, "declared": declared, "freedom": freedom, **asdict(seen)}
+
+
 def assess(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what follows from a record: status, gap, the evidence about M, the audit.
 
-    The status is `proven` (the gap is bounded), `vacuous` (the numbers give no finite gap) or `refuted` (the
-    evaluated candidates contradict M, and nothing is claimed).
+    The status is `proven` (the gap is bounded), `vacuous` (the numbers give no finite gap, or no noise) or `refuted`
+    (the evaluations contradict M or the noise, and nothing is claimed).
 
     Args:
         record: see docs/certificate.md for its keys.
@@ -115,7 +130,11 @@ def assess(record: Mapping[str, Any]) -> dict[str, Any]:
         gap, worst = math.inf, selected
 
     found = evidence(order, rows, mean, runs, noise, alpha=alpha)
-    status = "refuted" if found.violations else "proven" if math.isfinite(gap) else "vacuous"
+    noise_facts = _noise_facts(record, noise)
+    known = noise_facts["declared"] or noise.sigma > 0
+    status = "proven" if math.isfinite(gap) and known else "vacuous"
+    if found.violations or noise_facts["contradicted"]:
+        status = "refuted"
     claimed = gap if status == "proven" else None
     transfer = assumed["transfer"]
     result = {
@@ -126,7 +145,7 @@ def assess(record: Mapping[str, Any]) -> dict[str, Any]:
         "error": _exp(centre),
         "error_interval": [_exp(centre - spread), _exp(centre + spread)],
         "rival": None if worst == selected or status != "proven" else _rival(record, worst, bounds[worst]),
-        "noise": {"sigma": noise.sigma, "freedom": None if math.isinf(noise.freedom) else noise.freedom},
+        "noise": noise_facts,
         "evidence": {
             "pairs": found.pairs,
             "violated": len(found.violations),
@@ -138,7 +157,7 @@ def assess(record: Mapping[str, Any]) -> dict[str, Any]:
         if claimed is None or transfer is None
         else transferred(claimed, low=transfer["low"], high=transfer["high"]),
     }
-    return {**result, "statement": _statement(record, result, int(problem.feasible.sum()))}
+    return {**result, "statement": statement(record, result, int(problem.feasible.sum()))}
 
 
 def seal(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,85 +176,68 @@ def seal(record: Mapping[str, Any]) -> dict[str, Any]:
 class Verdict:
     """What `verify` found.
 
-    holds: the numbers support the stated claim, and the claim bounds the gap. reasons: why not, empty where it
-    holds. result: the claim as computed again.
+    Attributes:
+        holds: the numbers support the stated claim, and the claim bounds the gap.
+        reasons: why not, empty where it holds.
+        result: the claim as computed again.
+        believed: what no computation from the file can check.
     """
 
     holds: bool
     reasons: tuple[str, ...]
     result: Mapping[str, Any]
+    believed: tuple[str, ...]
 
 
 def verify(certificate: Mapping[str, Any]) -> Verdict:
-    """Recompute a certificate's claim from its numbers alone, and compare.
+    """Recompute a certificate's candidates, p, i and claim from its space and its errors alone, and compare.
 
     Args:
         certificate: the content of a `certificate.json`.
 
     Raises:
-        InputError: it is no certificate, or one of a newer schema.
+        InputError: it is no certificate, or one of another schema.
 
     Example:
         >>> verify({"kind": "fsp.certificate", "schema": 99})
         Traceback (most recent call last):
         ...
-        fsp.errors.InputError: the certificate has schema 99 and this fsp reads up to 1; upgrade fsp
+        fsp.errors.InputError: the certificate has schema 99 and this fsp reads 2; upgrade fsp
     """
-    if not isinstance(certificate, Mapping) or certificate.get("kind") != KIND:
-        raise InputError("this is no certificate of fsp; give the certificate.json of a certified extraction")
-    schema = certificate.get("schema")
-    if type(schema) is not int or schema < 1:
-        raise InputError("the certificate has no valid schema number")
-    if schema > SCHEMA:
-        raise InputError(f"the certificate has schema {schema} and this fsp reads up to {SCHEMA}; upgrade fsp")
-    check(certificate)
+    check_certificate(certificate)
     result = assess(certificate)
     reasons = []
     if certificate.get("digest") != digest({k: v for k, v in certificate.items() if k != "digest"}):
         reasons.append("its checksum does not match: it was changed after it was written")
     if not same(certificate.get("result"), result):
         reasons.append("its stated result does not follow from its numbers")
-    if certificate["space"] is not None and not _enumerates(certificate):
-        reasons.append("its candidates are not those of its search space")
-    if result["status"] == "refuted":
-        reasons.append("the evaluated candidates refute assumption M, so nothing is claimed")
-    if result["status"] == "vacuous":
-        reasons.append("its numbers give no finite gap, so nothing is claimed")
-    return Verdict(not reasons, tuple(reasons), result)
+    if other := disagreement(certificate):
+        reasons.append(other)
+    if result["status"] != "proven":
+        reasons.append(refutation(result))
+    return Verdict(not reasons, tuple(reasons), result, tuple(believed(certificate)))
 
 
-def _enumerates(certificate: Mapping[str, Any]) -> bool:
-    """Tell whether the candidates are exactly those that the space's choices, rules and maximum give.
-
-    A rule that is no expression (a space made in Python may have functions) cannot be applied here: then the candidates
-    must be among those that the other rules give.
-    """
-    space, columns = certificate["space"], certificate["parameters"]
-    if list(columns) != list(space["parameters"]):
-        return False
-    try:
-        choices = {name: tuple(values) for name, values in space["parameters"].items()}
-        rules = tuple(rule for rule in space["rules"] if _is_expression(rule, tuple(choices)))
-        expected = SearchSpace("certificate", choices, rules, space["maximum"], "").candidates.tolist()
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return False
-    given = [list(row) for row in zip(*columns.values(), strict=True)]
-    if len(rules) == len(space["rules"]):
-        return given == expected
-    return len(set(map(tuple, given))) == len(given) and set(map(tuple, given)) <= set(map(tuple, expected))
+def check_certificate(certificate: Any) -> None:
+    """Raise InputError where something is no certificate that this fsp reads, or malformed."""
+    if not isinstance(certificate, Mapping) or certificate.get("kind") != KIND:
+        raise InputError("this is no certificate of fsp; give the certificate.json of a certified extraction")
+    schema = certificate.get("schema")
+    if type(schema) is not int or schema < 1:
+        raise InputError("the certificate has no valid schema number")
+    if schema > SCHEMA:
+        raise InputError(f"the certificate has schema {schema:.6g} and this fsp reads {SCHEMA}; upgrade fsp")
+    if schema < SCHEMA:
+        raise InputError(
+            f"the certificate has schema {schema}, which lacks what is checked since; certify again with the same "
+            "--study, which evaluates nothing twice"
+        )
+    check(certificate)
 
 
 def _exp(log_error: float) -> float:
     """Return an error, at most the largest number that JSON can hold: noise may be stated as large as anyone likes."""
     return math.exp(min(log_error, math.log(sys.float_info.max)))
-
-
-def _is_expression(rule: str, names: tuple[str, ...]) -> bool:
-    try:
-        Rule(rule, names)
-    except InputError:
-        return False
-    return True
 
 
 def _audit(record: Mapping[str, Any], order: Order, mean: Floats, width: Floats, floor: float) -> dict[str, Any] | None:
@@ -257,20 +259,3 @@ def _architecture(record: Mapping[str, Any], row: int) -> dict[str, float]:
 
 def _rival(record: Mapping[str, Any], row: int, log_bound: float) -> dict[str, Any]:
     return {"architecture": _architecture(record, row), "error_at_least": _exp(log_bound)}
-
-
-def _statement(record: Mapping[str, Any], result: Mapping[str, Any], feasible: int) -> str:
-    if result["status"] == "refuted":
-        return f"Nothing is claimed: {result['evidence']['violated']} evaluated pairs contradict assumption M."
-    if result["status"] == "vacuous":
-        return "Nothing is claimed: the evaluations leave the best possible score unbounded."
-    assumed = record["assumptions"]
-    if record["choice"]["objective"] == "limits":
-        claim = f"its error is at most {result['gap']:.2%} above the least among {feasible} feasible candidates"
-    else:
-        claim = f"no other of {feasible} candidates has a W more than {result['gap']:.2%} above its W"
-    neutral = "".join(f", {name} neutral within {tau:g}" for name, tau in assumed["neutral"].items())
-    confidence = "" if result["noise"]["sigma"] == 0 else f", with {1 - record['alpha']:.0%} confidence"
-    post_hoc = ", chosen after the evaluations (post hoc)" if assumed["tau_post_hoc"] else ""
-    shape = " ".join(f"{name}={value:g}" for name, value in result["selected"].items())
-    return f"{shape}: {claim}, under M({assumed['tau']:g}){post_hoc}{neutral}{confidence}."

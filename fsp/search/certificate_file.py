@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from fsp.errors import InputError
 
 _ROLES = ("pilot", "search", "audit")
+_LARGEST = 2**63 - 1  # integer: closed forms count in 64 bits
 
 
 def read_certificate(path: Path) -> Any:
@@ -45,7 +47,9 @@ def same(stated: Any, computed: Any) -> bool:
         return isinstance(stated, list) and len(stated) == len(computed) and all(map(same, stated, computed))
     if isinstance(computed, bool) or isinstance(stated, bool) or not isinstance(computed, int | float):
         return type(stated) is type(computed) and stated == computed
-    return isinstance(stated, int | float) and math.isclose(stated, computed, rel_tol=1e-9, abs_tol=1e-12)
+    if not isinstance(stated, int | float) or abs(stated) > sys.float_info.max:  # integers of JSON have any size
+        return False
+    return math.isclose(stated, computed, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _require(condition: bool, what: str) -> None:
@@ -54,8 +58,10 @@ def _require(condition: bool, what: str) -> None:
 
 
 def _number(value: Any, what: str, low: float = -math.inf, high: float = math.inf) -> None:
-    ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    _require(ok and low <= value <= high, f"{what} is {value!r}")
+    ok = isinstance(value, int | float) and not isinstance(value, bool)
+    if ok and isinstance(value, int):
+        _require(abs(value) <= _LARGEST, f"{what} is an integer above 2^63")
+    _require(ok and math.isfinite(value) and low <= value <= high, f"{what} is {value!r}")
 
 
 def _positive(values: Any, what: str) -> None:
@@ -77,6 +83,9 @@ def _check(body: Mapping[str, Any]) -> None:
                 _number(value, name)
             lengths.add(len(column))
     _require(len(body["parameters"]) > 0 and len(lengths) == 1, "its columns differ in length")
+    _require(isinstance(body["maximum"], dict), "maximum is no table")
+    for name, value in body["maximum"].items():
+        _positive([value], f"maximum {name}")
     _check_choice(body)
     _check_assumptions(body)
     _check_evaluations(body, lengths.pop())
@@ -90,11 +99,11 @@ def _check_choice(body: Mapping[str, Any]) -> None:
         names = list(choice["limits"])
     else:
         _require(choice["objective"] == "w", f"objective is {choice['objective']!r}")
-        _positive([choice["maximum"]["size"], *choice["maximum"]["speed"]], "maximum")
         for exponent in choice["exponents"]:
             _number(exponent, "exponents", low=0)
-        _require(len(choice["exponents"]) == len(choice["speed"]) == len(choice["maximum"]["speed"]) == 2, "W")
+        _require(len(choice["exponents"]) == len(choice["speed"]) == 2, "W")
         names = [choice["size"], *choice["speed"]]
+        _require(all(name in body["maximum"] for name in names), f"maximum has not all of {names}")
         for name in names:
             _positive(body["objectives"][name], name)
     _require(all(name in body["objectives"] for name in names), f"objectives {names} are not all there")
@@ -135,9 +144,10 @@ def _check_evaluations(body: Mapping[str, Any], candidates: int) -> None:
     for entry in (*entries, *fresh):
         _positive(entry["errors"], "errors")
     _require(all(entry["role"] in _ROLES for entry in entries), f"a role is none of {', '.join(_ROLES)}")
-    if body["assumptions"]["sigma"] == 0:
-        constant = all(len(set(entry["errors"])) == 1 for entry in entries)
-        _require(constant, "sigma is declared 0, and errors differ between seeds")
     _require(type(body["pilot"]) is int and 1 <= body["pilot"] <= len(rows), f"pilot is {body['pilot']!r}")
+    pilot = body["pilot"] if body["assumptions"]["sigma"] is None else 0
+    marked = [entry["role"] == "pilot" for entry in entries]
+    _require(all(marked[:pilot]) and not any(marked[pilot:]), "pilot and the roles disagree")
     _require(type(body["comparisons"]) is int, "comparisons is no integer")
+    _number(body["comparisons"], "comparisons")
     _require(body["comparisons"] >= len(rows) + len(fresh), "comparisons is less than the number of intervals")

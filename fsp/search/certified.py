@@ -59,7 +59,7 @@ def search(
     Example:
         >>> record = {"parameters": {"D": [1, 2, 3]}, "objectives": {"size": [1.0, 2.0, 3.0]}, "equal": [],
         ...           "choice": {"objective": "limits", "limits": {"size": 2}}, "alpha": 0.05, "target": 0.05,
-        ...           "assumptions": CertifiedSettings(sigma=0).assumptions(), "space": None}
+        ...           "assumptions": CertifiedSettings(sigma=0).assumptions(), "space": None, "maximum": {}}
         >>> found = search(record, [1, 2, 3], lambda row, seed: 1 / (row + 1), CertifiedSettings(sigma=0, seeds=1))
         >>> found["selected"], found["evaluations"]
         (1, [{'row': 1, 'errors': [0.5], 'role': 'search'}])
@@ -94,7 +94,7 @@ def trials(
         yield from run.explore(target)
         if not run.audited:
             yield from run.audit()
-        elif not (yield from run.reevaluate()) or run.gap()[0] <= target:
+        elif not (yield from run.reevaluate()) or run.confirms(target):
             break
     return {**record, **run.record()}
 
@@ -156,8 +156,8 @@ class _Run:
             yield from self._add(row, "search")
             if row not in self._failed:
                 self._bound(row)
-        if not self._entries:
-            raise RunFailed(f"all {len(self._failed)} candidates failed")
+        if not self._alive():
+            raise RunFailed(f"all {len(self._failed)} evaluated candidates failed")
 
     def audit(self) -> Trials[None]:
         """Evaluate unevaluated candidates drawn at random."""
@@ -188,6 +188,10 @@ class _Run:
         else:
             self._fresh.append({"row": best, "errors": errors})
         return True
+
+    def confirms(self, target: float) -> bool:
+        """Tell whether the best candidate was evaluated on fresh seeds, and its gap is at most the target."""
+        return bool(self._alive()) and any(e["row"] == self._best() for e in self._fresh) and self.gap()[0] <= target
 
     def gap(self) -> tuple[float, int]:
         """Return the gap of the best candidate, and its rival."""
@@ -249,8 +253,12 @@ class _Run:
         values[self._failed] = -np.inf
         return values
 
+    def _alive(self) -> list[int]:
+        """The rows evaluated without failure; on fresh seeds any of them may fail later."""
+        return [entry["row"] for entry in self._entries if entry["row"] not in self._failed]
+
     def _best(self) -> int:
-        evaluated = np.flatnonzero(~np.isnan(self._mean))  # any of them may have W = 0
+        evaluated = np.array(sorted(self._alive()))  # any of them may have W = 0
         return int(evaluated[self._values()[evaluated].argmax()])
 
     def _value(self, row: int) -> float:
@@ -264,7 +272,7 @@ class _Run:
         left = np.flatnonzero(self._problem.feasible & ~done)
         if not len(left) or done.sum() >= self._budget:
             return None
-        if not self._entries:
+        if not self._alive():
             return int(left[0])
         gap, _ = self.gap()
         if gap <= target:

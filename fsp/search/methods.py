@@ -57,8 +57,8 @@ def certified(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
         >>> try:
         ...     search.send(0.1)
         ... except StopIteration as end:
-        ...     print(end.value["result"]["statement"])
-        x0=100: its error is at most 0.00% above the least among 100 feasible candidates, under M(0).
+        ...     print(end.value["result"]["statement"].split(" in x0")[0])
+        x0=100: its error is at most 0.00% above the least among 100 feasible candidates, under M(0)
     """
     settings = CertifiedSettings(sigma=0.0, seeds=1, evaluations=evaluations)
     asking = trials(_record(candidates, settings), candidates.speed, settings, seed=seed)
@@ -75,18 +75,20 @@ def _record(candidates: Candidates, settings: CertifiedSettings) -> dict[str, An
     """Return the record of a certificate before any evaluation (docs/certificate.md)."""
     names = candidates.names or tuple(f"x{j}" for j in range(candidates.parameters.shape[1]))
     objectives = {"size": candidates.size, "speed": candidates.speed}
+    maximum = {}
     if candidates.maximum is None:
         limits = {name: float(values.max()) for name, values in objectives.items()}
         choice: dict[str, Any] = {"objective": "limits", "limits": limits}
     else:
         size, speed = candidates.maximum
         choice = {"objective": "w", "size": "size", "speed": ["speed", "speed"], "exponents": [1.0, 1.0]}
-        choice["maximum"] = {"size": size, "speed": [speed, speed]}
+        maximum = {"size": size, "speed": speed}
     return {
         "space": None,
         "parameters": {name: column.tolist() for name, column in zip(names, candidates.parameters.T, strict=True)},
         "equal": [name for name, neutral in zip(names, candidates.neutral, strict=True) if neutral],
         "objectives": {name: values.tolist() for name, values in objectives.items()},
+        "maximum": maximum,
         "choice": choice,
         "assumptions": settings.assumptions(),
         "alpha": settings.alpha,

@@ -22,6 +22,7 @@ def sealed(space):
         "parameters": {"D": [1, 2, 3], "H": [8, 8, 8]},
         "equal": [],
         "objectives": {"size": [1.0, 2.0, 3.0]},
+        "maximum": {},
         "choice": {"objective": "limits", "limits": {"size": 3}},
         "assumptions": settings.assumptions(),
         "alpha": 0.05,

@@ -1,7 +1,9 @@
 import copy
 import json
+import re
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+import fsp
 from fsp.errors import InputError
 from fsp.search.certificate import seal, verify
 from fsp.search.certified import search
@@ -26,18 +29,34 @@ def record_of(points, *, objective="limits", equal=(), **assumed):
     size, speed = points[:, :2].sum(axis=1), points[:, :2].prod(axis=1)
     choice = {"objective": "limits", "limits": {"size": float(size.max())}}
     if objective == "w":
-        top = {"size": float(size.max() + 1), "speed": [float(speed.max() + 1)] * 2}
-        choice = {"objective": "w", "size": "size", "speed": ["speed", "speed"], "maximum": top, "exponents": [1, 1]}
+        choice = {"objective": "w", "size": "size", "speed": ["speed", "speed"], "exponents": [1, 1]}
     return {
         "space": None,
         "parameters": {name: points[:, j].tolist() for j, name in enumerate("DHA")},
         "equal": list(equal),
         "objectives": {"size": size.tolist(), "speed": speed.tolist()},
+        "maximum": {"size": float(size.max() + 1), "speed": float(speed.max() + 1)},
         "choice": choice,
         "assumptions": CertifiedSettings(**{"sigma": 0.0, **assumed}).assumptions(),
         "alpha": 0.05,
         "target": 0.05,
     }
+
+
+NO_SPACE = "it names no search space, so its candidates, p and i cannot be computed again"
+SPACE = SearchSpace(
+    "toy",
+    {"D": (1, 2, 3), "A": (2, 6), "H": (8, 12, 24), "I": (8, 16)},
+    ("H % A == 0", "D <= A"),
+    {"D": 4, "A": 6, "H": 24, "I": 32},
+    "bert",
+    {"vocabulary": 100, "positions": 16, "token_types": 2, "of_no_use": 1},
+    neutral=("A",),
+)
+
+
+def toy_error(architecture):
+    return (architecture["D"] * architecture["H"] * architecture["I"]) ** -0.3
 
 
 def certificate_of(values, evaluated, *, selected, points=GRID, **options):
@@ -47,17 +66,21 @@ def certificate_of(values, evaluated, *, selected, points=GRID, **options):
 
 
 @pytest.fixture(scope="module")
-def certificate():
-    options = CertifiedSettings(sigma=0, seeds=1, neutral={"A": 0.0}, audit=3)
-    record = record_of(GRID, objective="w", neutral={"A": 0.0})
-    return json.loads(json.dumps(seal(search(record, np.ones(18), lambda row, _: float(MONOTONE[row]), options))))
+def found():
+    options = CertifiedSettings(sigma=0, seeds=1, audit=3)
+    return fsp.extract(SPACE, error=toy_error, method="certified", objective="w", certified=options)
 
 
-def test_holds_after_a_round_trip(certificate):
+@pytest.fixture(scope="module")
+def certificate(found):
+    return json.loads(json.dumps(found.certificate))
+
+
+def test_holds_after_a_round_trip(certificate, found):
     verdict = verify(certificate)
     assert verdict.holds, verdict.reasons
     assert verdict.result["gap"] <= 0.05
-    assert verdict.result["error"] == pytest.approx(MONOTONE[certificate["selected"]])
+    assert verdict.result["error"] == pytest.approx(toy_error(found.selected))
     assert verdict.result["audit"] == {"audited": 3, "failures": 0, "share_at_most": pytest.approx(0.6316, abs=1e-4)}
 
 
@@ -104,25 +127,119 @@ def test_a_missing_part_is_rejected(certificate, data):
     assert rejected(tampered)
 
 
-@pytest.mark.parametrize("rules", [(), ("D <= 2 * H",)])
-def test_a_rival_left_out_of_the_space_is_noticed_whatever_the_checksum(rules):
-    space = SearchSpace("toy", {"D": (1, 2, 3), "H": (1, 2, 3), "A": (1, 2)}, rules, {"D": 4, "H": 3, "A": 2}, "none")
-    points = space.candidates.tolist()
-    values = [1 / (d * h) for d, h, _ in points]
-    rows = [k for k, (d, h, _) in enumerate(points) if d == h == 3]
-    honest = certificate_of(values, rows, selected=rows[0], points=points)
-    body = {k: v for k, v in honest.items() if k not in ("result", "digest", "kind", "schema")}
-    body["space"] = space.describe()
-    assert verify(seal(body)).holds
-    for column in (*body["parameters"].values(), *body["objectives"].values()):
-        del column[0]
-    body["evaluations"] = [{**entry, "row": entry["row"] - 1} for entry in body["evaluations"]]
-    body["selected"] -= 1
-    assert verify(seal(body)).reasons == ("its candidates are not those of its search space",)
-    body["space"]["rules"] = ["a function of Python"]
-    assert verify(seal(body)).holds  # nobody can tell here whether that function excludes the shape
-    body["parameters"]["D"][0] = 9
-    assert not verify(seal(body)).holds
+def sealed_again(certificate):
+    return seal({key: value for key, value in certificate.items() if key not in ("result", "digest", "kind", "schema")})
+
+
+def refused(certificate):
+    """Tell whether a certificate that was sealed again is refused, by a reason or in one line."""
+    try:
+        verdict = verify(sealed_again(certificate))
+    except InputError as error:
+        return len(str(error).splitlines()) == 1
+    assert verdict.holds == (not verdict.reasons)
+    assert all(len(reason.splitlines()) == 1 for reason in verdict.reasons)
+    return not verdict.holds
+
+
+COMPUTABLE = ("space", "parameters", "objectives", "maximum", "equal")
+FREE = {("space", "name")}
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_what_follows_from_the_space_cannot_be_altered_even_sealed_again(certificate, data):
+    """Any one leaf: p, i, T's sizes, choices, constants, family, rules, neutral and equal parameters."""
+    part = data.draw(st.sampled_from(COMPUTABLE))
+    paths = [path for path in leaves(certificate) if path[0] == part and path not in FREE]
+    key = data.draw(st.sampled_from(sorted({path[1] for path in paths}, key=str)))  # each alike, however long
+    path = data.draw(st.sampled_from(sorted((path for path in paths if path[1] == key), key=str)))
+    new = data.draw(
+        st.none()
+        | st.booleans()
+        | st.integers(-2, 99)
+        | st.sampled_from([2**31, 2**70, 10**400, "B", "H % A == 1", "D <= 9 * A", "a function", "vit", [], {}, ["A"]])
+        | st.floats()
+    )
+    tampered = copy.deepcopy(certificate)
+    old = container_of(tampered, path)[path[-1]]
+    container_of(tampered, path)[path[-1]] = new
+    assert old == new or refused(tampered)
+
+
+@pytest.mark.parametrize("where", COMPUTABLE)
+@pytest.mark.parametrize("value", [None, [], {}, 3, 2**70, 10**400, "x", [[]]])
+def test_a_whole_part_cannot_be_replaced(certificate, where, value):
+    tampered = copy.deepcopy(certificate)
+    tampered[where] = value
+    assert refused(tampered)
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_integers_of_any_size_are_refused_in_one_line(certificate, data):
+    path = data.draw(st.sampled_from(sorted(leaves(certificate), key=str)))
+    tampered = copy.deepcopy(certificate)
+    container_of(tampered, path)[path[-1]] = data.draw(st.sampled_from([2**63, 2**70, -(2**70), 10**400, 10**4000]))
+    assert rejected(tampered)
+
+
+def without_rivals(certificate, keep):
+    """The certificate with some candidates alone, in every column and row number."""
+    body = copy.deepcopy(certificate)
+    rows = np.flatnonzero(keep).tolist()
+    for table in (body["parameters"], body["objectives"]):
+        for name, column in table.items():
+            table[name] = [column[row] for row in rows]
+    new = {row: k for k, row in enumerate(rows)}
+    body["evaluations"] = [{**entry, "row": new[entry["row"]]} for entry in body["evaluations"] if entry["row"] in new]
+    body["selected"], body["space"]["candidates"] = new[body["selected"]], len(rows)
+    return body
+
+
+@pytest.mark.parametrize(
+    ("space", "says"),
+    [
+        ({}, "its candidates are not those"),
+        ({"rules": ["H % A == 0", "D <= A", "even_depth"]}, "its rule 'even_depth' is no expression"),
+        (None, "it names no search space"),
+        ({"family": "elsewhere"}, "no network family 'elsewhere'"),
+        ({"constants": {"vocabulary": 100, "positions": 16, "token_types": 3}}, "is not what its search space gives"),
+        ({"constants": {"vocabulary": 100, "positions": 16}}, "needs token_types"),
+    ],
+)
+def test_rivals_left_out_are_noticed_whatever_the_checksum(certificate, space, says):
+    evaluated = np.zeros(len(certificate["parameters"]["D"]), dtype=bool)
+    evaluated[[entry["row"] for entry in certificate["evaluations"]]] = True
+    keep = evaluated if space is None or ("constants" not in space and "family" not in space) else evaluated | True
+    body = without_rivals(certificate, keep)
+    body["space"] = None if space is None else body["space"] | space
+    (reason,) = verify(sealed_again(body)).reasons
+    assert says in reason
+
+
+def test_lists_of_ones_own_are_refused_or_said(certificate):
+    other = copy.deepcopy(certificate)
+    other["equal"] = []
+    assert "must be equal" in verify(sealed_again(other)).reasons[0]
+    tolerated = copy.deepcopy(certificate)
+    tolerated["assumptions"]["neutral"], tolerated["equal"] = {"A": 0.25}, []
+    assert "A neutral within 0.25" in verify(sealed_again(tolerated)).result["statement"]
+    failed = copy.deepcopy(certificate)
+    failed["failed"] = [row for row in range(3) if row != failed["selected"]]
+    verdict = verify(sealed_again(failed))
+    count = len(failed["failed"])
+    assert any(f"evaluation of {count} candidates failed" in fact for fact in verdict.believed)
+    assert f"{count} candidates failed and are left out" in verdict.result["statement"]
+
+
+def test_a_certificate_of_an_earlier_schema_is_refused_with_the_way_on(certificate):
+    with pytest.raises(InputError, match="schema 1, which lacks what is checked since; certify again"):
+        verify({**certificate, "schema": 1})
+
+
+def test_constants_that_the_family_has_no_use_for_are_not_recorded(certificate):
+    assert list(certificate["space"]["constants"]) == ["vocabulary", "positions", "token_types"]
 
 
 def test_evidence_against_the_assumption_leaves_no_claim():
@@ -132,10 +249,10 @@ def test_evidence_against_the_assumption_leaves_no_claim():
     assert refuted["result"]["status"] == "refuted"
     assert refuted["result"]["gap"] is None
     assert refuted["result"]["evidence"]["violated"] == 2
-    assert not verify(refuted).holds
+    assert verify(refuted).reasons == (NO_SPACE, "2 evaluated pairs contradict assumption M")
     least = refuted["result"]["evidence"]["least_tau"]
     tolerant = certificate_of(values, [0, 16, 17], selected=0, neutral={"A": 0.0}, tau=least, tau_post_hoc=True)
-    assert verify(tolerant).holds
+    assert verify(tolerant).reasons == (NO_SPACE,)
     assert "post hoc" in tolerant["result"]["statement"]
 
 
@@ -144,7 +261,7 @@ def test_without_limits_every_candidate_is_feasible():
     record["choice"]["limits"] = {}
     found = search(record, np.ones(18), lambda row, _: float(MONOTONE[row]), CertifiedSettings(sigma=0, seeds=1))
     sealed = seal(found)
-    assert verify(sealed).holds
+    assert verify(sealed).reasons == (NO_SPACE,)
     assert "among 18 feasible candidates" in sealed["result"]["statement"]
 
 
@@ -164,7 +281,7 @@ def test_no_finite_bound_is_no_claim():
 
 def test_a_choice_of_no_worth_has_no_gap():
     record = certificate_of(MONOTONE, [16, 17], selected=16, objective="w", neutral={"A": 0.0})
-    record["choice"]["maximum"]["size"] = 6.0  # that of the choice
+    record["maximum"]["size"] = 6.0  # that of the choice
     assert verify(record).result["status"] == "vacuous"
 
 
@@ -179,6 +296,7 @@ def test_intervals_of_speed_widen_the_gap():
     def gap(spread):
         record = record_of(GRID, objective="w")
         speed = record["objectives"]["speed"]
+        record["maximum"] |= {name: 10.0 for name in ("fast", "slow")}
         record["objectives"] |= {"fast": [i / spread for i in speed], "slow": [i * spread for i in speed]}
         record["choice"]["speed"] = ["fast", "slow"]
         size, speed = np.array(record["objectives"]["size"]), np.array(speed)
@@ -201,7 +319,7 @@ def test_transfer_line():
     ("change", "message"),
     [
         ({"kind": "other"}, "no certificate"),
-        ({"schema": 2}, "upgrade fsp"),
+        ({"schema": 3}, "upgrade fsp"),
         ({"schema": "1"}, "schema"),
         ({"alpha": 0}, "alpha"),
         ({"alpha": float("nan")}, "alpha"),
@@ -211,7 +329,7 @@ def test_transfer_line():
         ({"evaluations": []}, "not valid"),
         ({"parameters": {}}, "not valid"),
         ({"evaluations": [{"row": 16, "errors": [-1.0], "role": "search"}]}, "not positive"),
-        ({"evaluations": [{"row": 16, "errors": [0.1, 0.2], "role": "search"}]}, "sigma is declared 0"),
+        ({"evaluations": [{"row": 16, "errors": [0.1], "role": "pilot"}]}, "pilot and the roles disagree"),
     ],
 )
 def test_refuses_files_that_make_no_sense(change, message):
@@ -226,9 +344,80 @@ def test_refuses_what_is_no_object(content):
         verify(content)
 
 
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_a_statement_read_back_claims_no_more_than_was_computed(certificate, data):
+    """Gap up, confidence down, tolerances and sizes to the last digit, and never 100%."""
+    changed = copy.deepcopy(certificate)
+    tau = data.draw(st.floats(0, 0.5))
+    alpha = data.draw(st.floats(1e-12, 0.999) | st.sampled_from([0.05, 0.004, 0.0049, 0.005, 1e-9]))
+    sigma = data.draw(st.sampled_from([0.0, 1e-6, 0.001]))
+    changed["alpha"] = alpha
+    changed["assumptions"] |= {"tau": tau, "sigma": sigma}
+    result = sealed_again(changed)["result"]
+    if result["status"] != "proven":
+        return
+    said = result["statement"]
+    assert "100%" not in said.split(": ", 1)[1].split("above its W")[1]
+    printed = re.search(r"W more than ([^%]+)% above its W, under M\(([^)]+)\)", said)
+    assert Fraction(printed[1]) / 100 >= Fraction(repr(result["gap"]))
+    assert Fraction(printed[1]) / 100 - Fraction(repr(result["gap"])) <= Fraction(1, 10_000)
+    assert float(printed[2]) == tau
+    confidence = re.search(r"with ([^%]+)% confidence", said)
+    assert (confidence is None) == (sigma == 0)
+    if confidence:
+        assert Fraction(confidence[1]) / 100 <= 1 - Fraction(repr(alpha)) < 1
+    assert said.startswith(" ".join(f"{name}={value}" for name, value in result["selected"].items()) + ": ")
+
+
+def with_seeds(errors, *, pilot, rows=(17, 11, 5, 1), **assumed):
+    roles = ["pilot"] * pilot + ["search"] * (len(errors) - pilot)
+    entries = [{"row": r, "errors": e, "role": role} for r, e, role in zip(rows, errors, roles, strict=False)]
+    done = {"evaluations": entries, "failed": [], "fresh": [], "pilot": max(1, pilot), "comparisons": 21}
+    record = record_of(GRID, neutral={"A": 0.0}, **{"sigma": None, **assumed})
+    return seal({**record, **done, "selected": rows[0]})["result"]
+
+
+def test_noise_that_was_estimated_as_none_is_not_claimed():
+    """No spread in any pilot candidate: that the seeds agree is not shown by their agreeing, it has to be declared."""
+    result = with_seeds([[0.1] * 3, [0.1] * 3, [0.2] * 3], pilot=3)
+    assert (result["status"], result["gap"], result["noise"]["sigma"]) == ("vacuous", None, 0.0)
+    assert "no spread was seen between the seeds of 3 evaluations, so the noise is unknown" in result["statement"]
+    declared = with_seeds([[0.1] * 3, [0.1] * 3, [0.2] * 3], pilot=0, sigma=0.0)
+    assert declared["status"] == "proven"
+    assert "errors declared free of noise" in declared["statement"]
+    assert "confidence" not in declared["statement"]
+
+
+def test_seeds_that_contradict_the_noise_leave_no_claim():
+    quiet = [[0.2, 0.2001, 0.1999], [0.3, 0.3001, 0.3], [0.4, 0.4001, 0.4002]]
+    assert with_seeds([*quiet, [0.5, 0.5001, 0.5002]], pilot=3)["status"] == "proven"
+    loud = with_seeds([*quiet, [0.5, 0.6, 0.7]], pilot=3)
+    assert (loud["status"], loud["gap"], loud["noise"]["larger"]) == ("refuted", None, 1)
+    assert "1 of 4 evaluations spread more over their seeds than equal normal noise" in loud["statement"]
+    within = with_seeds([quiet[0], quiet[1], [0.5, 0.6, 0.7]], pilot=3)  # the loud one has a say in sigma itself
+    assert within["status"] == "refuted"
+    assert with_seeds([*quiet, [0.5, 0.6, 0.7]], pilot=0, sigma=0.001)["status"] == "refuted"
+    assert with_seeds([*quiet, [0.5, 0.6, 0.7]], pilot=0, sigma=0.0)["status"] == "refuted"
+    enough = with_seeds([*quiet, [0.5, 0.6, 0.7]], pilot=0, sigma=0.2)
+    assert enough["status"] == "proven"
+    assert (
+        "equal normal noise of log e (sigma 0.2, as declared, tested on 4 evaluations), with 95%" in enough["statement"]
+    )
+
+
+def test_the_statement_says_how_often_m_could_have_been_contradicted():
+    """Under limits the largest shapes within them suffice, and no two of those are comparable."""
+    antichain = certificate_of(MONOTONE, [17], selected=17, neutral={"A": 0.0})["result"]
+    assert antichain["evidence"]["pairs"] == 0
+    assert "M was tested on 0 pairs, so nothing could have contradicted it." in antichain["statement"]
+    pair = certificate_of(MONOTONE, [17, 0], selected=17, neutral={"A": 0.0})["result"]
+    assert "M was tested on 1 comparable pair, 0 against it." in pair["statement"]
+
+
 def test_p_above_that_of_t_is_refused():
     record = certificate_of(MONOTONE, [16], selected=16, objective="w")
-    record["choice"]["maximum"]["size"] = 3.0
+    record["maximum"]["size"] = 3.0
     with pytest.raises(InputError, match="no larger than those of the maximum point"):
         verify(record)
 
@@ -291,4 +480,4 @@ def test_the_gap_of_a_noisy_certificate_is_the_definition(seed, estimated):
             worst = max(worst, score[rival] / lowest)
     if sealed["result"]["status"] == "proven":
         assert sealed["result"]["gap"] == pytest.approx(max(0, worst / (score[choice] / np.exp(upper)) - 1))
-    assert verify(sealed).holds == (sealed["result"]["status"] == "proven")
+    assert (verify(sealed).reasons == (NO_SPACE,)) == (sealed["result"]["status"] == "proven")
