@@ -13,7 +13,6 @@ import pandas as pd
 
 import fsp
 from fsp.distillation import distill, load_student, save_student
-from fsp.errors import InputError
 from fsp.extraction import Extraction, extract
 from fsp.files import read_json, write_json, write_text
 from fsp.folder import SCHEMA, alone_in, claim
@@ -63,10 +62,7 @@ def run(
         space = fitted_to(space, inputs.teacher)
         sentences = len(inputs.corpus.test_sentences)
         if sentences < _LEAST_SENTENCES:
-            raise InputError(
-                f"the corpus is too small: its test part has {sentences} sentences of its own and needs "
-                f"{_LEAST_SENTENCES}; give about 300 kB of text or more"
-            )
+            raise inputs.corpus.too_small("test", f"{sentences} sentences of its own", f"{_LEAST_SENTENCES}")
         plan(space, limits=settings.limits, interval=settings.interval, anchors=settings.anchors)  # or refuses
         trust = card_for(inputs.teacher.fingerprint, settings.steps, card)
         claim(out, _configuration(space, inputs, settings))
