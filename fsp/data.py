@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.errors import InputError
+from fsp.near_copies import clusters, near_copies
 from fsp.segmentation import passages, sentences
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 SENTENCE_TOKENS = 128  # longest sentence input of measurements and of saved models
 _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
 _HELD_OUT = 8  # percent of the passages that go to validation, and as many to test
+_LARGEST = 0.02  # of all passages: the largest cluster of near-copies that is held out
+_SMALL = 2  # passages: a cluster that is held out in the smallest corpus
 
 
 def standard_library() -> list[str]:
@@ -92,29 +95,43 @@ def read_corpus(paths: Sequence[str | Path]) -> list[str]:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Passages split by a hash of their own text, so that a passage falls in the same part wherever it stands.
+    """Passages in three parts, none of which has a near-copy of another's passage.
 
-    train: what steps and readouts see. validation: what the search measures the error on.
-    test: what only the final measurement sees.
+    Attributes:
+        train: what steps and readouts see.
+        validation: what the search measures the error on.
+        test: what only the final measurement sees.
+        near_copies: number of passages that have a near-copy, which is in the same part.
     """
 
     train: list[str]
     validation: list[str]
     test: list[str]
+    near_copies: int = 0
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "Corpus":
-        """Cut texts into passages, drop repeated ones, and split them."""
-        parts: tuple[list[str], list[str], list[str]] = ([], [], [])
-        seen = set()
+        """Cut texts into passages, drop repeated ones, and split them, near-copies together.
+
+        Which part a cluster of near-copies goes to is decided by a hash of its texts, in whatever order they are; one
+        of more than 2% of all passages goes to train.
+        """
+        found: dict[bytes, str] = {}
         for text in texts:
             for passage in passages(text):
-                key = hashlib.sha256(" ".join(passage.split()).encode()).digest()
-                if key not in seen:
-                    seen.add(key)
-                    percent = int.from_bytes(key[:8], "big") % 100
-                    parts[(percent < 2 * _HELD_OUT) + (percent < _HELD_OUT)].append(passage)
-        return cls(*parts)
+                found.setdefault(hashlib.sha256(" ".join(passage.split()).encode()).digest(), passage)
+        cluster = clusters(list(found.values()))
+        sizes = np.bincount(cluster)
+        first = [b"\xff" * 32] * len(sizes)
+        for key, number in zip(found, cluster.tolist(), strict=True):
+            first[number] = min(first[number], key)
+        parts: tuple[list[str], list[str], list[str]] = ([], [], [])
+        for passage, number in zip(found.values(), cluster.tolist(), strict=True):
+            percent = int.from_bytes(first[number][:8], "big") % 100
+            if sizes[number] > max(_SMALL, len(found) * _LARGEST):
+                percent = 100
+            parts[(percent < 2 * _HELD_OUT) + (percent < _HELD_OUT)].append(passage)
+        return cls(*parts, near_copies=int(sizes[sizes > 1].sum()))
 
     @cached_property
     def digest(self) -> str:
@@ -128,9 +145,21 @@ class Corpus:
 
     @cached_property
     def test_sentences(self) -> list[str]:
-        """Sentences of the test part that occur in neither of the other parts."""
-        known = set(sentences([*self.train, *self.validation]))
-        return [sentence for sentence in sentences(self.test) if sentence not in known]
+        """Sentences of the test part that neither occur in the other parts nor nearly repeat a sentence of these."""
+        known = [[sentence] for sentence in sentences([*self.train, *self.validation])]
+        found = sentences(self.test)
+        copied = near_copies([[sentence] for sentence in found], known)
+        return [sentence for sentence, near in zip(found, copied, strict=True) if not near]
+
+    def too_small(self, part: str, has: str, needs: str) -> InputError:
+        """Return the error that a part (`training`, `validation` or `test`) has less text than needed."""
+        total = len(self.train) + len(self.validation) + len(self.test)
+        size = sum(map(len, (*self.train, *self.validation, *self.test)))
+        copies = f", {self.near_copies:,} of them near-copies of one another" if self.near_copies else ""
+        return InputError(
+            f"the corpus is too small: its {part} part has {has} and needs {needs}; all of it is {size:,} characters "
+            f"in {total:,} passages{copies}; give about 300 kB of text or more"
+        )
 
 
 def pack(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], length: int) -> NDArray[np.int32]:

@@ -71,10 +71,7 @@ def run(
         space = fitted_to(space, inputs.teacher)
         sentences = len(inputs.corpus.test_sentences)
         if sentences < _LEAST_SENTENCES:
-            raise InputError(
-                f"the corpus is too small: its test part has {sentences} sentences of its own and needs "
-                f"{_LEAST_SENTENCES}; give about 300 kB of text or more"
-            )
+            raise inputs.corpus.too_small("test", f"{sentences} sentences of its own", f"{_LEAST_SENTENCES}")
         plan(space, **asked, anchors=settings.anchors)  # or refuses
         trust = card_for(inputs.teacher.fingerprint, settings.steps, card)
         claim(out, _configuration(space, inputs, settings))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fsp.errors import InputError
+from fsp.near_copies import normalised
 
 TEXT_COLUMNS = (("text",), ("text", "text_pair"), ("sentence",), ("sentence1", "sentence2"))
 HELD_OUT = 3  # one in so many rows of dev is set aside where there is no test set
@@ -91,11 +92,6 @@ def load_data(
         return Data(labels, parts["train"], parts["dev"], parts["test"], "test")
     compared, aside = set_aside(parts["dev"], seed)
     return Data(labels, parts["train"], compared, aside, "held-out third of dev")
-
-
-def normalised(fields: Sequence[str]) -> str:
-    """Return texts as compared for equality: case and white space do not count."""
-    return "\n".join(" ".join(field.casefold().split()) for field in fields)
 
 
 def set_aside(dev: Sequence[Example], seed: int) -> tuple[tuple[Example, ...], tuple[Example, ...]]:

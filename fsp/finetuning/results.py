@@ -12,9 +12,9 @@ from fsp.finetuning.examples import Example, majority_share
 from fsp.finetuning.expansion import Expansion
 from fsp.finetuning.fits import StoredTrainer
 from fsp.finetuning.labellers import judge
-from fsp.finetuning.near_copies import near_copies
 from fsp.finetuning.saving import save_classifier
 from fsp.finetuning.settings import Settings
+from fsp.near_copies import near_copies
 
 
 def facts_of(trainer: StoredTrainer, outcome: Outcome[Example], settings: Settings) -> dict[str, Any]:

@@ -87,10 +87,7 @@ class MaskedText:
             raise InputError(f"a block of {length} tokens is too short; choose 8 or more")
         validation = pack(tokenizer, corpus.validation, length)
         if validation.size < LEAST_HELD_OUT_TOKENS:
-            raise InputError(
-                f"the corpus is too small: its validation part has {validation.size:,} tokens and needs "
-                f"{LEAST_HELD_OUT_TOKENS:,}; give about 300 kB of text or more"
-            )
+            raise corpus.too_small("validation", f"{validation.size:,} tokens", f"{LEAST_HELD_OUT_TOKENS:,}")
         chosen = np.random.default_rng(0).permutation(len(validation))[: max(1, held_out_tokens // length)]
         return cls(pack(tokenizer, corpus.train, length), validation[chosen], Masking.of(tokenizer))
 

@@ -192,10 +192,7 @@ class Material:
         ):
             blocks = pack(teacher.tokenizer, texts, length)
             if blocks.size < least:
-                raise InputError(
-                    f"the corpus is too small: its {name} part has {blocks.size:,} tokens and needs {least:,}; "
-                    "give about 300 kB of text or more"
-                )
+                raise corpus.too_small(name, f"{blocks.size:,} tokens", f"{least:,}")
             chosen = np.random.default_rng(0).permutation(len(blocks))[: max(1, wanted // length)]
             parts.append(masking(blocks[chosen], seed=0) if masking else (blocks[chosen], None))
         missing = [tokens for tokens, _ in parts if not _states_file(teacher, tokens, folder).exists()]

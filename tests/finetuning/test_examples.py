@@ -1,14 +1,12 @@
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fsp.errors import InputError
-from fsp.finetuning.examples import Example, load_data, majority_share, normalised, set_aside
-from fsp.finetuning.near_copies import near_copies, similarities
+from fsp.finetuning.examples import Example, load_data, majority_share, set_aside
 
 TRAIN = [("a fine film", "good"), ("a dull film", "bad"), ("we loved it", "good")]
 DEV = [("what a bore", "bad"), ("what a joy", "good"), ("never again", "bad"), ("see it twice", "good")]
@@ -123,28 +121,3 @@ def test_what_is_set_aside_has_the_labels_in_proportion():
     _, aside = set_aside(dev, seed=1)
     assert len(aside) == 40 and sum(one.label for one in aside) == 10
     assert majority_share(dev) == 0.75
-
-
-words = st.lists(
-    st.sampled_from(["film", "plot", "cast", "joy", "bore", "the", "a", "of"]), min_size=1, max_size=8
-).map(" ".join)
-
-
-@given(st.lists(words, max_size=6), st.lists(words, max_size=6))
-def test_similarities_against_sets_of_pieces(texts, references):
-    def pieces(text):
-        text = normalised([text])
-        return {text[i : i + 4] for i in range(max(1, len(text) - 3))}
-
-    expected = [
-        max((len(pieces(t) & pieces(r)) / len(pieces(t) | pieces(r)) for r in references), default=0.0) for t in texts
-    ]
-    found = similarities([[t] for t in texts], [[r] for r in references])
-    assert found == pytest.approx(np.array(expected))
-
-
-def test_near_copies_are_found_whatever_their_case_and_space():
-    text = "An utterly charming film about two brothers and a dog"
-    edited = "an utterly  charming Film about three brothers and a dog"
-    assert near_copies([[edited], ["Nothing of the kind happens here"]], [[text]]).tolist() == [True, False]
-    assert near_copies([], [[text]]).shape == (0,)

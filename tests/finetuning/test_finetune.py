@@ -15,9 +15,9 @@ import fsp
 from fsp.errors import InputError, RunFailed
 from fsp.finetuning.classifier import Classifier
 from fsp.finetuning.finetune import finetune
-from fsp.finetuning.near_copies import near_copies
 from fsp.finetuning.settings import Settings
 from fsp.finetuning.theta import grid
+from fsp.near_copies import near_copies
 
 SETS = grid(learning_rate=[1e-3, 1e-4], batch=[8, 16])
 FAST = {"theta": SETS, "steps": 4, "threads": 1}

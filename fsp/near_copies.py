@@ -1,0 +1,140 @@
+"""Near-copies: texts that nearly repeat one another, found exactly among many."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
+THRESHOLD = 0.4  # docs/agora.md: edits of a tenth of the words lie above it, unrelated snippets below
+_GRAM = 4  # characters
+_FREQUENT = 0.2  # of the pieces of a text that are not looked at first
+_ROWS = 256  # that are compared with all at a time
+_PAIRS = 4096
+
+
+def normalised(fields: Sequence[str]) -> str:
+    """Return texts as compared for equality: case and white space do not count."""
+    return "\n".join(" ".join(field.casefold().split()) for field in fields)
+
+
+def near_copies(texts: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> NDArray[np.bool_]:
+    """Tell of each text whether it nearly repeats a reference, `(len(texts),)`.
+
+    A near-copy has a similarity of at least .4: the Jaccard index of the sets of four-character pieces; case and white
+    space do not count. The fields of a pair are taken together.
+
+    Example:
+        >>> near_copies([["A fine film."], ["Nothing alike"]], [["a  fine film!"]])
+        array([ True, False])
+    """
+    found = np.zeros(len(texts), dtype=bool)
+    if texts and references:
+        pieces = _Pieces.of([*texts, *references])
+        for row, _ in _pairs(pieces, np.arange(len(texts)), np.arange(len(texts), len(texts) + len(references))):
+            found[row] = True
+    return found
+
+
+def clusters(texts: Sequence[str]) -> NDArray[np.int32]:
+    """Return the number of each text's cluster, `(len(texts),)`: near-copies, and their near-copies, are in one.
+
+    Example:
+        >>> clusters(["A fine film.", "Nothing alike", "a  fine film!"])
+        array([0, 1, 0], dtype=int32)
+    """
+    n = len(texts)
+    if not n:
+        return np.zeros(0, dtype=np.int32)
+    every = np.arange(n)
+    blocks = list(_pairs(_Pieces.of([[text] for text in texts]), every, every))
+    rows, columns = (np.concatenate(part) for part in zip(*blocks, strict=True))
+    graph = csr_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(n, n))
+    return connected_components(graph, directed=False)[1]
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """The sets of pieces of texts.
+
+    Attributes:
+        whole: which text has which piece, `texts x pieces`, the rarest pieces first.
+        rare: the same without the most frequent fifth of each text's pieces.
+        sizes: number of pieces of each text.
+        left_out: number of those that `rare` has not.
+        last: the number of the last piece that `rare` has.
+    """
+
+    whole: csr_array
+    rare: csr_array
+    sizes: NDArray[np.int64]
+    left_out: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, texts: Sequence[Sequence[str]]) -> "_Pieces":
+        contents = [normalised(fields).ljust(_GRAM, "\0") for fields in texts]
+        ends = np.cumsum([len(content) for content in contents])
+        points = np.frombuffer("".join(contents).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+        alphabet = np.flatnonzero(np.bincount(points))
+        letters = np.zeros(alphabet[-1] + 1, dtype=np.uint64)
+        letters[alphabet] = np.arange(len(alphabet))  # so that four of them fit into 64 bits
+        inside = np.ones(len(points), dtype=bool)
+        for back in range(1, _GRAM):
+            inside[ends - back] = False
+        at = np.flatnonzero(inside)
+        pieces = np.zeros(len(at), dtype=np.uint64)
+        for k in range(_GRAM):
+            pieces = (pieces << np.uint64(16)) | letters[points[at + k]]
+        names = pd.factorize(pieces)[0]
+        n = int(names.max()) + 1
+        owners, names = np.divmod(np.unique(np.searchsorted(ends, at, side="right") * n + names), n)
+        by_rarity = np.empty(n, dtype=np.int64)
+        by_rarity[np.argsort(np.bincount(names), kind="stable")] = np.arange(n)
+        owners, names = np.divmod(np.sort(owners * n + by_rarity[names]), n)
+        sizes = np.bincount(owners, minlength=len(texts))
+        left_out = (sizes * _FREQUENT).astype(np.int64)
+        starts = np.cumsum(sizes) - sizes
+        kept = np.arange(len(names)) - starts[owners] < (sizes - left_out)[owners]
+        whole, rare = (
+            csr_array((np.ones(part.sum(), dtype=np.int32), (owners[part], names[part])), shape=(len(texts), n))
+            for part in (np.ones(len(names), dtype=bool), kept)
+        )
+        return cls(whole, rare, sizes, left_out, names[starts + sizes - left_out - 1])
+
+
+def _pairs(
+    pieces: _Pieces, rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield the numbers of near-copies, `rows` against `columns`, in blocks; where these are the same, each pair once.
+
+    Only pairs with enough rare pieces in common are compared in full. Of two texts, take the one whose last rare piece
+    is the rarer: pieces in common up to that one are rare in both, and all others are among those that it leaves out.
+
+    Source: prefix filtering, Chaudhuri, Ganti and Kaushik 2006; Bayardo, Ma and Srikant 2007.
+    """
+    once = rows is columns
+    rows, columns = (part[np.argsort(pieces.sizes[part], kind="stable")] for part in (rows, columns))
+    sizes = pieces.sizes[columns]
+    for start in range(0, len(rows), _ROWS):
+        block = rows[start : start + _ROWS]
+        low = start if once else np.searchsorted(sizes, THRESHOLD * pieces.sizes[block[0]] - 1)
+        high = np.searchsorted(sizes, pieces.sizes[block[-1]] / THRESHOLD + 1)
+        others = columns[low:high]
+        common = (pieces.rare[block] @ pieces.rare[others].T).tocoo()
+        ours, theirs = block[common.row], others[common.col]
+        least = THRESHOLD / (1 + THRESHOLD) * (pieces.sizes[ours] + pieces.sizes[theirs])
+        rarer = np.where(pieces.last[ours] <= pieces.last[theirs], ours, theirs)
+        near = common.data + pieces.left_out[rarer] >= least - 1e-6
+        if once:
+            near &= common.row < common.col
+        ours, theirs = ours[near], theirs[near]
+        same = np.zeros(len(ours), dtype=np.int64)
+        for first in range(0, len(ours), _PAIRS):
+            some = slice(first, first + _PAIRS)
+            same[some] = pieces.whole[ours[some]].multiply(pieces.whole[theirs[some]]).sum(axis=1)
+        close = same / (pieces.sizes[ours] + pieces.sizes[theirs] - same) >= THRESHOLD
+        yield ours[close], theirs[close]
