@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from fsp.data import SENTENCE_TOKENS
 from fsp.errors import Diverged, InputError, RunFailed
-from fsp.files import TEMPORARY
+from fsp.files import temporary_folder, usual_modes
 from fsp.guard import guarded
 from fsp.objectives.error import Distillation
 from fsp.progress import Silent
@@ -70,14 +69,14 @@ def save_student(student: Student, teacher: Teacher, folder: Path, facts: Mappin
         facts: what is known of the model, written to `fsp.json` and into the model card.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=TEMPORARY))
+    temporary = temporary_folder(folder.parent)
     try:
-        temporary.chmod(0o755)
         student.encoder.save_pretrained(temporary)
         teacher.tokenizer.save_pretrained(temporary)
         _write_sentence_layout(student, temporary)
         (temporary / "fsp.json").write_text(json.dumps(dict(facts), indent=2) + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(_card(teacher, facts), encoding="utf-8")
+        usual_modes(temporary)
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)

@@ -1,7 +1,6 @@
 """Export of a saved model to ONNX, its outputs checked against torch on real text before anything is kept."""
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import torch
 from fsp.comparison import compare
 from fsp.data import Corpus, read_corpus, standard_library
 from fsp.errors import InputError
-from fsp.files import TEMPORARY, write_json
+from fsp.files import temporary_folder, usual_modes, write_json
 from fsp.onnx_graph import require_onnx, write_float32, write_int8
 from fsp.progress import Silent
 from fsp.serving import Serving, inputs_for, load_saved
@@ -66,7 +65,7 @@ def export(
         sample = _sample(standard_library() if texts is None else texts)
         advance(1)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=TEMPORARY))
+        temporary = temporary_folder(target.parent)
         try:
             write_onnx(saved.serving, temporary / "model.onnx")
             advance(1)
@@ -85,6 +84,7 @@ def export(
             }
             saved.tokenizer.save_pretrained(temporary)
             write_json(temporary / f"{name.removesuffix('.onnx')}.json", facts)
+            usual_modes(temporary)
             target.mkdir(exist_ok=True)
             for path in sorted(temporary.iterdir(), key=lambda path: path.suffix == ".onnx"):
                 path.replace(target / path.name)

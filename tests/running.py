@@ -29,7 +29,8 @@ def become(words: Sequence[str], output: Path) -> None:
         os.dup2(os.open(output / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
 
 
-def _call(words: Sequence[str], output: Path, folder: Path, environment: dict[str, str]) -> None:
+def _call(words: Sequence[str], output: Path, folder: Path, umask: int, environment: dict[str, str]) -> None:
+    os.umask(umask)
     os.chdir(folder)
     os.environ.update(environment)
     become(words, output)
@@ -38,13 +39,14 @@ def _call(words: Sequence[str], output: Path, folder: Path, environment: dict[st
     main()
 
 
-def fsp(*words: object, cwd: Path | None = None, **environment: str) -> CompletedProcess[str]:
+def fsp(*words: object, cwd: Path | None = None, umask: int = 0o022, **environment: str) -> CompletedProcess[str]:
     """Run a command to its end.
 
     What libraries read of the environment while they are loaded cannot be given here.
     """
     with tempfile.TemporaryDirectory() as output:
-        process = SERVER.Process(target=_call, args=([*map(str, words)], Path(output), cwd or Path.cwd(), environment))
+        arguments = ([*map(str, words)], Path(output), cwd or Path.cwd(), umask, environment)
+        process = SERVER.Process(target=_call, args=arguments)
         process.start()
         process.join(600)
         if process.exitcode is None:
