@@ -14,6 +14,8 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from types import ModuleType
 
+HANG = 1800  # seconds after which a test takes it that nothing will come: no machine is so slow, so only a hang fails
+
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     ["fsp.cli", "fsp.journey", "fsp.pretraining.run", "fsp.finetuning.finetune", "fsp.exporting"]
@@ -48,7 +50,7 @@ def fsp(*words: object, cwd: Path | None = None, umask: int = 0o022, **environme
         arguments = ([*map(str, words)], Path(output), cwd or Path.cwd(), umask, environment)
         process = SERVER.Process(target=_call, args=arguments)
         process.start()
-        process.join(600)
+        process.join(HANG)
         if process.exitcode is None:
             process.kill()
             process.join()

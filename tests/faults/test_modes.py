@@ -34,6 +34,12 @@ KINDS = {  # and how many files and folders they leave at least
 }
 
 
+def with_constants(tiny, out):
+    path = out.parent.parent / "space.toml"
+    path.write_text(tiny.space_file.read_text() + "[constants]\nvocabulary = 100\npositions = 128\ntoken_types = 2\n")
+    return path
+
+
 def commands(kind, kinds, tiny, small, out):
     few = ["--interval", 6, "--limit", "operations=60%", "--steps", 1]
     given = ["--teacher", tiny.teacher, "--corpus", small, "--threads", 1]
@@ -42,15 +48,17 @@ def commands(kind, kinds, tiny, small, out):
         "short distillation": [["distill", "D=1", "A=2", "H=16", "I=16", "--out", out, "--tokens", 8192, *given]],
         "certificate": [["extract", tiny.space_file, "--method", "certified", "--gap", 0.5, "--limit", "operations=60%",
                          "--steps", 1, "--certificate", out / "c.json", *given]],
-        "card": [["error", "card", tiny.space_file, "--out", out, "--shapes", 4, "--truth-steps", 2, "--steps", 1,
+        "card": [["error", "card", tiny.space_file, "--out", out, "--shapes", 10, "--truth-steps", 2, "--steps", 1,
                   *given]],
-        "calibration": [["latency", "calibrate", tiny.space_file, "--share", 0.6, "--held-out", 3, "--rounds", 6,
+        "calibration": [["latency", "calibrate", with_constants(tiny, out), "--share", 0.6, "--held-out", 3, "--rounds", 6,
                          "--threads", 1, "--out", out / "calibration.json"]],
     }.get(kind) or [kinds[kind].words(out)]  # fmt: skip
 
 
 @pytest.mark.parametrize("umask", UMASKS[:2], ids=oct)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(one, marks=pytest.mark.slow) if one in ("card", "caching") else one for one in KINDS]
+)
 def test_files_have_the_mode_that_the_umask_says(kind, umask, kinds, tiny, small, tmp_path):
     folder = tmp_path / "left"
     folder.mkdir()

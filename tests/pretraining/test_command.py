@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from running import fsp
+from running import HANG, fsp
 from safetensors.torch import load_file
 
 from fsp.pretraining.run import Options, pretrain
@@ -61,7 +61,7 @@ def test_sigterm_then_the_same_command(teachers, corpus, text, tmp_path):
     while process.poll() is None and len(read_log(tmp_path / "out" / "log.jsonl")) < 3:
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=HANG)
     assert process.returncode == 0, err
     stopped = json.loads(out)
     assert not stopped["finished"] and 3 <= stopped["steps"] < 60
