@@ -1,10 +1,7 @@
 """Distilling a chosen architecture further, and saving it as an ordinary Hugging Face model."""
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from fsp.errors import Diverged, InputError, RunFailed
-from fsp.files import TEMPORARY
+from fsp.files import whole_folder
 from fsp.models import open_model
 from fsp.objectives.error import Distillation
 from fsp.progress import Silent
@@ -87,7 +84,7 @@ def save_student(student: Student, teacher: Teacher, folder: Path, facts: Mappin
         InputError: T's sentence-transformers layout cannot be carried over.
     """
     layout = teacher.layout
-    with _replacing(folder) as temporary:
+    with whole_folder(folder) as temporary:
         layout.model(student.encoder, readout_of(student, layout)).save(str(temporary), create_model_card=False)
         (temporary / "fsp.json").write_text(json.dumps(dict(facts), indent=2) + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(_card(teacher, facts), encoding="utf-8")
@@ -102,7 +99,7 @@ def keep_student(student: Student, folder: Path) -> None:
         if readout is not None
         for name, value in readout.state_dict().items()
     }
-    with _replacing(folder) as temporary:
+    with whole_folder(folder) as temporary:
         student.encoder.save_pretrained(temporary)
         save_file(weights, temporary / _READOUTS)
 
@@ -122,21 +119,6 @@ def load_student(folder: Path) -> Student:
         if readout is not None:
             readout.load_state_dict({name: weights[f"{kind}.{name}"] for name in ("weight", "bias")})
     return student.eval()
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder; on success it takes the place of `folder`, on error it is removed."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=TEMPORARY))
-    try:
-        temporary.chmod(0o755)
-        yield temporary
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _card(teacher: Teacher, facts: Mapping[str, Any]) -> str:

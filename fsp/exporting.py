@@ -1,7 +1,6 @@
 """Export of a saved model to ONNX, its outputs checked against torch on real text before anything is kept."""
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from fsp.comparison import Limits, compare
 from fsp.data import Corpus, read_corpus, standard_library
 from fsp.equalising import Batch
 from fsp.errors import InputError
-from fsp.files import TEMPORARY, check_writable, write_json
+from fsp.files import check_writable, temporary_folder, usual_modes, write_json
 from fsp.onnx_graph import require_onnx, write_float32, write_int8
 from fsp.progress import Silent
 from fsp.segmentation import sentences
@@ -78,7 +77,7 @@ def export(
         compared_on, equalised_on = _samples(standard_library() if texts is None else texts)
         advance(1)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=TEMPORARY))
+        temporary = temporary_folder(target.parent)
         try:
             write_onnx(saved.serving, temporary / "model.onnx")
             advance(1)
@@ -99,6 +98,7 @@ def export(
             }
             save_tokenizer(saved, temporary)
             write_json(temporary / f"{name.removesuffix('.onnx')}.json", facts)
+            usual_modes(temporary)
             target.mkdir(exist_ok=True)
             for path in sorted(temporary.iterdir(), key=lambda path: path.suffix == ".onnx"):
                 path.replace(target / path.name)

@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,19 +24,49 @@ def remove_unfinished(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it takes the place of `path`, on error it is removed."""
+    """Yield a temporary path beside `path`; on success it takes the place of `path`, on error it is removed.
+
+    Who may read it is what the umask says, whoever writes it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY, suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}{path.suffix}"
+    temporary.touch(exist_ok=False)
+    mode = stat.S_IMODE(temporary.stat().st_mode)
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files private; these are for sharing
+        temporary.chmod(mode)  # some libraries write to a private file of their own and put it in this one's place
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_folder(parent: Path) -> Path:
+    """Make a folder for what is not yet whole and return it; its mode is what the umask says."""
+    folder = parent / f"{TEMPORARY}{secrets.token_hex(8)}"
+    folder.mkdir()
+    return folder
+
+
+def usual_modes(folder: Path) -> None:
+    """Give all that is in a `temporary_folder` the modes that the umask says, as some libraries write private files."""
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    for path in folder.rglob("*"):
+        path.chmod(mode if path.is_dir() else mode & 0o666)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`; on success it takes its place, on error it is removed."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_folder(folder.parent)
+    try:
+        yield temporary
+        usual_modes(temporary)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_writable(path: Path) -> None:

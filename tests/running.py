@@ -14,6 +14,8 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from types import ModuleType
 
+HANG = 1800  # seconds after which a test takes it that nothing will come: no machine is so slow, so only a hang fails
+
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     ["fsp.cli", "fsp.journey", "fsp.pretraining.run", "fsp.finetuning.finetune", "fsp.exporting"]
@@ -29,7 +31,8 @@ def become(words: Sequence[str], output: Path) -> None:
         os.dup2(os.open(output / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
 
 
-def _call(words: Sequence[str], output: Path, folder: Path, environment: dict[str, str]) -> None:
+def _call(words: Sequence[str], output: Path, folder: Path, umask: int, environment: dict[str, str]) -> None:
+    os.umask(umask)
     os.chdir(folder)
     os.environ.update(environment)
     become(words, output)
@@ -38,16 +41,17 @@ def _call(words: Sequence[str], output: Path, folder: Path, environment: dict[st
     main()
 
 
-def fsp(*words: object, cwd: Path | None = None, **environment: str) -> CompletedProcess[str]:
+def fsp(*words: object, cwd: Path | None = None, umask: int = 0o022, **environment: str) -> CompletedProcess[str]:
     """Run a command to its end, in the present folder; a search in one that goes, for it keeps its evaluations there.
 
     What libraries read of the environment while they are loaded cannot be given here.
     """
     with tempfile.TemporaryDirectory() as output:
         folder = cwd or (Path(output) if words[0] == "extract" else Path.cwd())
-        process = SERVER.Process(target=_call, args=([*map(str, words)], Path(output), folder, environment))
+        arguments = ([*map(str, words)], Path(output), folder, umask, environment)
+        process = SERVER.Process(target=_call, args=arguments)
         process.start()
-        process.join(600)
+        process.join(HANG)
         if process.exitcode is None:
             process.kill()
             process.join()

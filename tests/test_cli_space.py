@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from running import HANG
 
 from fsp import cli
 from fsp.space import load_space, shipped_spaces
@@ -159,4 +160,4 @@ def test_counting_needs_no_torch():
         "heavy = {'torch', 'transformers', 'optuna', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL, timeout=HANG)

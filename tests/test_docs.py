@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import fsp
+from running import HANG, fsp
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -46,7 +46,7 @@ def run(line, folder):
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder, env={**os.environ, "PYTHONPATH": paths, "MPLBACKEND": "Agg"}, capture_output=True, text=True,
-        timeout=1200, check=False,
+        timeout=HANG, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from running import HANG
 from sentence_models import sentence_model
 
 from fsp.cli_distill import _short
@@ -123,10 +124,10 @@ def test_killed_again_and_again_it_ends_with_the_same_result(finished, tiny, tmp
     command = [sys.executable, "-m", "fsp", "run", str(tiny.space_file), "--out", str(out), *tiny.arguments()]
     command += ["--interval", "1", "--limit", "encoder_parameters=60%", "--steps", "1", "--tokens", "8192", "--json"]
     kills, jitter = 0, random.Random(0)
-    for seconds in range(2, 9):  # the first always hits: loading alone takes longer
+    for seconds in (0.1, *range(2, 9)):  # the first always hits: loading alone takes longer
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            process.wait(timeout=seconds + jitter.random())
+            process.wait(timeout=seconds * (1 + jitter.random() / 9))
             break
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
@@ -145,8 +146,9 @@ def test_two_processes_do_not_share_a_folder(tiny, tmp_path):
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         waited = time.monotonic()
-        while not (out / ".lock").exists() and time.monotonic() - waited < 60:
+        while not (out / "run.json").exists() and time.monotonic() - waited < HANG:
             time.sleep(0.05)
+        first.send_signal(signal.SIGSTOP)  # it holds the folder however long the second takes
         second = subprocess.run(command, capture_output=True, text=True, check=False)
         assert second.returncode == 2
         assert "another process is working" in second.stderr
@@ -166,10 +168,10 @@ def test_ctrl_c_exits_cleanly(tiny, tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell lets tests ignore it
     )
     waited = time.monotonic()
-    while not (out / "run.json").exists() and time.monotonic() - waited < 60:
+    while not (out / "run.json").exists() and time.monotonic() - waited < HANG:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=HANG)
     assert process.returncode == 130
     assert "goes on where it was" in stderr
     assert "Traceback" not in stderr

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from running import HANG
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 
@@ -12,7 +13,7 @@ def test_notebooks_run_from_top_to_bottom(path):
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(notebook, timeout=HANG, resources={"metadata": {"path": str(path.parent)}}).execute()
 
 
 def test_there_are_notebooks():

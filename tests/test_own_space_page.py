@@ -7,6 +7,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from running import HANG
+
 PAGE = Path(__file__).parent.parent / "docs" / "own-space.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
@@ -41,7 +43,7 @@ def test_the_pages_files_and_commands_work(tmp_path):
                 launcher = {"fsp": ["-c", "from fsp.cli import main; main()"], "python": []}[program[0]]
                 result = subprocess.run(
                     [sys.executable, *launcher, *program[1:]],
-                    cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
+                    cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=HANG,
                 )  # fmt: skip
                 assert result.returncode == 0, result.stderr
                 printed = result.stdout

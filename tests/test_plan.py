@@ -124,12 +124,8 @@ def test_no_steps_cost_nothing():
     assert cost.evaluations == len(plan(SPACE).table)
 
 
-def test_the_machine_is_timed_quickly():
-    import time
-
-    start = time.perf_counter()
+def test_the_machine_is_timed():
     assert 0 < achieved_gflops() < 1e6
-    assert time.perf_counter() - start < 20  # a bound for a busy machine; half a second on an idle one
 
 
 def test_a_certified_plan_has_no_interval():

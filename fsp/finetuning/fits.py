@@ -13,11 +13,10 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.trial import TrialState, create_trial
 
 from fsp.errors import Diverged, is_out_of_memory
-from fsp.files import digest
+from fsp.files import digest, whole_folder
 from fsp.finetuning.algorithm import Fit, Request
 from fsp.finetuning.classifier import Classifier
 from fsp.finetuning.examples import Data, Example
-from fsp.finetuning.saving import whole_folder
 from fsp.finetuning.theta import LARGEST
 from fsp.models import quiet
 from fsp.progress import Advance

@@ -1,8 +1,6 @@
 """The folder of a fine-tuning: shared by the processes that work in it, and the model that is handed over."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 from filelock import FileLock
 
 from fsp.errors import InputError
-from fsp.files import TEMPORARY
+from fsp.files import TEMPORARY, whole_folder
 from fsp.folder import claim
 from fsp.models import quiet
 from fsp.rounding import at_least, at_most
@@ -44,21 +42,6 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold a folder while something is written that only one process may write."""
     with FileLock(folder / _LOCK):
         yield
-
-
-@contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `folder`; on success it takes its place, on error it is removed."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=TEMPORARY))
-    try:
-        temporary.chmod(0o755)
-        yield temporary
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def save_classifier(model: Any, tokenizer: Any, folder: Path, facts: Mapping[str, Any]) -> None:

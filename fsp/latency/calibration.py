@@ -5,9 +5,10 @@ A network is C(B_n(...B_1(A(x)))), so its latency is that of input and output pl
     t(D, x) = a(H) + D b(x),  a(H) = a_0 + a_1 H,  b(x) = sum_k w_k phi_k(x)
 
 x being the parameters other than D and phi_k their products up to degree 2 (H², HI, AH, ...). Layer shapes are measured
-at two depths each, which tells b from a: a layer timed alone would find its input in the processor's cache. All
-coefficients are non-negative and fitted together to the least squared relative error; they smooth the noise of the
-single slopes, and predict the layer shapes that were not measured.
+at two depths each, which tells b from a: a layer timed alone would find its input in the processor's cache. The two are
+the least and the largest, as a deep network's weights do not all stay in the cache, which a slope between shallow ones
+would not see. All coefficients are non-negative and fitted together to the least squared relative error; they smooth
+the noise of the single slopes, and predict the layer shapes that were not measured.
 """
 
 import os
@@ -28,7 +29,6 @@ from fsp.workload import BATCH, LENGTH
 DEPTH, WIDTH = "D", "H"
 KEPT = "calibrated"  # the speed that is the calibration kept on this device
 _SCHEMA = 1
-_LEVER = 3  # the second depth is about so many times the first: a slope between neighbours drowns in noise
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def fit(space: SearchSpace, timed: Timed) -> Products:
 
 
 def design(space: SearchSpace, cost: NDArray[np.float64], share: float) -> NDArray[np.intp]:
-    """Return the rows of the candidates to measure: layer shapes far from each other, at two depths each.
+    """Return the rows of the candidates to measure: layer shapes far from each other, at their least and largest depth.
 
     Args:
         space: the search space.
@@ -229,10 +229,8 @@ def design(space: SearchSpace, cost: NDArray[np.float64], share: float) -> NDArr
     for k in range(len(shapes)):
         rows = np.flatnonzero(group == k)
         rows = rows[points[rows, depth].argsort(kind="stable")]
-        depths = points[rows, depth]
         if len(rows) > 1:
-            far = min(int((depths < _LEVER * depths[0]).sum()), len(rows) - 1)
-            pairs[k] = (int(rows[0]), int(rows[far]))
+            pairs[k] = (int(rows[0]), int(rows[-1]))
     if not pairs:
         raise InputError(f"space {space.name} has no layer shape at two depths; there is no slope to measure")
     budget = share * float(cost.sum())

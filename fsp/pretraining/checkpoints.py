@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fsp.errors import InputError, RunFailed
-from fsp.files import TEMPORARY, read_json, sha256, write_json
+from fsp.files import read_json, sha256, temporary_folder, usual_modes, write_json
 
 _TENSORS, _STATE = "tensors.safetensors", "checkpoint.json"
 _NAME = re.compile(r"step-(\d{9})")
@@ -36,13 +35,13 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
     temporary = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=TEMPORARY))
-        temporary.chmod(0o755)
+        temporary = temporary_folder(folder)
         save_file(dict(tensors), temporary / _TENSORS)
         _to_disk(temporary / _TENSORS)
         facts = {"step": step, "state": dict(state), "sha256": {_TENSORS: sha256(temporary / _TENSORS)}}
         write_json(temporary / _STATE, facts)
         _to_disk(temporary / _STATE)
+        usual_modes(temporary)
         if target.exists():
             shutil.rmtree(target)
         temporary.rename(target)

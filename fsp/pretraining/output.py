@@ -1,12 +1,11 @@
 """The finished model as a Hugging Face directory, with a card that says what it is."""
 
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsp.files import TEMPORARY, write_json
+from fsp.files import temporary_folder, usual_modes, write_json
 from fsp.pretraining.models import LanguageModel
 
 if TYPE_CHECKING:
@@ -27,11 +26,12 @@ def write_model(
         facts: for `fsp.json` and the card: architecture, teacher, data, settings and results.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=TEMPORARY))
+    temporary = temporary_folder(folder)
     try:
         student.network.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
         (temporary / "README.md").write_text(_card(student, facts), encoding="utf-8")
+        usual_modes(temporary)
         for path in sorted(temporary.iterdir()):
             path.replace(folder / path.name)
         write_json(folder / FACTS, dict(facts))

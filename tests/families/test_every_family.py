@@ -234,8 +234,7 @@ def test_what_is_built_also_runs(name):
             shape = {**full, "D": 1, "H": hidden, **({"A": heads} if "A" in full else {})}
             try:
                 network = family.build(shape, constants).eval()
-            except InputError as refusal:
-                assert "\n" not in str(refusal)
+            except InputError:
                 continue
             assert output(name, network).isfinite().all(), shape
             assert family.architecture_of(network.config) == shape

@@ -5,12 +5,11 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from running import SERVER, become
+from running import HANG, SERVER, become
 
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "tempfile.mkdtemp")
 
@@ -25,7 +24,7 @@ class Ended:
     touched: int
 
 
-def _run(words, scratch, watched, kill_at, limits, pace):
+def _run(words, scratch, watched, kill_at, number, limits):
     """Be the command: called in a process of its own."""
     become(words, scratch)
     counter = os.open(scratch / "touched", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -42,8 +41,7 @@ def _run(words, scratch, watched, kill_at, limits, pace):
         inside, touched = True, touched + 1
         os.pwrite(counter, b"%9d" % touched, 0)
         if touched == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(pace)
+            os.kill(os.getpid(), number)
         inside = False
 
     sys.addaudithook(hook)
@@ -67,14 +65,14 @@ class Commands:
         self._folder, self._count = folder, 0
 
     def start(
-        self, words: Sequence[object], *, watched: Path, kill_at: int = 0, limits=None, pace: float = 0.0
+        self, words: Sequence[object], *, watched: Path, kill_at: int = 0, number: int = signal.SIGKILL, limits=None
     ) -> "Running":
-        """Start a command that kills itself just before it touches the watched folder for the `kill_at`-th time."""
+        """Start a command that sends itself a signal before it touches the watched folder for the `kill_at`-th time."""
         scratch = self._folder / str(self._count)
         scratch.mkdir(parents=True)
         self._count += 1
         process = SERVER.Process(
-            target=_run, args=([str(word) for word in words], scratch, str(watched), kill_at, limits or {}, pace)
+            target=_run, args=([str(word) for word in words], scratch, str(watched), kill_at, number, limits or {})
         )
         process.start()
         return Running(process, scratch)
@@ -97,10 +95,7 @@ class Running:
             return int((self.scratch / "touched").read_text())
         return 0
 
-    def send(self, number: int) -> None:
-        os.kill(self.process.pid, number)
-
-    def end(self, seconds: float = 600) -> Ended:
+    def end(self, seconds: float = HANG) -> Ended:
         self.process.join(seconds)
         if self.process.exitcode is None:
             self.process.kill()

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 
 import pytest
 
@@ -64,12 +63,7 @@ def fill(folder, left):
 def test_signals_end_a_command_cleanly(name, number, code, says, commands, kinds, undisturbed, tmp_path):  # noqa: F811
     folder = tmp_path / "out"
     expected, touches = undisturbed(name)
-    running = commands.start(kinds[name].words(folder), watched=tmp_path, pace=0.05)
-    start = time.monotonic()
-    while running.touched < touches // 2 and time.monotonic() - start < 300:
-        time.sleep(0.01)
-    running.send(number)
-    ended = running.end()
+    ended = commands.run(kinds[name].words(folder), watched=tmp_path, kill_at=touches // 2, number=number)
     if number == signal.SIGTERM and name in ("distillation", "caching"):  # it saves a checkpoint, or was about to end
         assert ended.code == 0, ended.stderr
         assert set(json.loads(ended.stdout)) >= {"finished", "model"}

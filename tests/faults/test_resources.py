@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from running import SERVER, fsp
+from running import HANG, SERVER, fsp
 
 from fsp.errors import InputError, is_out_of_memory
 from fsp.extraction import extract
@@ -71,7 +71,7 @@ def test_a_search_that_is_out_of_time_goes_on_where_it_was(tiny, tmp_path):
     whole = fsp(*command)
     assert whole.returncode == 0, whole.stderr
     stops = 0
-    while (done := fsp(*command, "--study", study, "--max-time", 3 + stops)).returncode:
+    while (done := fsp(*command, "--study", study, "--max-time", 0.25 * 2**stops)).returncode:
         assert done.returncode == 143, done.stderr
         assert done.stderr.rstrip().endswith("terminated; the same command goes on where it was")
         stops += 1
@@ -102,7 +102,7 @@ def test_what_asks_for_more_memory_fails_as_memory(kind, limit, refused):
     answer = SERVER.Queue()
     process = SERVER.Process(target=_asks, args=(kind, limit, answer))
     process.start()
-    assert answer.get(timeout=60) is refused
+    assert answer.get(timeout=HANG) is refused
     process.join()
 
 
@@ -157,7 +157,7 @@ def test_memory_is_flat(work, count, tiny, tmp_path):
     corpus.write_text((tiny.corpus / "docs.txt").read_text())
     process = SERVER.Process(target=work, args=(tiny.teacher, corpus, tiny.space_file, count, answer))
     process.start()
-    seen = answer.get(timeout=1200)
+    seen = answer.get(timeout=HANG)
     process.join()
     print(os.linesep, work.__name__, [round(value / 1e6, 1) for value in seen], f"{time.monotonic() - started:.0f} s")
     assert len(seen) >= 10

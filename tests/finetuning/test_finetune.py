@@ -10,6 +10,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
+from running import HANG
 
 import fsp
 from fsp.errors import InputError, RunFailed
@@ -144,7 +145,7 @@ def test_killed_and_taken_up_by_two_processes_it_comes_to_the_same(whole, tiny, 
     call += ["--steps", "4", "--threads", "1", "--theta", str(sets), "--json"]
     call += [part for name, path in task.files.items() for part in (f"--{name}", str(path))]
     victim = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + HANG
     while not list(out.glob("weights/*/model.safetensors")) and victim.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(victim.pid, signal.SIGKILL)

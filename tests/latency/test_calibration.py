@@ -50,7 +50,7 @@ def test_a_law_of_the_structure_is_recovered_from_a_part(name):
 def test_noise_of_single_slopes_is_smoothed():
     space = load_space("bert_large")
     errors = relative_errors(calibration_of(space, noise=0.05)(space.candidates), milliseconds(space, space.candidates))
-    assert errors.mean() < 0.025  # a slope between D=2 and D=6 alone is off by 8%
+    assert errors.mean() < 0.025  # a slope between D=2 and D=12 alone is off by 6%
 
 
 @pytest.mark.parametrize("name", ["bert_large", "minilm", "mlp", "gpt2", "vit", "modernbert"])
@@ -65,6 +65,46 @@ def test_the_design_keeps_to_its_share_and_pairs_depths(name, share):
     first, second = points[::2], points[1::2]
     assert (second[:, depth] > first[:, depth]).all()
     assert (np.delete(first, depth, axis=1) == np.delete(second, depth, axis=1)).all()
+
+
+SPACES = ["bert_large", "minilm", "mlp", "gpt2", "vit", "modernbert"]
+
+
+def with_a_cache(space, points, fits):
+    """Weights beyond those that a cache holds, `fits` of the candidates' median, make layers slower by up to 20%."""
+    depth, hidden = (space.columns(points)[name].astype(float) for name in "DH")
+    inner = space.columns(points).get("I", hidden)
+    weights = depth * (4 * hidden**2 + 2 * hidden * inner)
+    layer = 0.2 + 1e-6 * weights / depth
+    return 0.3 + 1e-3 * hidden + depth * layer * (1 + 0.2 * np.clip(1 - fits / weights, 0, None)), weights
+
+
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("share", [0.08, 0.15])
+@pytest.mark.parametrize("fits", [0.3, 0.6])
+def test_deep_networks_that_outgrow_the_cache_are_not_taken_for_faster(name, share, fits):
+    """With depths up to about three times the least the deepest came out 10% too fast in the mean, 13% at most."""
+    space = load_space(name)
+    points = space.candidates
+    _, weights = with_a_cache(space, points, 1.0)
+    times, _ = with_a_cache(space, points, np.quantile(weights, fits))
+    rows = design(space, operations(space, points).astype(float), share)
+    signed = fit(space, Timed(points[rows], times[rows]))(points.astype(float)) / times - 1
+    deepest = points[:, space.names.index("D")] == max(space.parameters["D"])
+    assert abs(signed[deepest].mean()) < 0.025
+    assert np.abs(signed[deepest]).max() < 0.08
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_design_spans_the_depth_of_every_shape_it_measures(name):
+    space = load_space(name)
+    points, depth = space.candidates, space.names.index("D")
+    measured = points[design(space, operations(space, points).astype(float), 0.15)]
+    rest = np.delete(points, depth, axis=1)
+    for shape in np.unique(np.delete(measured, depth, axis=1), axis=0):
+        depths = points[(rest == shape).all(axis=1), depth]
+        chosen = measured[(np.delete(measured, depth, axis=1) == shape).all(axis=1), depth]
+        assert chosen.tolist() == [depths.min(), depths.max()]
 
 
 def test_saved_and_loaded(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from running import fsp
+from running import HANG, fsp
 from safetensors.torch import load_file
 
 from fsp.pretraining.run import Options, pretrain
@@ -49,7 +49,7 @@ def command(out, teachers, corpus, text, *more, launcher=()):
 
 
 def test_sigterm_then_the_same_command(teachers, corpus, text, tmp_path):
-    more = ("--steps", 60, "--checkpoint-every", 1000, "--dropout", 0.1, "--json")
+    more = ("--steps", 200, "--checkpoint-every", 1000, "--dropout", 0.1, "--json")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         command(tmp_path / "out", teachers, corpus, text, *more),
@@ -61,10 +61,10 @@ def test_sigterm_then_the_same_command(teachers, corpus, text, tmp_path):
     while process.poll() is None and len(read_log(tmp_path / "out" / "log.jsonl")) < 3:
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=HANG)
     assert process.returncode == 0, err
     stopped = json.loads(out)
-    assert not stopped["finished"] and 3 <= stopped["steps"] < 60
+    assert not stopped["finished"] and 3 <= stopped["steps"] < 200
     done = subprocess.run(
         command(tmp_path / "out", teachers, corpus, text, *more),
         capture_output=True,
@@ -74,7 +74,7 @@ def test_sigterm_then_the_same_command(teachers, corpus, text, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["finished"]
-    whole = Settings(**{**FEW, "steps": 60, "dropout": 0.1})
+    whole = Settings(**{**FEW, "steps": 200, "dropout": 0.1})
     pretrain(
         SHAPE,
         tmp_path / "whole",

@@ -90,7 +90,7 @@ def test_a_cache_of_an_older_format_is_named_as_such(tmp_path, live, batches):
     CachedTeacher(live, tmp_path, layout(batches), KEY)
     path = tmp_path / "cache.json"
     path.write_text(path.read_text().replace('"version": 2', '"version": 1'))
-    with pytest.raises(InputError, match="written by another version of fsp .*remove it or choose another") as refusal:
+    with pytest.raises(InputError, match=r"written by another version of fsp .*remove it or choose another") as refusal:
         CachedTeacher(live, tmp_path, layout(batches), KEY)
     assert "\n" not in str(refusal.value) and path.exists()
 

@@ -6,6 +6,8 @@ import select
 import subprocess
 import time
 
+from running import HANG
+
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -45,7 +47,7 @@ class Browser:
 
     def __exit__(self, *_):
         self._process.terminate()
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=HANG)
         os.close(self._read)
         os.close(self._write)
 
@@ -64,7 +66,7 @@ class Browser:
         """The next answer; events are noted on the way."""
         while True:
             while b"\0" not in self._buffer:
-                ready, _, _ = select.select([self._read], [], [], 60)
+                ready, _, _ = select.select([self._read], [], [], HANG)
                 assert ready, "chromium does not answer"
                 self._buffer += os.read(self._read, 1 << 20)
             raw, self._buffer = self._buffer.split(b"\0", 1)
@@ -88,9 +90,9 @@ class Browser:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    def wait(self, expression, seconds=60):
+    def wait(self, expression):
         """Wait until an expression is true."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + HANG
         while not self.evaluate(expression):
             assert time.monotonic() < end, f"never true: {expression}"
             time.sleep(0.05)

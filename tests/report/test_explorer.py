@@ -152,7 +152,7 @@ def test_tens_of_thousands_of_candidates(run, chromium, tmp_path):
     assert (folder / "report.html").stat().st_size < 8e6
     with Browser(chromium, tmp_path / "profile") as browser:
         browser.open(folder / "report.html")
-        browser.wait("document.documentElement.classList.contains('interactive')", seconds=120)
+        browser.wait("document.documentElement.classList.contains('interactive')")
         assert text(browser, "shown") == "50,000 of 50,000 candidates shown."
         browser.evaluate(HELPERS + "; document.querySelector('.explorer').scrollIntoView()")
         browser.wait("rows().length > 5 && rows().length < 100")

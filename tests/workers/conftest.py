@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from running import HANG
 
 SEARCH = """
 import json, os, sys, time
@@ -43,7 +44,7 @@ def error(architecture, seed):
 error.settings = {"error": "toy"}
 space = load_space("minilm")
 if role == "worker":
-    print(work(where, space, error, idle=60))
+    print(work(where, space, error, idle=1800))
 else:
     options = {"interval": 10} if method == "interval" else {"certified": CertifiedSettings(audit=2), "gap": 0.3}
     found = extract(space, error=error, method=method, study=where, **options)
@@ -52,11 +53,11 @@ else:
 """
 
 
-def until(condition, seconds=60):
+def until(condition):
     """Wait for a condition, and fail where it does not come."""
     start = time.monotonic()
     while not condition():
-        assert time.monotonic() - start < seconds, "waited in vain"
+        assert time.monotonic() - start < HANG, "waited in vain"
         time.sleep(0.02)
 
 
@@ -85,7 +86,7 @@ class Searches:
         )
 
     def result(self, process: subprocess.Popen) -> str:
-        stdout, stderr = process.communicate(timeout=120)
+        stdout, stderr = process.communicate(timeout=HANG)
         assert process.returncode == 0, stderr
         return stdout
 
@@ -138,17 +139,19 @@ def postgresql():
     try:
         import psycopg
 
-        for _ in range(300):
+        def answers():
+            assert server.poll() is None, "the PostgreSQL server ended"
             try:
-                psycopg.connect(url + "postgres", connect_timeout=2).close()
-                break
+                psycopg.connect(url + "postgres").close()
             except psycopg.OperationalError:
-                assert server.poll() is None, "the PostgreSQL server ended"
-                time.sleep(0.1)
+                return False
+            return True
+
+        until(answers)
         yield url
     finally:
         server.send_signal(signal.SIGINT)  # end without waiting for the clients
-        server.wait(60)
+        server.wait(HANG)
         shutil.rmtree(folder)
 
 

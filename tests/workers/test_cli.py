@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from running import HANG
 
 from fsp.errors import InputError
 from fsp.resources import processors
@@ -30,7 +31,7 @@ def fsp(*words, **options):
 
 
 def ended(process, code=0):
-    stdout, stderr = process.communicate(timeout=600)
+    stdout, stderr = process.communicate(timeout=HANG)
     assert process.returncode == code, stderr
     assert "Traceback" not in stderr
     return stdout if code == 0 else stderr
@@ -70,7 +71,7 @@ def test_a_worker_elsewhere_started_before_the_search(tiny, alone, where):
     asking = Study(where, tiny.space.with_constants(stored.space["constants"]), stored.settings)
     key = stored.evaluations[0].architecture, 1
     asking.ask([key])  # and evaluate nothing
-    until(lambda: asking.refresh() or asking.get(*key), seconds=300)
+    until(lambda: asking.refresh() or asking.get(*key))
     assert 0 < asking.get(*key).error < 1
     worker.send_signal(signal.SIGTERM)
     assert "terminated" in ended(worker, 143)
@@ -122,7 +123,7 @@ def test_the_workers_of_a_killed_search_leave(tiny, tmp_path):
         found = subprocess.run(["ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
         return [line for line in found.splitlines() if "fsp worker" in line and str(where) in line]
 
-    until(workers, seconds=300)
+    until(workers)
     search.kill()
     search.wait()
     until(lambda: not workers())

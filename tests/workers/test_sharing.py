@@ -3,6 +3,7 @@ import signal
 import time
 
 import pytest
+from running import HANG
 
 from fsp.errors import InputError
 from fsp.extraction import extract
@@ -44,7 +45,7 @@ def test_searches_and_workers_started_at_once_train_nothing_twice(where, searche
     results = [searches.result(one) for one in both]
     for one in workers:
         one.send_signal(signal.SIGTERM)
-        one.wait(20)
+        one.wait(HANG)
     assert results == [alone, alone]
     assert once(searches.noted("begin"))
     assert searches.noted("begin") == searches.noted("end")
@@ -130,25 +131,27 @@ def test_a_worker_evaluates_fidelities_and_finalists_too(searches, tmp_path):
     import threading
 
     class Trained:
-        def __init__(self, steps, by, helped):
-            self.steps, self.by, self.helped = steps, by, helped
+        def __init__(self, steps, by, helped, worker=None):
+            self.steps, self.by, self.helped, self.worker = steps, by, helped, worker
 
         @property
         def settings(self):
             return {"error": "trained", "steps": self.steps}
 
         def with_steps(self, steps):
-            return Trained(steps, self.by, self.helped)
+            return Trained(steps, self.by, self.helped, self.worker)
 
         def longer(self, factor):
-            return Trained(factor * self.steps, self.by, self.helped)
+            return Trained(factor * self.steps, self.by, self.helped, self.worker)
 
         def __call__(self, architecture, seed):
             name = threading.current_thread().name
             self.by.append((name, self.steps))
+            if self.worker is not None and self.worker.ident is None and name != "worker":
+                self.worker.start()  # once the search has asked for its evaluations, so that it is not idle
             if name == "worker":
                 self.helped.set()
-            self.helped.wait(60)
+            self.helped.wait(HANG)
             return toy(architecture, seed) * (1 + 1 / (1 + self.steps))
 
     for options in ({"fidelities": [0, 4, 16]}, {"finalists": 3}):
@@ -157,7 +160,7 @@ def test_a_worker_evaluates_fidelities_and_finalists_too(searches, tmp_path):
         where = tmp_path / f"{next(iter(options))}.journal"
         error = Trained(4, by, helped)
         worker = threading.Thread(target=work, args=(where, SPACE, error), kwargs={"idle": 5}, name="worker")
-        worker.start()
+        error.worker = worker
         found = extract(SPACE, error=error, study=where, interval=8, **options)
         worker.join()
         alone = extract(SPACE, error=Trained(4, [], helped), interval=8, **options)
