@@ -49,7 +49,7 @@ def command(out, teachers, corpus, text, *more, launcher=()):
 
 
 def test_sigterm_then_the_same_command(teachers, corpus, text, tmp_path):
-    more = ("--steps", 60, "--checkpoint-every", 1000, "--dropout", 0.1, "--json")
+    more = ("--steps", 200, "--checkpoint-every", 1000, "--dropout", 0.1, "--json")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         command(tmp_path / "out", teachers, corpus, text, *more),
@@ -64,7 +64,7 @@ def test_sigterm_then_the_same_command(teachers, corpus, text, tmp_path):
     out, err = process.communicate(timeout=HANG)
     assert process.returncode == 0, err
     stopped = json.loads(out)
-    assert not stopped["finished"] and 3 <= stopped["steps"] < 60
+    assert not stopped["finished"] and 3 <= stopped["steps"] < 200
     done = subprocess.run(
         command(tmp_path / "out", teachers, corpus, text, *more),
         capture_output=True,
@@ -74,7 +74,7 @@ def test_sigterm_then_the_same_command(teachers, corpus, text, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["finished"]
-    whole = Settings(**{**FEW, "steps": 60, "dropout": 0.1})
+    whole = Settings(**{**FEW, "steps": 200, "dropout": 0.1})
     pretrain(
         SHAPE,
         tmp_path / "whole",
