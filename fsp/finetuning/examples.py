@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -147,7 +147,7 @@ def _read(path: Path) -> Any:
         raise InputError(f"{path} is not readable as {kind}: {' '.join(str(error).split())[:150]}") from None
 
 
-def _quoting(path: Path, kind: str) -> int:
+def _quoting(path: Path, kind: str) -> Literal[0, 3]:
     """Return csv's rule for quotation marks: none in a TSV with any that stands alone in its line, as GLUE ships it."""
     if kind == "TSV":
         with path.open(encoding="utf-8-sig", newline="\n") as file:
