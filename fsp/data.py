@@ -78,7 +78,7 @@ def read_corpus(paths: Sequence[str | Path]) -> list[str]:
     texts = []
     for path in files:
         try:
-            text = path.read_bytes().decode("utf-8")
+            text = path.read_bytes().decode("utf-8-sig")
         except OSError as error:
             raise InputError(f"cannot read the corpus file {path}: {error.strerror}") from None
         except UnicodeDecodeError as error:

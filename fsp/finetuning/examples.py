@@ -1,12 +1,14 @@
 """Labelled texts: reading them from files, checking them, and setting part of dev aside."""
 
+import csv
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -129,10 +131,12 @@ def _read(path: Path) -> Any:
         if kind == "parquet":
             return pd.read_parquet(path)
         if kind == "JSONL":
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").split("\n")  # U+2028 and U+0085 may stand inside a string
             return pd.DataFrame([dict(json.loads(line)) for line in lines if line.strip()], dtype=object)
         separator = "," if kind == "CSV" else "\t"
-        return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8")
+        return pd.read_csv(
+            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", quoting=_quoting(path, kind)
+        )
     except ImportError:
         raise InputError(f"reading {path} needs pyarrow; run: pip install pyarrow") from None
     except pd.errors.EmptyDataError:
@@ -141,6 +145,15 @@ def _read(path: Path) -> Any:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}); convert it") from None
     except Exception as error:  # pandas and pyarrow raise many kinds; for the user each is one unreadable file
         raise InputError(f"{path} is not readable as {kind}: {' '.join(str(error).split())[:150]}") from None
+
+
+def _quoting(path: Path, kind: str) -> Literal[0, 3]:
+    """Return csv's rule for quotation marks: none in a TSV with any that stands alone in its line, as GLUE ships it."""
+    if kind == "TSV":
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            if any(line.count('"') % 2 for line in file):
+                return csv.QUOTE_NONE
+    return csv.QUOTE_MINIMAL
 
 
 def _text_columns(frame: Any, path: Path, wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -182,7 +195,9 @@ def _plain(label: Any) -> str | None:
     if isinstance(label, float | np.floating) and float(label).is_integer():
         label = int(label)
     if isinstance(label, str | bool | int | np.integer | np.bool_):
-        return str(label).strip() or None
+        plain = str(label).strip()
+        whole = re.fullmatch(r"(-?\d+)\.0*", plain)
+        return str(int(whole[1])) if whole else plain or None
     return None
 
 

@@ -121,3 +121,28 @@ def test_what_is_set_aside_has_the_labels_in_proportion():
     _, aside = set_aside(dev, seed=1)
     assert len(aside) == 40 and sum(one.label for one in aside) == 10
     assert majority_share(dev) == 0.75
+
+
+def lines(suffix, rows, odd=""):
+    if suffix == ".tsv":
+        return "sentence\tlabel\n" + "".join(
+            f"{odd if k == 1 else ''}{text}\t{label}\n" for k, (text, label) in enumerate(rows)
+        )
+    return "".join(json.dumps({"text": text + odd, "label": label}, ensure_ascii=False) + "\n" for text, label in rows)
+
+
+@pytest.mark.parametrize(("suffix", "odd"), [(".tsv", '"'), (".jsonl", "\u2028x"), (".jsonl", "\x85x"), (".tsv", "")])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_no_row_is_swallowed(tmp_path, suffix, odd, mark):
+    for name, rows in (("train", TRAIN), ("dev", DEV), ("test", TEST)):
+        (tmp_path / f"{name}{suffix}").write_text(mark + lines(suffix, rows, odd), encoding="utf-8")
+    data = load_data(*(tmp_path / f"{name}{suffix}" for name in ("train", "dev", "test")))
+    assert (len(data.train), len(data.dev), len(data.final)) == (len(TRAIN), len(DEV), len(TEST))
+    assert [odd in one.fields[0] for one in data.train] == [
+        True if suffix == ".jsonl" else not odd or k == 1 for k in range(3)
+    ]
+
+
+def test_zero_and_zero_point_zero_are_one_label(files):
+    data = load_data(**files([("a", "0"), ("b", "1"), ("c", "0.0"), ("d", "1.")], [("e", "0.00")], [("f", "1.0")]))
+    assert data.labels == ("0", "1") and [one.label for one in data.train] == [0, 1, 0, 1]
