@@ -40,17 +40,18 @@ def certificate_in(folder: Path, result: dict[str, Any]) -> dict[str, Any] | Non
     Raises:
         InputError: it is no certificate, or one of another space than the run's.
     """
-    from fsp.search.certificate import verify
+    from fsp.search.certificate import check_certificate, verify
     from fsp.search.certificate_file import read_certificate
 
     path = folder / "certificate.json"
     if not path.exists():
         return None
     content = read_certificate(path)
-    verdict = verify(content)
+    check_certificate(content)
     space, own = content["space"] or {}, result["config"]["space"]
     if any(space.get(key) != own[key] for key in ("parameters", "rules", "maximum")):
         raise InputError(f"{path} is of another search space than the run in {folder}; move it elsewhere")
+    verdict = verify(content)
     return {"holds": verdict.holds, "reasons": verdict.reasons, "target": content["target"], **verdict.result}
 
 

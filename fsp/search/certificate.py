@@ -226,7 +226,8 @@ def check_certificate(certificate: Any) -> None:
     if type(schema) is not int or schema < 1:
         raise InputError("the certificate has no valid schema number")
     if schema > SCHEMA:
-        raise InputError(f"the certificate has schema {schema:.6g} and this fsp reads {SCHEMA}; upgrade fsp")
+        shown = schema if schema < 1_000_000 else "a million or more"
+        raise InputError(f"the certificate has schema {shown} and this fsp reads {SCHEMA}; upgrade fsp")
     if schema < SCHEMA:
         raise InputError(
             f"the certificate has schema {schema}, which lacks what is checked since; certify again with the same "
