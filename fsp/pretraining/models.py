@@ -72,6 +72,7 @@ class LanguageModel:
     """A network of a supported type, with its vocabulary head or without.
 
     Example:
+        >>> import torch
         >>> from transformers import BertConfig, BertForMaskedLM
         >>> sizes = dict(num_hidden_layers=1, num_attention_heads=2, hidden_size=8, intermediate_size=8, vocab_size=50)
         >>> model = LanguageModel(BertForMaskedLM(BertConfig(**sizes)))
