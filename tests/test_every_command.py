@@ -4,6 +4,7 @@ Lines in console blocks, which show what is printed, are run by test_docs.py and
 """
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,9 @@ def test_every_line_runs(folder):
         if beginning(line, NOT_RUN):
             continue
         words = [*line.split()[1:], *beginning(line, LESS).split()]
+        if "--out" in words:  # several pages give the same name to their own
+            out = folder / words[words.index("--out") + 1]
+            shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
         done = fsp(*words, cwd=folder, XDG_CACHE_HOME=str(folder / "cache"))
         if done.returncode != 0:
             failed.append(f"{line}\n    as: fsp {' '.join(words)}\n    exit {done.returncode}: {done.stderr[-400:]}")
