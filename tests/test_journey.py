@@ -102,7 +102,7 @@ def test_bad_input_writes_nothing(tiny, tmp_path):
     small.write_text("Too little text to split. " * 40)
     cases = [
         ({"corpus": [small]}, "too small"),
-        ({"teacher": str(tmp_path)}, "cannot load teacher"),
+        ({"teacher": str(tmp_path)}, "no model directory"),
         ({"settings": Settings(limits={"operations": 5})}, "no candidate meets"),
         ({"space": load_space("minilm")}, "maximum point of space minilm"),
     ]
