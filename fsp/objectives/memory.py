@@ -1,9 +1,9 @@
 """Peak memory of inference: weights and the most that a forward pass holds beside them, counted and not run."""
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fsp.families import family_of, load_family
+from fsp.families import Family, family_of, load_family
 from fsp.space import SearchSpace
 from fsp.workload import BATCH, LENGTH
 
@@ -45,7 +45,7 @@ def peak_memory(
     constants = tuple(space.constants.items())
 
     def count(shape: Mapping[str, int]) -> int:
-        return _count(space.family, tuple(shape.items()), constants, batch, length)
+        return _count(cast(Hashable, space.family), tuple(shape.items()), constants, batch, length)
 
     peaks = np.empty(len(points), dtype=np.int64)
     for row, architecture in enumerate(space.architectures(points)):
@@ -59,9 +59,9 @@ def peak_memory(
 
 
 @cache  # a search asks twice: for its plan, and for itself
-def _count(name: str, shape: tuple[Size, ...], constants: tuple[Size, ...], batch: int, length: int) -> int:
+def _count(named: Hashable, shape: tuple[Size, ...], constants: tuple[Size, ...], batch: int, length: int) -> int:
     """Peak bytes of one network. Fake tensors take the kernels of a CPU, which those on the meta device do not."""
-    family = load_family(name)
+    family = load_family(cast(Family, named))
     with torch.device("meta"):
         network = family.build(dict(shape), dict(constants)).eval()
     weights = [*network.named_parameters(), *network.named_buffers()]
