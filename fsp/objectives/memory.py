@@ -59,15 +59,15 @@ def peak_memory(
 
 
 @cache  # a search asks twice: for its plan, and for itself
-def _count(family: str | Family, shape: tuple[Size, ...], constants: tuple[Size, ...], batch: int, length: int) -> int:
+def _count(named: Hashable, shape: tuple[Size, ...], constants: tuple[Size, ...], batch: int, length: int) -> int:
     """Peak bytes of one network. Fake tensors take the kernels of a CPU, which those on the meta device do not."""
-    built_by = load_family(family)
+    family = load_family(cast(Family, named))
     with torch.device("meta"):
-        network = built_by.build(dict(shape), dict(constants)).eval()
+        network = family.build(dict(shape), dict(constants)).eval()
     weights = [*network.named_parameters(), *network.named_buffers()]
     with FakeTensorMode(), torch.no_grad(), _Counter() as counter:
         held = {key: torch.empty(tensor.shape, dtype=tensor.dtype) for key, tensor in weights}
-        inputs = built_by.inputs(dict(constants), batch=batch, length=length)
+        inputs = family.inputs(dict(constants), batch=batch, length=length)
         torch.func.functional_call(network, held, kwargs=inputs)
         return counter.peak
 
