@@ -1,6 +1,7 @@
 """The error e(f): how far a candidate is from T after being cut out of it and trained briefly."""
 
 import copy
+import math
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -181,9 +182,9 @@ class Distillation:
     def measure(self, student: Student, blocks: Blocks) -> float:
         """Return a student's error on blocks. Raises Diverged if it is no number."""
         error = self.matching.error(student, blocks)
-        if not error >= 0:
+        if not math.isfinite(error):
             raise Diverged(f"the error is {error}")
-        return max(error, E_MIN)
+        return max(error, E_MIN)  # the divergence of T's own copy may be rounded below 0
 
     def controls(self) -> dict[str, float]:
         """Return what no candidate should exceed: the error of T's mean state, and of T's embeddings without layers.
