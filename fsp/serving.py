@@ -64,7 +64,9 @@ class Serving(nn.Module):
         if self.layout is None:
             return (states,)
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        return states, self.layout.finish(self.layout.pool(states, mask, self.prompt_tokens))
+        if self.prompt_tokens and not self.layout.pooling.include_prompt:  # the library's own way cannot be exported
+            mask = mask * (torch.arange(mask.shape[1]) >= self.prompt_tokens)
+        return states, self.layout.finish(self.layout.pool(states, mask))
 
 
 def _prompt_tokens(layout: SentenceLayout, network: "PreTrainedModel") -> int:
@@ -157,6 +159,7 @@ def load_saved(folder: Path) -> Saved:
         if not (kind := _CLASSES.fullmatch(named)):
             raise InputError(f"class {named!r} is not supported; it takes encoders alone or with a head for {_HEADS}")
     network, missing = found.network(getattr(transformers, f"Auto{kind[2].replace('For', 'ModelFor')}"))
+    tokenizer = found.tokenizer()
     with found.blamed():
         if missing:
             raise InputError(f"it lacks weights for {missing[0]} and {len(missing) - 1} more")

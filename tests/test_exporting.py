@@ -241,8 +241,8 @@ def test_a_channel_ten_times_as_large_does_not_drown_the_others(tmp_path):
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("MatMul", ["x", "w"], ["y"], name="product")],
         "g",
-        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [4, 16, 64])],
-        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [4, 16, 32])],
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 16, 64])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 16, 32])],
         [onnx.numpy_helper.from_array(weight, "w")],
     )
     opset = [onnx.helper.make_opsetid("", 20)]
