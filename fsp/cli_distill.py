@@ -113,7 +113,7 @@ def distill(
         out,
         teacher=teacher or (_BORT_TEACHER if preset else _default_teacher(space)),
         corpus=corpus or (),
-        column=column or "text",
+        column=column,
         settings=Settings(**settings),
         use_teacher=not no_teacher,
         options=Options(threads=threads, **options),
