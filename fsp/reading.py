@@ -99,7 +99,7 @@ def text_column(rows: Iterable[Row], name: str) -> str | None:
     found: dict[str, bool] = {}
     for row in rows:
         for column, value in row.values.items():
-            found[column] = found.get(column, False) or (isinstance(value, str) and not _is_number(value))
+            found[column] = found.get(column, False) or (isinstance(value, str) and not is_number(value))
     if COLUMN in found or not found:
         return COLUMN if found else None
     strings = [column for column, holds in found.items() if holds]
@@ -109,7 +109,8 @@ def text_column(rows: Iterable[Row], name: str) -> str | None:
     raise InputError(f"{name} has no column 'text', but {which}; {_ADVICE}")
 
 
-def _is_number(value: str) -> bool:
+def is_number(value: str) -> bool:
+    """Tell whether a cell is a number or empty."""
     try:
         float(value or "0")
     except ValueError:
