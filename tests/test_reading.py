@@ -6,6 +6,7 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from running import fsp
 
 from fsp.data import Corpus, read_corpus
 from fsp.errors import InputError
@@ -191,3 +192,40 @@ def test_other_separators_and_names_of_rows(tmp_path):
     assert rows["a"] == [{"text": "a, b", "label": "1"}]
     assert rows["b"] == [{"": "1", "text": "a, b", "label": "1"}, {"": "2", "text": "c", "label": "0"}]
     assert rows["c"] == [{"text": "a", "label": "1"}]
+
+
+@pytest.fixture(scope="module")
+def kept(tiny, tmp_path_factory):
+    """The same text as plain text and in rows; in the last of them no column is called `text`."""
+    folder = tmp_path_factory.mktemp("kept")
+    found = [part for part in "\n\n".join(read_corpus([tiny.corpus]))[:400_000].split("\n\n") if part.strip()]
+    rows = [{"text": part, "url": f"https://example.org/{k}"} for k, part in enumerate(found)]
+    (folder / "a.txt").write_text("\n\n".join(found), encoding="utf-8")
+    write(folder / "a.jsonl", rows)
+    write(folder / "a.csv", [{"body": row["text"], "url": row["url"]} for row in rows])
+    return folder
+
+
+def test_a_search_finds_the_same_in_every_format(tiny, kept):
+    def answers(*corpus):
+        options = ["--teacher", tiny.teacher, "--threads", 1, "--steps", 0, "--interval", 4, "--corpus", *corpus]
+        done = fsp("extract", tiny.space_file, *options, "--json")
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in told["evaluations"]]
+
+    assert answers(kept / "a.txt") == answers(kept / "a.jsonl") == answers(kept / "a.csv", "--column", "body")
+
+
+def test_the_short_distillation_reads_a_named_column_and_stays_short(tiny, kept, tmp_path):
+    shape = ["D=1,A=2,H=16,I=16", "--tokens", 4096, "--teacher", tiny.teacher, "--threads", 1, "--json"]
+    found = []
+    for name, more in (("a.txt", []), ("a.csv", ["--column", "body"])):
+        done = fsp("distill", *shape, "--out", tmp_path / name, "--corpus", kept / name, *more)
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout))
+        found[-1].pop("model")
+    assert found[0] == found[1] and found[0]["distillation_tokens"] >= 4096
+    done = fsp("distill", *shape, "--out", tmp_path / "no", "--corpus", kept / "a.csv")
+    assert done.returncode == 2 and "several of strings (body, url); name the column of text" in done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "no").exists()
