@@ -66,7 +66,7 @@ def _docstrings(node: ast.Module | ast.stmt) -> Iterator[str]:
 
 
 def read_corpus(paths: Sequence[str | Path], column: str | None = None) -> list[str]:
-    """Return the text of files, and of all files below folders (hidden ones left out), one text per file.
+    """Return the text of files, and of all files below folders but hidden and empty ones, one text per file.
 
     Args:
         paths: files and folders; `fsp.reading` says how each file is read. Rows are paragraphs of their file's text.

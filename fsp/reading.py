@@ -12,7 +12,7 @@ from fsp.rows import Row, has_rows, not_utf8, read_rows
 
 COLUMN = "text"
 _LINE = 4000  # characters: longer lines come in several pieces
-_ADVICE = "name the column of text with --column, or call it 'text'"
+_ADVICE = "name the column of text with --column, call it 'text', or leave the file out"
 LOOKED_AT = 100  # rows: from which the column of text is found
 
 
@@ -32,8 +32,8 @@ class Piece:
 
 
 def files_in(folder: Path) -> list[Path]:
-    """Return all files below a folder, in order; hidden ones are left out."""
-    below = (path for path in folder.rglob("*") if path.is_file())
+    """Return all files below a folder, in order; hidden and empty ones are left out."""
+    below = (path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
     return sorted(p for p in below if not any(q.startswith(".") for q in p.relative_to(folder).parts))
 
 

@@ -58,7 +58,7 @@ def find_sources(corpus: Sequence[str | Path], *, column: str | None = None) -> 
     for given in corpus:
         path = Path(given)
         if path.is_dir():
-            files = [p for p in files_in(path) if p.stat().st_size]
+            files = files_in(path)
             if not files:
                 raise InputError(f"the corpus folder {path} has no text; name files or folders of UTF-8 text")
             sources += [_file(p, column) for p in files]
