@@ -16,6 +16,7 @@ from fsp.cli_extract import extract
 from fsp.cli_finetune import finetune
 from fsp.cli_options import (
     Anchors,
+    Column,
     CorpusOption,
     Evaluations,
     Finalists,
@@ -80,6 +81,7 @@ def run(
     out: Annotated[Path, typer.Option(help="Folder for everything that is written.")],
     teacher: Teacher = None,
     corpus: CorpusOption = None,
+    column: Column = None,
     limit: Limit = None,
     method: Method = None,
     interval: Interval = None,
@@ -124,7 +126,14 @@ def run(
         evaluations=evaluations,
     )
     result = journey(
-        load_space(space), out, teacher=teacher, corpus=corpus or (), settings=settings, card=card, display=Bars()
+        load_space(space),
+        out,
+        teacher=teacher,
+        corpus=corpus or (),
+        column=column,
+        settings=settings,
+        card=card,
+        display=Bars(),
     )
     if as_json:
         print(json.dumps(result))

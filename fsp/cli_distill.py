@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsp.cli_options import CorpusOption, Json, MaxMemory, MaxTime, Seed, Teacher, Threads
+from fsp.cli_options import Column, CorpusOption, Json, MaxMemory, MaxTime, Seed, Teacher, Threads
 from fsp.errors import InputError
 from fsp.progress import Bars
 
@@ -36,6 +36,7 @@ def distill(
     space: Annotated[str, typer.Option(help="The search space whose teacher is used by default.")] = "minilm",
     teacher: Teacher = None,
     corpus: CorpusOption = None,
+    column: Column = None,
     tokens: Annotated[
         int | None, typer.Option(help="Token budget.", show_default="131072; pretraining: --steps")
     ] = None,
@@ -75,7 +76,6 @@ def distill(
     cache_teacher: Annotated[Path | None, _option("Directory that keeps the teacher's outputs.")] = None,
     top_k: Annotated[int | None, _option("Logits a position that it keeps [64].")] = None,
     cache_text: Annotated[Path | None, _option("Directory for the tokenised text [OUT/text].")] = None,
-    column: Annotated[str | None, _option("Of text in jsonl, parquet and hub data [text].")] = None,
     evaluate_every: Annotated[int | None, _option("Steps between evaluations on held-out text [500].")] = None,
     checkpoint_every: Annotated[int | None, _option("Steps between checkpoints [500].")] = None,
     keep: Annotated[int | None, _option("Checkpoints that are kept [2].")] = None,
@@ -94,8 +94,8 @@ def distill(
     if compiled:
         settings["compile"] = True
     options = {name: given[name] for name in _UPKEEP if name in given}
-    if not (settings.keys() - {"seed"} or options or preset or no_teacher or column):
-        _short(shape, out, space, teacher, corpus, tokens or _SHORT_TOKENS, seed, threads, as_json)
+    if not (settings.keys() - {"seed"} or options or preset or no_teacher):
+        _short(shape, out, space, teacher, corpus, column, tokens or _SHORT_TOKENS, seed, threads, as_json)
         return
     from fsp.pretraining.run import Options, pretrain
     from fsp.pretraining.settings import PRESETS, Settings
@@ -113,7 +113,7 @@ def distill(
         out,
         teacher=teacher or (_BORT_TEACHER if preset else _default_teacher(space)),
         corpus=corpus or (),
-        column=column or "text",
+        column=column,
         settings=Settings(**settings),
         use_teacher=not no_teacher,
         options=Options(threads=threads, **options),
@@ -180,6 +180,7 @@ def _short(
     space: str,
     teacher: str | None,
     corpus: Any,
+    column: str | None,
     tokens: int,
     seed: int,
     threads: int | None,
@@ -198,7 +199,7 @@ def _short(
         raise InputError(f"{out} already exists; choose a new directory")
     check_writable(out / "config.json")
     bars = Bars()
-    inputs = load_inputs(load_space(space), teacher, corpus or (), bars)
+    inputs = load_inputs(load_space(space), teacher, corpus or (), bars, column=column)
     inputs.teacher.check(shape)
     inputs.teacher.check_savable()
     with tempfile.TemporaryDirectory() as cache:

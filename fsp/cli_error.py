@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fsp import __version__
-from fsp.cli_options import CorpusOption, Json, Limit, MaxMemory, MaxTime, Seed, Space, Steps, Teacher, Threads
+from fsp.cli_options import Column, CorpusOption, Json, Limit, MaxMemory, MaxTime, Seed, Space, Steps, Teacher, Threads
 from fsp.errors import InputError
 from fsp.progress import Bars
 from fsp.rounding import at_least
@@ -36,6 +36,7 @@ def card(
     ] = None,
     teacher: Teacher = None,
     corpus: CorpusOption = None,
+    column: Column = None,
     limit: Limit = None,
     shapes: Annotated[int, typer.Option(help="How many candidates to train long.")] = 24,
     truth_steps: Annotated[int, typer.Option(help="Steps of the long training.")] = 512,
@@ -78,7 +79,7 @@ def card(
     if left_out:
         bars.say(f"{left_out} rows of {truth} are of shapes that are no candidates of {chosen.name}; left out")
     with alone_in(out):
-        inputs = load_inputs(chosen, teacher, corpus or (), bars)
+        inputs = load_inputs(chosen, teacher, corpus or (), bars, column=column)
         chosen = fitted_to(chosen, inputs.teacher)
         candidates = plan(chosen, limits=settings.limits, interval=1, seed=seed).table
         configuration: dict[str, Any] = {

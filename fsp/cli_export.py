@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fsp.cli_options import CorpusOption, Json
+from fsp.cli_options import Column, CorpusOption, Json
 from fsp.errors import InputError
 from fsp.progress import Bars
 
@@ -29,6 +29,7 @@ def export(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the files.", show_default="MODEL/onnx")] = None,
     corpus: CorpusOption = None,
+    column: Column = None,
     as_json: Json = False,
 ) -> None:
     """Write a saved model as ONNX, checked on real text, its tokenizer beside it.
@@ -40,7 +41,8 @@ def export(
     from fsp.comparison import Check, Limits
     from fsp.exporting import export as write
 
-    facts = write(model, out, int8=int8, limits=Limits(tolerance, agreement), corpus=corpus or (), display=Bars())
+    limits = Limits(tolerance, agreement)
+    facts = write(model, out, int8=int8, limits=limits, corpus=corpus or (), column=column, display=Bars())
     if as_json:
         print(json.dumps(facts))
         return

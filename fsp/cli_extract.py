@@ -13,6 +13,7 @@ import typer
 
 from fsp.cli_options import (
     Anchors,
+    Column,
     CorpusOption,
     Evaluations,
     Finalists,
@@ -50,6 +51,7 @@ def extract(
     space: Space,
     teacher: Teacher = None,
     corpus: CorpusOption = None,
+    column: Column = None,
     error: Annotated[
         str,
         typer.Option(
@@ -163,7 +165,7 @@ def extract(
             chosen = fitted_to(chosen, load_teacher(teacher))
         _print_plan(chosen, plan(chosen, **asked, calibration=calibration), settings, as_json)
         return
-    inputs = load_inputs(chosen, teacher, corpus or (), bars)
+    inputs = load_inputs(chosen, teacher, corpus or (), bars, column=column)
     chosen = fitted_to(chosen, inputs.teacher)
     plan(chosen, **asked, calibration=calibration)  # refuses what cannot be met before anything long begins
     question = {
@@ -180,7 +182,7 @@ def extract(
         asked["speed"] = calibration or "operations"
         asked["error"] = scratch or surrogate(inputs, settings, cache, bars)
         where = study or Path(folder) / EVALUATIONS
-        helping = worker_arguments(space, where, teacher, corpus or (), tokens=settings.tokens, cache=cache)
+        helping = worker_arguments(space, where, teacher, corpus or (), column, tokens=settings.tokens, cache=cache)
         with beside(store := open_store(where), workers - 1, helping, bars):
             found = search(chosen, gap=gap, **again, fidelities=rungs, study=store, display=bars, **asked)
     if certificate is not None:

@@ -13,7 +13,7 @@ from fsp.rounding import at_least, at_most
 
 def finetune(
     model: Annotated[str, typer.Argument(help="Hugging Face directory or hub name.", show_default=False)],
-    train: Annotated[Path, typer.Option(help="CSV, JSONL or parquet file of the rows to train on.")],
+    train: Annotated[Path, typer.Option(help="CSV, TSV, JSON, JSON Lines or parquet file of the rows to train on.")],
     dev: Annotated[Path, typer.Option(help="File of the rows to compare fits on; their mistakes are expanded.")],
     out: Annotated[Path, typer.Option(help="Folder for everything that is written.")],
     test: Annotated[

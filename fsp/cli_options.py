@@ -15,8 +15,14 @@ Teacher = Annotated[
 CorpusOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--corpus", help="File or folder of UTF-8 text; may be repeated.", show_default="Python's documentation"
+        "--corpus",
+        help="File or folder of UTF-8 text, or of rows: CSV, TSV, JSON, JSON Lines, parquet; may be repeated.",
+        show_default="Python's documentation",
     ),
+]
+Column = Annotated[
+    str | None,
+    typer.Option(help="Column of the text where the corpus has rows.", show_default="text, or the only one of strings"),
 ]
 Limit = Annotated[
     list[str] | None,

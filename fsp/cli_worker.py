@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fsp.cli_options import CorpusOption, Json, MaxMemory, MaxTime, Teacher
+from fsp.cli_options import Column, CorpusOption, Json, MaxMemory, MaxTime, Teacher
 from fsp.errors import InputError
 from fsp.progress import Bars
 
@@ -25,6 +25,7 @@ def worker(
     ] = None,
     teacher: Teacher = None,
     corpus: CorpusOption = None,
+    column: Column = None,
     tokens: Annotated[
         int | None, typer.Option(help="Training text that the search draws on.", show_default="that of fsp extract")
     ] = None,
@@ -52,7 +53,7 @@ def worker(
     bars = Bars()
     store = open_store(study)
     chosen = load_space(space or _space_of(store, idle))
-    inputs = load_inputs(chosen, teacher, corpus or (), bars)
+    inputs = load_inputs(chosen, teacher, corpus or (), bars, column=column)
     chosen = fitted_to(chosen, inputs.teacher)
     with tempfile.TemporaryDirectory() as folder:
         errors = Rebuilder(inputs, chosen, tokens or SEARCH_TOKENS, cache or Path(folder), bars)

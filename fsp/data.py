@@ -7,6 +7,8 @@ import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from fsp.errors import InputError
 from fsp.near_copies import clusters, near_copies
+from fsp.reading import files_in, pieces
 from fsp.segmentation import passages, sentences
 
 if TYPE_CHECKING:
@@ -62,35 +65,26 @@ def _docstrings(node: ast.Module | ast.stmt) -> Iterator[str]:
             yield from _docstrings(child)
 
 
-def read_corpus(paths: Sequence[str | Path]) -> list[str]:
-    """Return the text of files, and of all files below folders (hidden ones left out), one text a file.
+def read_corpus(paths: Sequence[str | Path], column: str | None = None) -> list[str]:
+    """Return the text of files, and of all files below folders but hidden and empty ones, one text per file.
+
+    Args:
+        paths: files and folders; `fsp.reading` says how each file is read. Rows are paragraphs of their file's text.
+        column: of the text where there are rows; None for `text`, else the only one of strings.
 
     Raises:
         InputError: a path does not exist or cannot be read, a file is not UTF-8 text, or there is no text at all.
     """
-    files: list[Path] = []
-    for given in map(Path, paths):
-        if given.is_dir():
-            below = (path for path in given.rglob("*") if path.is_file())
-            files += sorted(p for p in below if not any(q.startswith(".") for q in p.relative_to(given).parts))
-        else:
-            files.append(given)
-    texts = []
-    for path in files:
-        try:
-            text = path.read_bytes().decode("utf-8-sig")
-        except OSError as error:
-            raise InputError(f"cannot read the corpus file {path}: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"corpus file {path} is not UTF-8 text (byte {error.start}); convert it or leave it out"
-            ) from None
-        if "\0" in text:
-            raise InputError(f"corpus file {path} is a binary file (it has a NUL byte); leave it out")
-        texts.append(text)
+    files = [file for path in map(Path, paths) for file in (files_in(path) if path.is_dir() else [path])]
+    texts = ["\n\n".join(_documents(file, column)) for file in files]
     if not any(text.strip() for text in texts):
         raise InputError(f"the corpus {', '.join(map(str, paths))} has no text; name files or folders of UTF-8 text")
     return texts
+
+
+def _documents(path: Path, column: str | None) -> Iterator[str]:
+    for _, found in groupby(pieces(path, column), attrgetter("document")):
+        yield "".join(piece.text for piece in found)
 
 
 @dataclass(frozen=True)

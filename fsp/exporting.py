@@ -32,6 +32,7 @@ def export(
     int8: bool = False,
     limits: Limits | None = None,
     corpus: Sequence[str | Path] = (),
+    column: str | None = None,
     display: Silent | None = None,
 ) -> dict[str, Any]:
     """Write a saved model as ONNX with its tokenizer beside it, and return how far its outputs are from torch's.
@@ -50,6 +51,7 @@ def export(
         int8: quantise to `model.int8.onnx`, for ONNX Runtime alone; without, `model.onnx` has standard operators.
         limits: what int8 may change; by default .2 of token states and logits, similarities of .95, predictions of .9.
         corpus: files or folders of the text to compare on; Python's documentation by default.
+        column: of the text where the corpus has rows; None for `text`, else the only one of strings.
         display: where progress goes.
 
     Returns:
@@ -71,7 +73,7 @@ def export(
         check_writable(target / "model.onnx")
     display = display or Silent()
     name = "model.int8.onnx" if int8 else "model.onnx"
-    texts = read_corpus(corpus) if corpus else None
+    texts = read_corpus(corpus, column) if corpus else None
     with display.bar("exporting", 4) as advance:
         saved = load_saved(folder)
         compared_on, equalised_on = _samples(standard_library() if texts is None else texts)

@@ -70,7 +70,14 @@ class Inputs:
     corpus: Corpus
 
 
-def load_inputs(space: SearchSpace, teacher: str | None, corpus: Sequence[str | Path], display: Silent) -> Inputs:
+def load_inputs(
+    space: SearchSpace,
+    teacher: str | None,
+    corpus: Sequence[str | Path],
+    display: Silent,
+    *,
+    column: str | None = None,
+) -> Inputs:
     """Load T and the text.
 
     Args:
@@ -78,6 +85,7 @@ def load_inputs(space: SearchSpace, teacher: str | None, corpus: Sequence[str | 
         teacher: a directory or a hub name; None for the space's.
         corpus: files and folders; empty for the documentation of Python's standard library.
         display: where progress goes.
+        column: of the text where the corpus has rows; None for `text`, else the only one of strings.
 
     Raises:
         InputError: T or the corpus cannot be used, neither the caller nor the space names a teacher, or the space is of
@@ -87,7 +95,7 @@ def load_inputs(space: SearchSpace, teacher: str | None, corpus: Sequence[str | 
     if teacher is None and not space.teacher:
         raise InputError(f"space {space.name} names no trained teacher; give one with --teacher")
     with display.bar("loading the teacher and the text", 2) as advance:
-        texts = read_corpus(corpus) if corpus else None  # what the user gave is looked at before the slow part
+        texts = read_corpus(corpus, column) if corpus else None  # what the user gave is looked at before the slow part
         if teacher is None:
             trained = load_teacher(packaged_teacher(space.teacher), name=space.teacher["name"])
         else:
@@ -133,6 +141,7 @@ def prepare(
     *,
     teacher: str | None = None,
     corpus: Sequence[str | Path] = (),
+    column: str | None = None,
     steps: int = 16,
     tokens: int = SEARCH_TOKENS,
     threads: int | None = None,
@@ -144,7 +153,8 @@ def prepare(
     Args:
         space: a space, or what `fsp.load_space` takes.
         teacher: T, a directory or a hub name; None for the one that the space names.
-        corpus: files and folders of UTF-8 text; empty for the documentation of Python's standard library.
+        corpus: files and folders of text or rows; empty for the documentation of Python's standard library.
+        column: of the text where the corpus has rows; None for `text`, else the only one of strings.
         steps: s, of training each candidate; 0 measures the healed cuts.
         tokens: of training text.
         threads: of torch, set for the whole process; None for all processors. Errors depend on it.
@@ -161,7 +171,7 @@ def prepare(
     """
     settings, display = Settings(steps=steps, tokens=tokens, threads=threads), display or Silent()
     chosen = space if isinstance(space, SearchSpace) else load_space(space)
-    inputs = load_inputs(chosen, teacher, corpus, display)
+    inputs = load_inputs(chosen, teacher, corpus, display, column=column)
     chosen = fitted_to(chosen, inputs.teacher)
     if cache is not None:
         return chosen, surrogate(inputs, settings, Path(cache), display)

@@ -41,6 +41,7 @@ def run(
     *,
     teacher: str | None = None,
     corpus: Sequence[str | Path] = (),
+    column: str | None = None,
     settings: Settings | None = None,
     card: Path | None = None,
     display: Silent | None = None,
@@ -49,7 +50,8 @@ def run(
 
     Writes `result.json`, `evaluations.csv`, `pareto.png`, `report.html` and `model/` below `out`. Interrupted, the
     same call goes on where it was; completed, it returns the result at once. `card` is a report card of the surrogate
-    error to show in the report; by default the one on record for the teacher, if any.
+    error to show in the report; by default the one on record for the teacher, if any. `column` is that of the
+    text where the corpus has rows.
 
     Raises:
         InputError: something given cannot be used, or `out` holds something else.
@@ -66,7 +68,7 @@ def run(
     check_method(**asked, **again)
     asked["limits"] = settings.limits
     with alone_in(out):
-        inputs = load_inputs(space, teacher, corpus, display)
+        inputs = load_inputs(space, teacher, corpus, display, column=column)
         inputs.teacher.check_savable()
         space = fitted_to(space, inputs.teacher)
         sentences = len(inputs.corpus.test_sentences)
@@ -95,7 +97,7 @@ def run(
             "schema": SCHEMA,
             "fsp": fsp.__version__,
             "config": _configuration(space, inputs, settings),
-            "given": {"teacher": teacher, "corpus": [str(path) for path in corpus]},
+            "given": {"teacher": teacher, "corpus": [str(path) for path in corpus], "column": column},
             "matching": error.matching.name,
             "controls": error.controls(),
             **_search_facts(extraction),

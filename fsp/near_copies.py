@@ -91,7 +91,8 @@ class _Pieces:
             pieces = (pieces << np.uint64(16)) | letters[points[at + k]]
         names = pd.factorize(pieces)[0]
         n = int(names.max()) + 1
-        owners, names = np.divmod(np.unique(np.searchsorted(ends, at, side="right") * n + names), n)
+        both = np.sort(np.searchsorted(ends, at, side="right") * n + names)  # many times faster than NumPy's unique
+        owners, names = np.divmod(both[np.diff(both, prepend=-1) > 0], n)
         by_rarity = np.empty(n, dtype=np.int64)
         by_rarity[np.argsort(np.bincount(names), kind="stable")] = np.arange(n)
         owners, names = np.divmod(np.sort(owners * n + by_rarity[names]), n)

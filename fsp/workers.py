@@ -85,9 +85,17 @@ def _end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
 
 
 def worker_arguments(
-    space: str, where: str | Path, teacher: str | None, corpus: Sequence[str], *, tokens: int, cache: Path
+    space: str,
+    where: str | Path,
+    teacher: str | None,
+    corpus: Sequence[str],
+    column: str | None,
+    *,
+    tokens: int,
+    cache: Path,
 ) -> list[str]:
     """Return the arguments of an `fsp worker` that helps a search with such arguments."""
     given = [space, "--study", str(where), "--tokens", str(tokens), "--cache", str(cache)]
     given += [] if teacher is None else ["--teacher", teacher]
+    given += [] if column is None else ["--column", column]
     return given + [word for path in corpus for word in ("--corpus", path)]

@@ -1,19 +1,19 @@
 """Labelled texts: reading them from files, checking them, and setting part of dev aside."""
 
-import csv
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from fsp.errors import InputError
 from fsp.near_copies import normalised
+from fsp.reading import is_number
+from fsp.rows import has_rows, read_rows
 
 TEXT_COLUMNS = (("text",), ("text", "text_pair"), ("sentence",), ("sentence1", "sentence2"))
 HELD_OUT = 3  # one in so many rows of dev is set aside where there is no test set
@@ -65,7 +65,7 @@ def load_data(
     label: str = "label",
     seed: int = 0,
 ) -> Data:
-    """Read train, dev and test from CSV, JSONL or parquet files.
+    """Read train, dev and test from files with rows (see `fsp.rows`).
 
     Without a test set a third of dev is set aside, stratified by label, equal texts kept together.
 
@@ -117,104 +117,87 @@ def set_aside(dev: Sequence[Example], seed: int) -> tuple[tuple[Example, ...], t
     )
 
 
-def _read(path: Path) -> Any:
-    """Return a file as a data frame; CSV cells stay text."""
-    import pandas as pd
-
-    readers = {".csv": "CSV", ".tsv": "TSV", ".jsonl": "JSONL", ".ndjson": "JSONL", ".parquet": "parquet"}
-    kind = readers.get(path.suffix.lower())
-    if kind is None:
-        raise InputError(f"{path} is no .csv, .tsv, .jsonl or .parquet file; convert it")
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
-    try:
-        if kind == "parquet":
-            return pd.read_parquet(path)
-        if kind == "JSONL":
-            lines = path.read_text(encoding="utf-8-sig").split("\n")  # U+2028 and U+0085 may stand inside a string
-            return pd.DataFrame([dict(json.loads(line)) for line in lines if line.strip()], dtype=object)
-        separator = "," if kind == "CSV" else "\t"
-        return pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", quoting=_quoting(path, kind)
-        )
-    except ImportError:
-        raise InputError(f"reading {path} needs pyarrow; run: pip install pyarrow") from None
-    except pd.errors.EmptyDataError:
-        raise InputError(f"{path} is empty") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); convert it") from None
-    except Exception as error:  # pandas and pyarrow raise many kinds; for the user each is one unreadable file
-        raise InputError(f"{path} is not readable as {kind}: {' '.join(str(error).split())[:150]}") from None
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not has_rows(path):
+        raise InputError(f"{path} is no .csv, .tsv, .json, .jsonl or .parquet file; convert it")
+    return [row.values for row in read_rows(path)]
 
 
-def _quoting(path: Path, kind: str) -> Literal[0, 3]:
-    """Return csv's rule for quotation marks: none in a TSV with any that stands alone in its line, as GLUE ships it."""
-    if kind == "TSV":
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
-            if any(line.count('"') % 2 for line in file):
-                return csv.QUOTE_NONE
-    return csv.QUOTE_MINIMAL
+def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, None]:
+    return {column: None for row in rows for column in row}
 
 
-def _text_columns(frame: Any, path: Path, wanted: tuple[str, ...]) -> tuple[str, ...]:
+def _text_columns(rows: Sequence[dict[str, Any]], path: Path, wanted: tuple[str, ...]) -> tuple[str, ...]:
     if wanted:
         if len(wanted) > 2 or len(set(wanted)) < len(wanted):
             raise InputError(f"name one or two different columns of text, not {', '.join(wanted)}")
         return wanted
-    present = [columns for columns in TEXT_COLUMNS if set(columns) <= set(frame.columns)]
-    if not present:
-        known = ", ".join(map(str, frame.columns)) or "none"
+    found = _columns(rows)
+    present = [columns for columns in TEXT_COLUMNS if set(columns) <= found.keys()]
+    if not present and rows:
+        known = ", ".join(found) or "none"
         raise InputError(f"{path} has no column text or sentence (it has: {known}); name the column with --text")
-    return max(present, key=len)
+    return max(present, key=len, default=())
 
 
-def _rows(frame: Any, columns: tuple[str, ...], label: str, name: str) -> list[tuple[tuple[str, ...], Any]]:
-    missing = [column for column in (*columns, label) if column not in frame.columns]
-    if missing:
-        known = ", ".join(map(str, frame.columns))
-        raise InputError(f"{name} has no column {', '.join(missing)} (it has: {known}); see --text and --label")
-    if frame.empty:
+def _rows(
+    rows: Sequence[dict[str, Any]], columns: tuple[str, ...], label: str, name: str
+) -> list[tuple[tuple[str, ...], str]]:
+    if not rows:
         raise InputError(f"{name} has no rows")
-    for column in columns:
-        for number, value in enumerate(frame[column], 1):
+    known = _columns(rows)
+    missing = [column for column in (*columns, label) if column not in known]
+    if missing:
+        raise InputError(f"{name} has no column {', '.join(missing)} (it has: {', '.join(known)}); see --text, --label")
+    found = []
+    for number, row in enumerate(rows, 1):
+        for column in columns:
+            value = row.get(column)
             if not isinstance(value, str) or not value.strip() or "\0" in value:
                 raise InputError(f"{name}, row {number}: {column} is {value!r:.60}, not a text")
-        if all(_is_number(value) for value in frame[column]):
-            raise InputError(f"{name}: column {column} holds numbers, not texts; name the column of text with --text")
-    found = []
-    for number, (*fields, value) in enumerate(zip(*(frame[column] for column in (*columns, label)), strict=True), 1):
-        plain = _plain(value)
+        plain = _plain(row.get(label))
         if plain is None:
-            raise InputError(f"{name}, row {number}: {label} is {value!r:.60}, not a label")
-        found.append((tuple(fields), plain))
+            raise InputError(f"{name}, row {number}: {label} is {row.get(label)!r:.60}, not a label")
+        found.append((tuple(row[column] for column in columns), plain))
+    for column in columns:
+        if all(is_number(row[column]) for row in rows):
+            raise InputError(f"{name}: column {column} holds numbers, not texts; name the column of text with --text")
+    _refuse_mixed({plain for _, plain in found}, name, label)
     return found
 
 
 def _plain(label: Any) -> str | None:
     """Return a label as text: whole numbers without a fraction, truth values as they are; None where it is none."""
-    if isinstance(label, float | np.floating) and float(label).is_integer():
+    if isinstance(label, float) and label.is_integer():
         label = int(label)
-    if isinstance(label, str | bool | int | np.integer | np.bool_):
+    if isinstance(label, str | int):
         plain = str(label).strip()
-        whole = re.fullmatch(r"(-?\d+)\.0*", plain)
+        whole = re.fullmatch(r"(-?[0-9]{1,18})\.0*", plain)
         return str(int(whole[1])) if whole else plain or None
     return None
 
 
-def _is_number(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
+def _is_whole(label: str) -> bool:
+    return re.fullmatch(r"-?[0-9]{1,18}", label) is not None
+
+
+def _refuse_mixed(labels: set[str], name: str, column: str) -> None:
+    """Raise InputError where two of the labels are probably one."""
+    known: dict[str, str] = {}
+    for label in sorted(labels):
+        other = known.setdefault(label.casefold(), label)
+        if other != label:
+            raise InputError(f"{name}: {column} has {other!r} and {label!r}, which differ in case alone; use one")
+    truth = sorted(label for label in labels if label.casefold() in ("true", "false"))
+    numbers = sorted(filter(_is_whole, labels))
+    if truth and numbers:
+        raise InputError(f"{name}: {column} has {truth[0]!r} and {numbers[0]!r}; use truth values or numbers, not both")
 
 
 def _labels(rows: Sequence[tuple[tuple[str, ...], str]]) -> tuple[str, ...]:
     """The labels in order: numbers by value, others by alphabet."""
-    found = {label for _, label in rows}
-    if all(label.lstrip("-").isdigit() for label in found):
-        return tuple(sorted(found, key=int))
-    return tuple(sorted(found))
+    found = sorted({label for _, label in rows})
+    return tuple(sorted(found, key=int) if all(map(_is_whole, found)) else found)
 
 
 def _indexed(rows: Sequence[tuple[tuple[str, ...], str]], labels: tuple[str, ...], name: str) -> tuple[Example, ...]:

@@ -23,7 +23,7 @@ from fsp.progress import Silent
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_VERSION = 1
+_VERSION = 2
 _HELD_OUT = 2  # percent of the passages
 _AT_ONCE = 512  # passages that are tokenised together
 PARTS = ("train", "held_out")

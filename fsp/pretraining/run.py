@@ -15,7 +15,7 @@ from fsp.folder import RUN, alone_in
 from fsp.identity import fingerprint
 from fsp.pretraining import checkpoints
 from fsp.pretraining.batches import Batches
-from fsp.pretraining.documents import COLUMN, find_sources
+from fsp.pretraining.documents import find_sources
 from fsp.pretraining.engine import Engine, Outcome, Upkeep, accelerator_for
 from fsp.pretraining.evaluation import evaluate
 from fsp.pretraining.flops import forward_flops, peak_flops
@@ -77,7 +77,7 @@ def pretrain(
     *,
     teacher: str | Path,
     corpus: Sequence[str | Path] = (),
-    column: str = COLUMN,
+    column: str | None = None,
     settings: Settings | None = None,
     use_teacher: bool = True,
     options: Options | None = None,
@@ -94,7 +94,7 @@ def pretrain(
         out: the directory.
         teacher: a Hugging Face directory or hub name; its tokenizer and type are also the student's.
         corpus: see `find_sources`.
-        column: of text in jsonl, parquet and hub data.
+        column: of the text where there are rows; None for `text`, else the only one of strings.
         settings: of the run.
         use_teacher: False trains on the text alone, without the teacher's outputs.
         options: what does not change the result.
@@ -124,7 +124,7 @@ def _pretrain(
     out: Path,
     teacher: str | Path,
     corpus: Sequence[str | Path],
-    column: str,
+    column: str | None,
     settings: Settings,
     use_teacher: bool,
     options: Options,

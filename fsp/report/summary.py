@@ -204,6 +204,8 @@ def command(result: dict[str, Any]) -> str:
         words += ["--teacher", given["teacher"]]
     for path in given.get("corpus", ()):
         words += ["--corpus", path]
+    if given.get("column"):
+        words += ["--column", given["column"]]
     for limit, value in (config.get("limits") or {}).items():
         words += ["--limit", f"{limit}={value}"]
     for option in (

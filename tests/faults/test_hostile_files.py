@@ -173,7 +173,7 @@ def test_certificates_made_to_harm(content, tmp_path):
         ("a.txt", b"text \xff\xfe text", "not UTF-8"),
         ("a.txt", b"some\0text", "binary"),
         ("a.txt", b"", "no text|is empty"),
-        ("a.jsonl", b'{"text": "' + b"\xff" + b'"}\n', "not valid JSON"),
+        ("a.jsonl", b'{"text": "' + b"\xff" + b'"}\n', "not UTF-8"),
         ("a.jsonl", b"[" * 1_000_000 + b"\n", "not valid JSON"),
         ("a.jsonl", b'{"text": ["x"]}\n', "no text under"),
         ("a.parquet", b"PAR1" + b"\0" * 100 + b"PAR1", "cannot read"),
@@ -188,8 +188,7 @@ def test_corpora_made_to_harm(name, content, says, tmp_path):
             for _ in source.passages():
                 pass
 
-    readers = [stream] if path.suffix != ".txt" else [stream, lambda: read_corpus([path])]
-    for read in readers:
+    for read in (stream, lambda: read_corpus([path])):
         said = refusal(read)
         assert any(part in said for part in says.split("|")), said
 

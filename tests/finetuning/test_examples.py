@@ -15,7 +15,9 @@ TEST = [("splendid work", "good"), ("shoddy work", "bad")]
 
 def written(path, rows, columns=("text", "label")):
     frame = pd.DataFrame(rows, columns=list(columns))
-    if path.suffix == ".jsonl":
+    if path.suffix == ".json":
+        path.write_text(json.dumps(frame.to_dict("records")), encoding="utf-8")
+    elif path.suffix in (".jsonl", ".ndjson"):
         path.write_text("".join(json.dumps(row) + "\n" for row in frame.to_dict("records")), encoding="utf-8")
     elif path.suffix == ".parquet":
         frame.to_parquet(path)
@@ -33,7 +35,7 @@ def files(tmp_path):
     return make
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet"])
 def test_every_format_gives_the_same_data(files, suffix):
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
@@ -76,6 +78,9 @@ def test_pairs_and_named_columns(files):
         ({"train": [("a", "x"), (5, "y")], "suffix": ".jsonl"}, "train, row 2: text is 5, not a text"),
         ({"train": [("a", "x"), (None, "y")], "suffix": ".jsonl"}, "train, row 2: text is nan, not a text"),
         ({"train": [("a", "x"), ("b", 1.5)], "suffix": ".jsonl"}, "train, row 2: label is 1.5, not a label"),
+        ({"train": [("a", "Good"), ("b", "good"), ("c", "bad")]}, "has 'Good' and 'good', which differ in case alone"),
+        ({"train": [("a", True), ("b", 0)], "suffix": ".jsonl"}, "has 'True' and '0'; use truth values or numbers"),
+        ({"train": [("a", "false"), ("b", "1")]}, "has 'false' and '1'; use truth values or numbers"),
         ({"dev": [("just one", "good")], "test": None}, "dev has 1 rows, too few to set a third aside"),
     ],
 )
@@ -90,9 +95,9 @@ def test_unusable_data_is_refused(files, change, message):
         ("a.txt", b"x", "convert it"),
         ("a.csv", b"", "is empty"),
         ("a.csv", b"text,label\n\xff\xfe,1\n", "is not UTF-8 text"),
-        ("a.csv", b'text,label\n"x,1,2\n', "is not readable as CSV"),
-        ("a.jsonl", b"{", "is not readable as JSONL"),
-        ("a.parquet", b"no", "pip install pyarrow|not readable as parquet"),
+        ("a.csv", b'text,label\n"x,1,2\n', "line 2: the quotation marks of this row do not pair"),
+        ("a.jsonl", b"{", "line 1 is not valid JSON"),
+        ("a.parquet", b"no", "pip install pyarrow|cannot read .* as parquet"),
     ],
 )
 def test_unreadable_files_are_refused(tmp_path, files, name, content, message):
@@ -146,3 +151,55 @@ def test_no_row_is_swallowed(tmp_path, suffix, odd, mark):
 def test_zero_and_zero_point_zero_are_one_label(files):
     data = load_data(**files([("a", "0"), ("b", "1"), ("c", "0.0"), ("d", "1.")], [("e", "0.00")], [("f", "1.0")]))
     assert data.labels == ("0", "1") and [one.label for one in data.train] == [0, 1, 0, 1]
+
+
+def test_categories_and_nullable_numbers_of_parquet_are_read_as_what_they_say(tmp_path):
+    pytest.importorskip("pyarrow")
+    for kind, labels in (("category", ("bad", "good")), ("Int64", ("0", "1")), ("boolean", ("False", "True"))):
+        paths = []
+        for name, rows in (("train", TRAIN), ("dev", DEV), ("test", TEST)):
+            frame = pd.DataFrame(rows, columns=["text", "label"])
+            given = frame["label"] if kind == "category" else (frame["label"] == "good").astype(kind)
+            frame["label"] = given.astype(kind)
+            paths.append(tmp_path / f"{name}_{kind}.parquet")
+            frame.to_parquet(paths[-1])
+        data = load_data(*paths)
+        assert data.labels == labels and [one.label for one in data.train] == [1, 0, 1]
+    frame["label"] = frame["label"].where(frame["label"], None)
+    frame.to_parquet(paths[-1])
+    with pytest.raises(InputError, match="test, row 2: label is None, not a label"):
+        load_data(*paths)
+
+
+def test_values_that_moved_to_the_next_column_are_refused(tmp_path, files):
+    """Three values below two names: pandas takes the first for the name of the row, and the label for the text."""
+    path = tmp_path / "shifted.csv"
+    path.write_text("text,label\n" + "".join(f"{text},{label},annotator\n" for text, label in TRAIN))
+    with pytest.raises(InputError, match=r"line 2 has 3 fields, and the header has 2 .text, label."):
+        load_data(path, files()["dev"])
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(min_size=1, max_size=9), st.one_of(st.integers(), st.text(max_size=4), st.booleans())),
+        min_size=2,
+        max_size=9,
+    )
+)
+def test_json_labels_of_any_kind_are_read_or_refused_and_no_row_is_lost(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("any")
+    train = folder / "train.jsonl"
+    train.write_text("".join(json.dumps({"text": "a " + text, "label": label}) + "\n" for text, label in rows))
+    dev = folder / "dev.jsonl"
+    dev.write_text("".join(json.dumps({"text": f"{k} other", "label": rows[0][1]}) + "\n" for k in range(3)))
+    try:
+        data = load_data(train, dev)
+    except InputError as refused:
+        said = str(refused)
+    else:
+        said = ""
+        assert len(data.train) == len(rows)
+        assert [data.labels[one.label].rstrip(".0") for one in data.train] == [
+            str(label).strip().rstrip(".0") for _, label in rows
+        ]
+    assert len(said.splitlines()) <= 1

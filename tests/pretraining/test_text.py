@@ -12,7 +12,7 @@ from fsp.pretraining.documents import find_sources
 from fsp.pretraining.packed import Stream, _tokenised, pack
 
 
-def passages(*corpus, column="text"):
+def passages(*corpus, column=None):
     return [p for source in find_sources(corpus, column=column) for p in source.passages()]
 
 
@@ -58,8 +58,10 @@ def test_hub_data_is_streamed(monkeypatch):
     assert [one.text[:10] for one in islice(source.passages(), 3)] == ["document 0", "document 1", "document 2"]
     assert asked == [(("owner/data", "en"), {"split": "train", "streaming": True})]
     (other,) = find_sources(["owner/data"])
-    with pytest.raises(InputError, match="no text under 'text'; name the column"):
-        next(other.passages())
+    assert next(other.passages()).text.startswith("document 0")
+    (missing,) = find_sources(["owner/data"], column="text")
+    with pytest.raises(InputError, match=r"row 1 has no column 'text' .it has: body.; name the column"):
+        next(missing.passages())
 
 
 def test_jsonl_and_parquet_rows_are_documents(tmp_path):
@@ -73,11 +75,12 @@ def test_jsonl_and_parquet_rows_are_documents(tmp_path):
         found = passages(tmp_path / name, column="body")
         assert len({p.document for p in found}) == 5
         assert text_of(found) == "".join(row["body"] for row in rows)
-    with pytest.raises(InputError, match="line 1 has no text under 'text'; name the column with --column"):
-        passages(tmp_path / "d.jsonl")
-    with pytest.raises(InputError, match="no column 'text' but body, n"):
-        passages(tmp_path / "d.parquet")
-    with pytest.raises(InputError, match="'n' holds no text"):
+        assert passages(tmp_path / name) == found  # the only column of strings
+    with pytest.raises(InputError, match=r"line 1 has no column 'text' .it has: body, n.; name the column .* --column"):
+        passages(tmp_path / "d.jsonl", column="text")
+    with pytest.raises(InputError, match=r"row 1 has no column 'text' .it has: body, n.; name"):
+        passages(tmp_path / "d.parquet", column="text")
+    with pytest.raises(InputError, match="row 1 has no text under 'n' but 0; name"):
         passages(tmp_path / "d.parquet", column="n")
 
 
@@ -89,8 +92,8 @@ def test_jsonl_and_parquet_rows_are_documents(tmp_path):
         ("latin.txt", "caf\xe9".encode("latin-1") * 10, "is not UTF-8 text"),
         ("bad.jsonl", b'{"text": "a"}\n{"text": ', "line 2 is not valid JSON"),
         ("bad.jsonl", b'{"text": 3}\n', "line 1 has no text"),
-        ("bad.jsonl", b"[1]\n", "line 1 has no text"),
-        ("bad.parquet", b"PAR1 nothing", "cannot read the corpus file"),
+        ("bad.jsonl", b"[1]\n", "line 1 is no JSON object"),
+        ("bad.parquet", b"PAR1 nothing", "cannot read .* as parquet"),
     ],
 )
 def test_what_is_no_text_is_named(tmp_path, name, content, message):

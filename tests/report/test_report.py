@@ -96,7 +96,7 @@ def test_that_command_has_every_option_of_fsp_run_that_the_result_depends_on():
 
     settings = Settings(limits={"operations": 5.0}, interval=1, threads=1, method="interval", evaluations=9)
     config = {"space": {"name": "minilm"}, **asdict(settings)}
-    words = shlex.split(command({"config": config, "given": {"teacher": "t", "corpus": ["c"]}}))
+    words = shlex.split(command({"config": config, "given": {"teacher": "t", "corpus": ["c"], "column": "b"}}))
     run = typer.main.get_command(app).commands["run"]
     known = {name for parameter in run.params for name in parameter.opts if name.startswith("--")}
     said = {word for word in words if word.startswith("--")}
