@@ -79,7 +79,15 @@ def recorded_filled(column: str, count: int, seed: int) -> dict[str, Share]:
     every = len(card) // count
     table = card.iloc[np.random.default_rng(seed).integers(every) :: every][:count]
     found = Extraction(
-        SPACE, SPACE.maximum, table[NAMES].assign(error=table[column]), "limits", {}, every, len(card), {}
+        space=SPACE,
+        selected=SPACE.maximum,
+        table=table[NAMES].assign(error=table[column]),
+        method="interval",
+        objective="limits",
+        limits={},
+        interval=every,
+        feasible=len(card),
+        maximum={},
     )
     return _filled_shares(found, {tuple(row[:-1]): row[-1] for row in card[[*NAMES, column]].itertuples(index=False)})
 

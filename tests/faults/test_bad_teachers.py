@@ -47,7 +47,6 @@ def into_old_layout(folder):
     for path in list(folder.iterdir()):
         if path.is_file():
             path.rename(inner / path.name)
-    (folder / "modules.json").write_text("[]")
 
 
 def without_padding(folder):

@@ -161,7 +161,7 @@ def test_w_takes_the_predicted_latency_for_i():
     [
         ({"speed": "fast"}, "no speed 'fast'; there are operations, calibrated, and any file of a calibration"),
         ({"speed": "calibrated", "method": "certified"}, "a certificate needs an exact i"),
-        ({"limits": {"latency": 3}}, "no objective 'latency' to limit"),
+        ({"limits": {"latency": 3}}, "no objective 'latency' where none is predicted"),
     ],
 )
 def test_bad_questions(settings, message):

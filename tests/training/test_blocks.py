@@ -203,6 +203,6 @@ def test_settings_that_cannot_be_saved_are_told_before_any_work(tiny, monkeypatc
     def fail(folder):
         raise TypeError("not serialisable")
 
-    monkeypatch.setattr(teacher.tokenizer, "save_pretrained", fail)
+    monkeypatch.setattr(teacher.layout.tokenizer, "save_pretrained", fail)
     with pytest.raises(InputError, match="cannot be saved again: not serialisable"):
         teacher.check_savable()
