@@ -31,7 +31,7 @@ def errors(loaded, tmp_path_factory):
 @pytest.fixture
 def quick(monkeypatch, loaded, errors):
     """Make a search of the tiny T's space start at once."""
-    monkeypatch.setattr("fsp.inputs.load_inputs", lambda *given: loaded)
+    monkeypatch.setattr("fsp.inputs.load_inputs", lambda *given, **named: loaded)
     monkeypatch.setattr("fsp.inputs.surrogate", lambda inputs, settings, folder, display: errors(settings.steps))
 
 
@@ -55,7 +55,7 @@ def listing(folder):
 
 
 def test_interrupted_the_same_command_goes_on_where_it_was(run, loaded, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("fsp.inputs.load_inputs", lambda *given: loaded)
+    monkeypatch.setattr("fsp.inputs.load_inputs", lambda *given, **named: loaded)
     command = ["extract", tiny.space_file, *tiny.arguments(), "--steps", 0, "--limit", "operations=60%", "--json"]
     evaluate, evaluated, computed = Distillation.__call__, [], []
 

@@ -16,7 +16,7 @@ from fsp.rows import read_rows
 from fsp.segmentation import sentences
 
 FORMATS = [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"]
-many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def write(path, rows, mark=""):
