@@ -10,7 +10,7 @@ from torch import nn
 
 from fsp.errors import Diverged, InputError, RunFailed
 from fsp.files import whole_folder
-from fsp.models import open_model
+from fsp.models import open_model, quiet
 from fsp.objectives.error import Distillation
 from fsp.progress import Silent
 from fsp.space import Architecture
@@ -84,7 +84,7 @@ def save_student(student: Student, teacher: Teacher, folder: Path, facts: Mappin
         InputError: T's sentence-transformers layout cannot be carried over.
     """
     layout = teacher.layout
-    with whole_folder(folder) as temporary:
+    with whole_folder(folder) as temporary, quiet():
         layout.model(student.encoder, readout_of(student, layout)).save(str(temporary), create_model_card=False)
         (temporary / "fsp.json").write_text(json.dumps(dict(facts), indent=2) + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(_card(teacher, facts), encoding="utf-8")
@@ -99,7 +99,7 @@ def keep_student(student: Student, folder: Path) -> None:
         if readout is not None
         for name, value in readout.state_dict().items()
     }
-    with whole_folder(folder) as temporary:
+    with whole_folder(folder) as temporary, quiet():
         student.encoder.save_pretrained(temporary)
         save_file(weights, temporary / _READOUTS)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsp.files import temporary_folder, usual_modes, write_json
+from fsp.models import quiet
 from fsp.pretraining.models import LanguageModel
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ def write_model(
     folder.mkdir(parents=True, exist_ok=True)
     temporary = temporary_folder(folder)
     try:
-        student.network.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+        with quiet():
+            student.network.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
         (temporary / "README.md").write_text(_card(student, facts), encoding="utf-8")
         usual_modes(temporary)
         for path in sorted(temporary.iterdir()):
