@@ -64,7 +64,7 @@ def test_run_extract_distill_report_together(tmp_path, tiny):
     few = ["--interval", "4", "--limit", "operations=90%", "--steps", "1", *tiny.arguments()]
     done = fsp("run", tiny.space_file, "--out", out, "--tokens", "4096", *few)
     assert done.returncode == 0, done.stderr
-    for expected in ("Chosen: D=", "W over all parameters", "choice", "report.html", "result.json"):
+    for expected in ("Chosen: D=", "Of the evaluated, W over all", "choice", "report.html", "result.json"):
         assert expected in done.stdout
     selected = json.loads((out / "result.json").read_text())["selected"]
 

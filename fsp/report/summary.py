@@ -93,8 +93,8 @@ def headline(result: dict[str, Any]) -> list[str]:
     for name, what in (("total", "all parameters"), ("encoder", "encoder parameters")):
         w = result["w_choice"][name]
         line = (
-            f"W over {what} would have chosen {shape_text(w['architecture'])}, at {w['error_ratio']:.2f} times "
-            "the choice's search error"
+            f"Of the evaluated, W over {what} would have chosen {shape_text(w['architecture'])}, at "
+            f"{w['error_ratio']:.2f} times the choice's search error"
         )
         edge = w["at_lower_edge_in"]
         lines.append(line + (f" (at the lower edge of the space in {', '.join(edge)})." if edge else "."))
