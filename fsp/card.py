@@ -31,7 +31,7 @@ ANCHORS = 12  # of the law that is judged beside the surrogates, but no more tha
 _NOISE_SHAPES = 8
 _NOISE_PARTS = 16  # of the test text
 _STABLE = 0.9  # Spearman inside bands with longer training from which on more steps are not worth their cost
-_LEAST_SHAPES = 10
+LEAST_SHAPES = 10
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,8 @@ def report_card(
     if steps < 1:
         raise InputError("a report card compares the error after s and 2s steps; give at least 1 step")
     table, noise = mean_truth(space, truth)
-    if len(table) < _LEAST_SHAPES:
-        raise InputError(f"the truth has {len(table)} shapes; a report card needs {_LEAST_SHAPES} or more")
+    if len(table) < LEAST_SHAPES:
+        raise InputError(f"the truth has {len(table)} shapes; a report card needs {LEAST_SHAPES} or more")
     flops = error.flops_per_step
     shapes = space.architectures(table[list(space.names)].to_numpy())
     middle = steps * float(np.median([flops(shape) for shape in shapes]))
@@ -144,8 +144,8 @@ def report_card(
         for name, score in ZERO_COST.items():
             table[f"zero-cost {name}"] = [_score(score, space, shape, advance) for shape in shapes]
     table = table.dropna().reset_index(drop=True)
-    if len(table) < _LEAST_SHAPES:
-        raise InputError(f"only {len(table)} shapes could be evaluated; a report card needs {_LEAST_SHAPES} or more")
+    if len(table) < LEAST_SHAPES:
+        raise InputError(f"only {len(table)} shapes could be evaluated; a report card needs {LEAST_SHAPES} or more")
     surrogates = [
         *errors,
         "extrapolated",

@@ -52,7 +52,7 @@ def card(
 
     Interrupted, the same command goes on where it was.
     """
-    from fsp.card import report_card
+    from fsp.card import LEAST_SHAPES, report_card
     from fsp.files import write_json, write_text
     from fsp.folder import alone_in, claim
     from fsp.inputs import Settings, fitted_to, load_inputs, surrogate
@@ -82,6 +82,11 @@ def card(
         inputs = load_inputs(chosen, teacher, corpus or (), bars, column=column)
         chosen = fitted_to(chosen, inputs.teacher)
         candidates = plan(chosen, limits=settings.limits, interval=1, seed=seed).table
+        if known is None and len(candidates) < LEAST_SHAPES:
+            raise InputError(
+                f"{len(candidates)} candidates meet the limits, and a report card needs {LEAST_SHAPES}; give wider ones, "
+                "e.g. --limit operations=100%"
+            )
         configuration: dict[str, Any] = {
             "space": chosen.describe(),
             "teacher": inputs.teacher.fingerprint,

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-_SENTENCE_FILES = ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json")
+_MODULES = "modules.json"
+_SENTENCE_FILES = ("sentence_*_config.json", "config_sentence_transformers.json")
 _VERSIONS = "__version__"
 
 
@@ -79,14 +80,14 @@ def _tokenizer(tokenizer: Any) -> dict[str, Any]:
 
 def _sentence_files(folder: Path) -> dict[str, Any]:
     """Settings and weights of a folder's modules after the encoder, by path."""
-    if not (folder / _SENTENCE_FILES[0]).is_file():
+    if not (folder / _MODULES).is_file():
         return {}
-    modules = read_json(folder / _SENTENCE_FILES[0])
+    modules = read_json(folder / _MODULES)
     named = [module for module in modules if isinstance(module, dict)] if isinstance(modules, list) else []
     places = [module["path"] for module in named if module.get("path")]
-    files = [folder / name for name in _SENTENCE_FILES if (folder / name).is_file()]
+    files = [folder / _MODULES, *(path for pattern in _SENTENCE_FILES for path in sorted(folder.glob(pattern)))]
     for place in sorted(set(map(str, places))):
-        if Path(place).name == place:  # no file elsewhere
+        if (folder / place).resolve().is_relative_to(folder.resolve()):  # no file elsewhere
             files += sorted(path for path in (folder / place).glob("*") if path.is_file())
     return {str(path.relative_to(folder)): _content(path) for path in files}
 

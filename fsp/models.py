@@ -318,7 +318,8 @@ def _check_tokenizer(tokenizer: Any, config: "PretrainedConfig") -> None:
             "put its own tokenizer.json (or vocabulary files) beside its config.json"
         )
     paddings = getattr(config, "pad_token_id", None), tokenizer.pad_token_id
-    if None not in paddings and paddings[0] != paddings[1]:
+    counted = config.model_type in _COUNT_FROM_PADDING  # elsewhere padding is masked, whatever its number
+    if counted and None not in paddings and paddings[0] != paddings[1]:
         raise InputError(
             f"its tokenizer pads with token {paddings[1]} and its model with {paddings[0]}, they do "
             "not belong together; put its own tokenizer.json (or vocabulary files) beside its config.json"

@@ -1,6 +1,6 @@
 """Near-copies: texts that nearly repeat one another, found exactly among many."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,11 +49,15 @@ def clusters(texts: Sequence[str]) -> NDArray[np.int32]:
     n = len(texts)
     if not n:
         return np.zeros(0, dtype=np.int32)
-    every = np.arange(n)
-    blocks = list(_pairs(_Pieces.of([[text] for text in texts]), every, every))
-    rows, columns = (np.concatenate(part) for part in zip(*blocks, strict=True))
-    graph = csr_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(n, n))
-    return connected_components(graph, directed=False)[1]
+    every, label = np.arange(n), np.arange(n)
+
+    def known(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return label[ours] == label[theirs]
+
+    for rows, columns in _pairs(_Pieces.of([[text] for text in texts]), every, every, known):
+        graph = csr_array((np.ones(len(rows), dtype=bool), (label[rows], label[columns])), shape=(n, n))
+        label[:] = connected_components(graph, directed=False)[1][label]
+    return np.unique(label, return_inverse=True)[1].astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -108,12 +112,16 @@ class _Pieces:
 
 
 def _pairs(
-    pieces: _Pieces, rows: NDArray[np.int64], columns: NDArray[np.int64]
+    pieces: _Pieces,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    known: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]] | None = None,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Yield the numbers of near-copies, `rows` against `columns`, in blocks; where these are the same, each pair once.
 
-    Only pairs with enough rare pieces in common are compared in full. Of two texts, take the one whose last rare piece
-    is the rarer: pieces in common up to that one are rare in both, and all others are among those that it leaves out.
+    Pairs that `known` tells of at that moment are left out. Only pairs with enough rare pieces in common are compared
+    in full. Of two texts, take the one whose last rare piece is the rarer: pieces in common up to that one are rare in
+    both, and all others are among those that it leaves out.
 
     Source: prefix filtering, Chaudhuri, Ganti and Kaushik 2006; Bayardo, Ma and Srikant 2007.
     """
@@ -133,9 +141,12 @@ def _pairs(
         if once:
             near &= common.row < common.col
         ours, theirs = ours[near], theirs[near]
-        same = np.zeros(len(ours), dtype=np.int64)
         for first in range(0, len(ours), _PAIRS):
-            some = slice(first, first + _PAIRS)
-            same[some] = pieces.whole[ours[some]].multiply(pieces.whole[theirs[some]]).sum(axis=1)
-        close = same / (pieces.sizes[ours] + pieces.sizes[theirs] - same) >= THRESHOLD
-        yield ours[close], theirs[close]
+            one, other = ours[first : first + _PAIRS], theirs[first : first + _PAIRS]
+            if known is not None:  # of a template's texts nearly all pairs are
+                new = ~known(one, other)
+                one, other = one[new], other[new]
+            same = pieces.whole[one].multiply(pieces.whole[other]).sum(axis=1)
+            close = same / (pieces.sizes[one] + pieces.sizes[other] - same) >= THRESHOLD
+            if close.any():
+                yield one[close], other[close]

@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from fsp.errors import InputError
 
 _LONGEST_CELL = 1 << 27  # characters: where a quotation mark that is never closed ends
+_FIRST = 20  # lines of a CSV file that tell its separator
 _BATCH = 256  # rows of a parquet file that are in memory at a time
 _HALVES = re.compile("[\ud800-\udfff]")  # of characters, which JSON can name and no text can hold
 
@@ -41,8 +43,8 @@ def has_rows(path: Path) -> bool:
 def read_rows(path: Path, only: str | None = None) -> Iterator[Row]:
     """Yield the rows of a .csv, .tsv, .json, .jsonl, .ndjson or .parquet file.
 
-    Text is UTF-8, with or without a byte-order mark. CSV is separated by commas, or where its header has none by
-    semicolons or tabs. Quotation marks in TSV belong to the text where every line has the header's number of fields
+    Text is UTF-8, with or without a byte-order mark. CSV is separated by commas, semicolons or tabs: what makes its
+    first rows whole. Quotation marks in TSV belong to the text where every line has the header's number of fields
     with them as text, and not with them as quotes. JSON Lines end at line feeds alone. A .json file is an array of
     objects, or JSON Lines. Half characters (surrogates) that JSON names become U+FFFD. Blank lines are left out.
 
@@ -82,10 +84,36 @@ def not_utf8(path: Path) -> InputError:
 
 
 def _csv(path: Path, only: str | None) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        header = file.readline()
-    separator = next((mark for mark in ",;\t" if mark in header), ",")
-    yield from _separated(path, separator, csv.QUOTE_MINIMAL)
+    yield from _separated(path, _separator(path), csv.QUOTE_MINIMAL)
+
+
+def _separator(path: Path) -> str:
+    """Return what separates the cells of a CSV file: what gives its first rows as many as its header, two or more.
+
+    Raises:
+        InputError: two marks do.
+    """
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:  # what is no UTF-8 is refused later
+        lines = list(islice(file, _FIRST))
+    fitting = [mark for mark in ",;\t" if _width(lines, mark) > 1]
+    if len(fitting) > 1:
+        raise InputError(
+            f"{path} can be read with {fitting[0]!r} and with {fitting[1]!r} between its cells; put quotation marks "
+            "around cells that hold either"
+        )
+    return fitting[0] if fitting else next((mark for mark in ",;\t" if lines and mark in lines[0]), ",")
+
+
+def _width(lines: Sequence[str], separator: str) -> int:
+    """Return how many cells each of these rows has; 0 where they differ."""
+    widths = set()
+    try:
+        for fields in _parser(lines, separator, csv.QUOTE_MINIMAL):
+            widths.add(len(fields) or None)
+    except csv.Error:  # a cell that goes on after these lines, or marks that are refused when rows are read
+        pass
+    found = widths - {None}
+    return found.pop() if len(found) == 1 else 0
 
 
 def _tsv(path: Path, only: str | None) -> Iterator[Row]:

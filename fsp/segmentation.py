@@ -13,6 +13,7 @@ _BLANK_LINES = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+")
 _WRAPPED = range(50, 121)  # columns that text is wrapped at
 _FILLED = 0.75  # of them that most lines of wrapped text reach
 _LEAST_WORDS = 2
+_MARKS = 32  # on one letter, at most
 _LETTERS = 0.75  # of the visible characters of a sentence, at least; code has fewer
 
 
@@ -56,7 +57,7 @@ def cut(line: str, longest: int) -> Iterator[str]:
         stop = next((i for i in range(start + longest, start, -1) if line[i].isspace()), 0)
         if not stop:
             stop = start + longest
-            while stop > start + 1 and _kind(line[stop]) == "M":
+            while stop > max(start + 1, start + longest - _MARKS) and _kind(line[stop]) == "M":
                 stop -= 1
         yield line[start:stop]
         start = stop

@@ -25,7 +25,7 @@ LESS = {  # by how a line begins: what is added so that it takes seconds instead
     "fsp extract minilm --study": UNTRAINED,
     "fsp extract minilm --limit": UNTRAINED,
     "fsp extract minilm --speed": UNTRAINED,
-    "fsp error card": "--shapes 8 --truth-steps 2 --truth-seeds 2 --steps 1",
+    "fsp error card": "--shapes 10 --truth-steps 2 --truth-seeds 2 --steps 1",
     "fsp distill D=3": "--tokens 4096",
     "fsp distill D=4": "--steps 2 --batch 2 --length 32",
     "fsp distill run/": "--steps 2 --batch 2 --length 32",

@@ -111,7 +111,9 @@ def test_every_loader_knows_them_apart(load, change, folder):
 
 @pytest.mark.parametrize("file", ["1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors"])
 def test_what_comes_after_the_encoder_counts(file, folder):
-    written(folder / "modules.json", [{"idx": k, "path": path} for k, path in enumerate(("", "1_Pooling", "2_Dense"))])
+    places = {"": "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense"}
+    kinds = {path: f"sentence_transformers.models.{kind}" for path, kind in places.items()}
+    written(folder / "modules.json", [{"idx": k, "path": path, "type": kinds[path]} for k, path in enumerate(kinds)])
     written(folder / "1_Pooling" / "config.json", {"pooling_mode_mean_tokens": True})
     written(folder / "2_Dense" / "config.json", {"activation_function": "torch.nn.modules.activation.Tanh"})
     save_file({"linear.weight": torch.eye(32)}, folder / "2_Dense" / "model.safetensors")

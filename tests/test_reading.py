@@ -231,3 +231,24 @@ def test_the_short_distillation_reads_a_named_column_and_stays_short(tiny, kept,
     done = fsp("distill", *shape, "--out", tmp_path / "no", "--corpus", kept / "a.csv")
     assert done.returncode == 2 and "several of strings (body, url); name the column of text" in done.stderr
     assert "Traceback" not in done.stderr and not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ('"text, the body";label\n"hello, there";1\n', [{"text, the body": "hello, there", "label": "1"}]),
+        (
+            "text;label\nhello, there;1\nbye;0\n",
+            [{"text": "hello, there", "label": "1"}, {"text": "bye", "label": "0"}],
+        ),
+        ("text, the body;label\nhello, there;1\n", None),
+    ],
+)
+def test_the_separator_is_the_one_that_makes_rows_whole(tmp_path, text, rows):
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    if rows is None:
+        with pytest.raises(InputError, match="can be read with ',' and with ';'"):
+            list(read_rows(path))
+    else:
+        assert [row.values for row in read_rows(path)] == rows

@@ -22,6 +22,7 @@ from fsp.search.recomputation import believed, disagreement
 from fsp.search.spread import spread_of
 
 KIND, SCHEMA = "fsp.certificate", 2
+_ROUNDING = 1e-12  # of means of logarithms
 _LISTED = 20  # violations named in a result; their number is always given
 
 
@@ -131,9 +132,15 @@ def assess(record: Mapping[str, Any]) -> dict[str, Any]:
 
     found = evidence(order, rows, mean, runs, noise, alpha=alpha)
     noise_facts = _noise_facts(record, noise)
+    again = [(one["row"], float(np.log(one["errors"]).mean()), half(len(one["errors"]))) for one in record["fresh"]]
+    below = int((mean + width < floor).sum()) + sum(log_mean + half_width < floor for _, log_mean, half_width in again)
+    apart = sum(
+        abs(log_mean - mean[rows.index(row)]) > half_width + width[rows.index(row)] + _ROUNDING
+        for row, log_mean, half_width in again
+    )
     known = noise_facts["declared"] or noise.sigma > 0
     status = "proven" if math.isfinite(gap) and known else "vacuous"
-    if found.violations or noise_facts["contradicted"]:
+    if found.violations or noise_facts["contradicted"] or below or apart:
         status = "refuted"
     claimed = gap if status == "proven" else None
     transfer = assumed["transfer"]
@@ -151,6 +158,8 @@ def assess(record: Mapping[str, Any]) -> dict[str, Any]:
             "violated": len(found.violations),
             "worst": [[_architecture(record, row) for row in pair] for pair in found.violations[:_LISTED]],
             "least_tau": found.least_tau,
+            "below_floor": below,
+            "fresh_apart": apart,
         },
         "audit": _audit(record, order, mean, width, floor),
         "final_gap": None

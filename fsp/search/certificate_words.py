@@ -27,6 +27,8 @@ def statement(record: Mapping[str, Any], result: Mapping[str, Any], feasible: in
     sure = "" if assumed["sigma"] == 0 else f", with {confidence(record['alpha'])} confidence"
     shape = " ".join(f"{name}={plain(value)}" for name, value in result["selected"].items())
     said = f"{shape}: {claim}, under M({plain(assumed['tau'])}) in {', '.join(sizes) or 'no size'}{post_hoc}{neutral}"
+    if assumed["error_floor"]:
+        said += f", no error below {plain(assumed['error_floor'])} as declared"
     said += f" and {_noise(result['noise'])}{sure}. {tested(result['evidence'])}."
     failed = len(set(record["failed"]))
     return said + (f" {count(failed, 'candidate')} failed and {_are(failed)} left out." if failed else "")
@@ -37,6 +39,10 @@ def refutation(result: Mapping[str, Any]) -> str:
     noise = result["noise"]
     if violated := result["evidence"]["violated"]:
         return f"{count(violated, 'evaluated pair')} contradict{'s' if violated == 1 else ''} assumption M"
+    if below := result["evidence"]["below_floor"]:
+        return f"{count(below, 'evaluation')} {_are(below)} below the declared error_floor; leave it out"
+    if apart := result["evidence"]["fresh_apart"]:
+        return f"{count(apart, 'evaluation')} on fresh seeds {_are(apart)} further from the first than the noise allows"
     if noise["contradicted"] and noise["sigma"] == 0 and noise["declared"]:
         return (
             f"sigma is declared 0, and the errors of {count(noise['larger'], 'evaluation')} differ between seeds; "

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from fsp.rounding import at_most
 from fsp.search.bounds import Order
 from fsp.search.interval import order
 
@@ -42,7 +43,8 @@ def with_audit(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
     """Return which rows to evaluate: maximal ones, and some below them that could contradict M.
 
-    A quarter of the evaluations, at most `AUDIT` of them, are kept for the audit. Where there are more maximal rows
+    A quarter of the evaluations, at most `AUDIT` of them, are kept for the audit, fewer where all maximal rows fit only
+    then. Where there are more maximal rows
     than the rest allows, the largest in p are taken, then in i: against long training they lost less than rows spread
     over the shapes did (experiments/ground_truth/regret.py).
 
@@ -66,7 +68,9 @@ def with_audit(
         (array([3]), array([2, 1]), 1)
     """
     top = maximal(points, neutral)
-    most = min(AUDIT, evaluations // 4)
+    most = min(AUDIT, evaluations // 4, len(points) - len(top))
+    if len(top) <= evaluations:
+        most = min(most, evaluations - len(top))
     ranked = top[order(size[top], speed[top], points[top], seed=seed)][-(evaluations - most) :]
     audit = _below(
         points, neutral, np.asarray(speed, dtype=np.float64), ranked, np.setdiff1d(np.arange(len(points)), top)
@@ -108,6 +112,6 @@ def evidence_text(pairs: int, against: int, least_tau: float) -> str:
     if not against:
         return f"{said} {pairs} comparable pairs: none is against it"
     return (
-        f"{said} {pairs} comparable pairs: {against} against it, by up to {least_tau:.2%}, so a shape that is not "
+        f"{said} {pairs} comparable pairs: {against} against it, by up to {at_most(least_tau)}, so a shape that is not "
         "maximal may be better; --interval 1 evaluates all"
     )

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _LIBRARY = "sentence_transformers."
 _AFTER = ("Dense", "LayerNorm", "Normalize", "Dropout")  # modules that may follow pooling
 _EMBEDDING = "sentence_embedding"
+_HARMLESS = frozenset(("torch_dtype", "dtype", "attn_implementation", "trust_remote_code", "add_pooling_layer"))
 _STATES = {"method": "forward", "method_output_name": "last_hidden_state"}  # what the library may read of a network
 
 
@@ -171,10 +172,11 @@ def encoder_of(source: str | Path) -> str | Path:
         InputError: modules.json is none.
     """
     folder = Path(source)
-    if not (folder / "modules.json").is_file() or (folder / "config.json").is_file():
+    if not (folder / "modules.json").is_file():
         return source
     inner = _modules(folder)[0].get("path")
-    return folder / inner if inner and isinstance(inner, str) and Path(inner).name == inner else source
+    plain = inner and isinstance(inner, str) and Path(inner).name == inner and inner != ".."
+    return folder / inner if plain else source
 
 
 def _modules(folder: Path) -> list[dict[str, Any]]:
@@ -197,6 +199,19 @@ def _check_modules(folder: Path) -> None:
         raise InputError(f"model {folder}: its modules.json has no Pooling; {takes}")
 
 
+def _check_arguments(folder: Path) -> None:
+    """Raise InputError where the library would change the network's settings as it loads it."""
+    for path in sorted(folder.glob("sentence_*_config.json")):
+        said = read_json(path)
+        for name in ("config_args", "config_kwargs", "model_args", "model_kwargs") if isinstance(said, dict) else ():
+            changed = sorted(set(said.get(name) or ()) - _HARMLESS)
+            if changed:
+                raise InputError(
+                    f"model {folder}: its {path.name} changes the network ({name}: {changed[0]}); write that into "
+                    "config.json, and leave it out there"
+                )
+
+
 def _load(folder: Path, most: Callable[[Any], int] = longest_input) -> SentenceLayout:
     """Load all but the network: the library reads the embedding tables alone, and they are dropped.
 
@@ -204,6 +219,7 @@ def _load(folder: Path, most: Callable[[Any], int] = longest_input) -> SentenceL
     """
     from sentence_transformers import SentenceTransformer
 
+    _check_arguments(folder)
     try:
         with quiet():
             whole = SentenceTransformer(

@@ -133,7 +133,7 @@ def load_teacher(source: str | Path, *, name: str | None = None) -> Teacher:
             raise InputError("its tokenizer has no mask token, and its head predicts masked tokens")
     whole.requires_grad_(False)
     parts = (model,) if head is None else (model, head)
-    known = fingerprint(*parts, config=model.config, tokenizer=tokenizer, folder=found.folder)
     given = Path(source)
     folder, own_name = (given, given.name) if given.is_dir() else (found.folder, found.name)
+    known = fingerprint(*parts, config=model.config, tokenizer=tokenizer, folder=folder)
     return Teacher(model, tokenizer, name or own_name, known, head, folder)

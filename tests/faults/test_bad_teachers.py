@@ -59,11 +59,11 @@ def without_padding(folder):
     configured(folder, pad_token_id=None)
 
 
-def as_roberta_without_padding(folder):
+def as_roberta(folder, padding):
     sizes = {"num_hidden_layers": 3, "num_attention_heads": 4, "hidden_size": 32, "intermediate_size": 64}
     config = RobertaConfig(vocab_size=30522, pad_token_id=0, max_position_embeddings=129, type_vocab_size=1, **sizes)
     RobertaModel(config).save_pretrained(folder)
-    configured(folder, pad_token_id=None)
+    configured(folder, pad_token_id=padding)
 
 
 def with_tokens_of_another(folder):
@@ -89,9 +89,9 @@ FAULTS = {
     "pruned heads": (lambda t: configured(t, pruned_heads={"0": [1]}), "pruned_heads"),
     "cross-attention": (lambda t: configured(t, is_decoder=True, add_cross_attention=True), "add_cross_attention"),
     "tokenizer of another": (with_tokens_of_another, "tokens and its model 30522"),
-    "padding of another": (lambda t: configured(t, pad_token_id=1), "pads with token 0 and its model with 1"),
+    "padding of another": (lambda t: as_roberta(t, 1), "pads with token 0 and its model with 1"),
     "no padding": (without_padding, "no padding token"),
-    "RoBERTa without padding": (as_roberta_without_padding, "has no pad_token_id"),
+    "RoBERTa without padding": (lambda t: as_roberta(t, None), "has no pad_token_id"),
 }
 COMMANDS = ("run", "extract", "distill", "pretraining", "finetune", "export", "latency")
 

@@ -49,7 +49,7 @@ def commands(kind, kinds, tiny, small, out):
         "certificate": [["extract", tiny.space_file, "--method", "certified", "--gap", 0.5, "--limit", "operations=60%",
                          "--steps", 1, "--certificate", out / "c.json", *given]],
         "card": [["error", "card", tiny.space_file, "--out", out, "--shapes", 10, "--truth-steps", 2, "--steps", 1,
-                  *given]],
+                  "--limit", "operations=100%", *given]],
         "calibration": [["latency", "calibrate", with_constants(tiny, out), "--share", 0.6, "--held-out", 3, "--rounds", 6,
                          "--threads", 1, "--out", out / "calibration.json"]],
     }.get(kind) or [kinds[kind].words(out)]  # fmt: skip

@@ -481,3 +481,24 @@ def test_the_gap_of_a_noisy_certificate_is_the_definition(seed, estimated):
     if sealed["result"]["status"] == "proven":
         assert sealed["result"]["gap"] == pytest.approx(max(0, worst / (score[choice] / np.exp(upper)) - 1))
     assert (verify(sealed).reasons == (NO_SPACE,)) == (sealed["result"]["status"] == "proven")
+
+
+def test_an_error_floor_that_is_refuted_leaves_no_claim():
+    """A floor above the errors would bound every rival by it."""
+    floor = certificate_of(MONOTONE, [17, 0], selected=0, neutral={"A": 0.0}, error_floor=0.9)["result"]
+    assert floor["status"] == "refuted"
+    assert "1 evaluation is below the declared error_floor" in floor["statement"]
+    true = certificate_of(MONOTONE, [17, 0], selected=17, neutral={"A": 0.0}, error_floor=0.01)["result"]
+    assert "no error below 0.01 as declared" in true["statement"]
+
+
+@pytest.mark.parametrize(("sigma", "fresh"), [(0.0, [0.05]), (0.02, [0.05] * 3)])
+def test_errors_on_fresh_seeds_that_contradict_the_first_leave_no_claim(sigma, fresh):
+    own = float(MONOTONE[17])
+    entries = [{"row": 17, "errors": [own] * len(fresh), "role": "search"}]
+    done = {"evaluations": entries, "failed": [], "pilot": 1, "comparisons": 99, "selected": 17}
+    record = {**record_of(GRID, sigma=sigma, neutral={"A": 0.0}), **done}
+    assert seal({**record, "fresh": [{"row": 17, "errors": [own] * len(fresh)}]})["result"]["status"] == "proven"
+    apart = seal({**record, "fresh": [{"row": 17, "errors": fresh}]})["result"]
+    assert apart["status"] == "refuted"
+    assert "on fresh seeds is further from the first" in apart["statement"]

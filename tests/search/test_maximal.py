@@ -53,6 +53,8 @@ def test_what_is_evaluated_is_maximal_or_tests_that_larger_is_better(given, eval
     assert set(top.tolist()) <= set(everything)
     assert len({*top.tolist(), *audit.tolist()}) == len(top) + len(audit) <= evaluations
     assert len(audit) <= AUDIT
+    assert len(everything) > evaluations or len(top) == len(everything)  # none is left out for the audit
+    assert len(points) > len(everything) or len(top) == min(evaluations, len(everything))
     left_out = set(everything) - set(top.tolist())
     assert not left_out or size[top].min() >= max(size[list(left_out)])
     assert size[top].tolist() == sorted(size[top])
