@@ -84,8 +84,8 @@ def card(
         candidates = plan(chosen, limits=settings.limits, interval=1, seed=seed).table
         if known is None and len(candidates) < LEAST_SHAPES:
             raise InputError(
-                f"{len(candidates)} candidates meet the limits, and a report card needs {LEAST_SHAPES}; give wider ones, "
-                "e.g. --limit operations=100%"
+                f"{len(candidates)} candidates meet the limits, and a report card needs {LEAST_SHAPES}; give wider "
+                "ones, e.g. --limit operations=100%"
             )
         configuration: dict[str, Any] = {
             "space": chosen.describe(),

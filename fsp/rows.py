@@ -109,10 +109,10 @@ def _width(lines: Sequence[str], separator: str) -> int:
     widths = set()
     try:
         for fields in _parser(lines, separator, csv.QUOTE_MINIMAL):
-            widths.add(len(fields) or None)
+            widths.add(len(fields))
     except csv.Error:  # a cell that goes on after these lines, or marks that are refused when rows are read
         pass
-    found = widths - {None}
+    found = widths - {0}  # blank lines
     return found.pop() if len(found) == 1 else 0
 
 

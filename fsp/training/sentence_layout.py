@@ -175,8 +175,9 @@ def encoder_of(source: str | Path) -> str | Path:
     if not (folder / "modules.json").is_file():
         return source
     inner = _modules(folder)[0].get("path")
-    plain = inner and isinstance(inner, str) and Path(inner).name == inner and inner != ".."
-    return folder / inner if plain else source
+    if not isinstance(inner, str) or not inner or Path(inner).name != inner or inner == "..":
+        return source
+    return folder / inner
 
 
 def _modules(folder: Path) -> list[dict[str, Any]]:
