@@ -291,8 +291,8 @@ def extract(
         def expect(pairs: Sequence[tuple[int, int]], rung: int = 0) -> None:
             evaluators[rung].expect((shape_of(row), seed) for row, seed in pairs)
 
-        def evaluate(row: int, seed: int, share: float) -> float | None:
-            evaluation = evaluators[0](shape_of(row), seed)
+        def evaluate(row: int, seed: int, share: float, rung: int = 0) -> float | None:
+            evaluation = evaluators[rung](shape_of(row), seed)
             made.setdefault(row, []).append(evaluation)
             advance(share * cost[row])
             return evaluation.error
@@ -301,10 +301,9 @@ def extract(
             every = [(row, seed) for row in rows for seed in all_seeds]
             expect(every, rung)
             for row in rows:
-                made[row] = []
+                made[row] = []  # not those of the rung before
             for row, one in every:
-                made[row].append(evaluators[rung](shape_of(row), one))
-                advance(cost[row] / len(evaluators) / seeds)
+                evaluate(row, one, 1 / len(evaluators) / seeds, rung)
 
         def scores_at(rung: int, rows: Sequence[int]) -> NDArray[np.float64]:
             measure(rows, rung)
@@ -354,19 +353,19 @@ def extract(
     selected = _architecture(space, table.loc[best])
     table = table.reset_index(drop=True)
     return Extraction(
-        space,
-        selected,
-        table,
-        how,
-        objective,
-        question.limits,
-        interval,
-        feasible,
-        maximum,
-        certificate,
-        finals,
-        maximal,
-        audit,
+        space=space,
+        selected=selected,
+        table=table,
+        method=how,
+        objective=objective,
+        limits=question.limits,
+        interval=interval,
+        feasible=feasible,
+        maximum=maximum,
+        certificate=certificate,
+        finalists=finals,
+        maximal=maximal,
+        audit=audit,
     )
 
 

@@ -33,9 +33,10 @@ def near_copies(texts: Sequence[Sequence[str]], references: Sequence[Sequence[st
     """
     found = np.zeros(len(texts), dtype=bool)
     if texts and references:
-        pieces = _Pieces.of([*texts, *references])
-        for row, _ in _pairs(pieces, np.arange(len(texts)), np.arange(len(texts), len(texts) + len(references))):
-            found[row] = True
+        every = np.arange(len(texts) + len(references))
+        rows, columns = every[: len(texts)], every[len(texts) :]
+        for near, _ in _pairs(_Pieces.of([*texts, *references]), rows, columns, lambda ours, theirs: found[ours]):
+            found[near] = True
     return found
 
 
@@ -115,7 +116,7 @@ def _pairs(
     pieces: _Pieces,
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
-    known: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]] | None = None,
+    known: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]],
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Yield the numbers of near-copies, `rows` against `columns`, in blocks; where these are the same, each pair once.
 
@@ -143,9 +144,8 @@ def _pairs(
         ours, theirs = ours[near], theirs[near]
         for first in range(0, len(ours), _PAIRS):
             one, other = ours[first : first + _PAIRS], theirs[first : first + _PAIRS]
-            if known is not None:  # of a template's texts nearly all pairs are
-                new = ~known(one, other)
-                one, other = one[new], other[new]
+            new = ~known(one, other)  # of a template's texts hardly any pair is
+            one, other = one[new], other[new]
             same = pieces.whole[one].multiply(pieces.whole[other]).sum(axis=1)
             close = same / (pieces.sizes[one] + pieces.sizes[other] - same) >= THRESHOLD
             if close.any():

@@ -1,4 +1,5 @@
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +89,21 @@ def tiny(tmp_path_factory, minilm_folder) -> Tiny:
     (folder / "text" / "docs.txt").write_text("\n\n".join(standard_library())[:700_000], encoding="utf-8")
     (folder / "space.toml").write_text(TINY_SPACE)
     return Tiny(folder / "teacher", folder / "text", folder / "space.toml")
+
+
+@pytest.fixture
+def in_process(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line in this process; return its exit code, stdout and stderr."""
+    from fsp.cli import main
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["fsp", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        return end.value.code, printed.out, printed.err
+
+    return call
 
 
 @pytest.fixture

@@ -1,14 +1,12 @@
 """What `fsp extract` keeps, and what it says of its choice, as its user sees it."""
 
 import json
-import sys
 from functools import cache
 
 import pandas as pd
 import pytest
 
 import fsp
-from fsp.cli import main
 from fsp.inputs import Settings, load_inputs, surrogate
 from fsp.objectives.error import Distillation
 from fsp.planning import objectives_at_maximum
@@ -36,22 +34,20 @@ def quick(monkeypatch, loaded, errors):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
+def run(monkeypatch, in_process, tmp_path):
     """Run the command line in this process, in an empty folder; return its exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fsp", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        return end.value.code, captured.out, captured.err
-
-    return call
+    return in_process
 
 
 def listing(folder):
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def everything(tiny, *, steps, interval):
+    """The search by intervals among all shapes below T."""
+    words = ["extract", tiny.space_file, *tiny.arguments(), "--steps", steps, "--interval", interval]
+    return [*words, "--limit", "operations=100%"]
 
 
 def test_interrupted_the_same_command_goes_on_where_it_was(run, loaded, tiny, tmp_path, monkeypatch):
@@ -111,17 +107,7 @@ def test_what_is_refused_leaves_nothing(run, tiny, tmp_path):
 
 
 def test_a_study_of_ones_own_keeps_nothing_else(run, quick, tiny, tmp_path):
-    command = [
-        "extract",
-        tiny.space_file,
-        *tiny.arguments(),
-        "--steps",
-        0,
-        "--interval",
-        6,
-        "--limit",
-        "operations=100%",
-    ]
+    command = everything(tiny, steps=0, interval=6)
     assert run(*command, "--study", tmp_path / "s.journal")[0] == 0
     assert listing(tmp_path) == ["s.journal"]
 
@@ -165,17 +151,7 @@ def test_the_maximal_shapes_are_told(run, quick, tiny, tmp_path):
 
 
 def test_seeds_are_evaluated_and_tell_how_sure_the_choice_is(run, quick, tiny, tmp_path):
-    command = [
-        "extract",
-        tiny.space_file,
-        *tiny.arguments(),
-        "--steps",
-        1,
-        "--interval",
-        5,
-        "--limit",
-        "operations=100%",
-    ]
+    command = everything(tiny, steps=1, interval=5)
     code, out, err = run(*command, "--seeds", 3, "--study", tmp_path / "s.journal", "--json")
     assert code == 0, err
     rows = json.loads(out)["evaluations"]

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from scipy.stats import kendalltau, spearmanr
 
-from fsp.cli import main
 from fsp.objectives.fitted import FittedError
 from fsp.replay_error import replay_error
 from fsp.table import read_table
@@ -29,12 +28,9 @@ def csv(tmp_path):
 
 
 @pytest.fixture
-def fsp(monkeypatch, capsys):
+def fsp(in_process):
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fsp", "replay", "error", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return subprocess.CompletedProcess(sys.argv, end.value.code, *capsys.readouterr())
+        return subprocess.CompletedProcess(arguments, *in_process("replay", "error", *arguments))
 
     return run
 

@@ -7,20 +7,12 @@ from pathlib import Path
 import pytest
 from running import HANG
 
-from fsp import cli
 from fsp.space import load_space, shipped_spaces
 
 
 @pytest.fixture
-def fsp(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fsp", *arguments])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        printed = capsys.readouterr()
-        return end.value.code, printed.out, printed.err
-
-    return run
+def fsp(in_process):
+    return in_process
 
 
 def test_size_of_bort_and_what_was_published(fsp):

@@ -6,7 +6,6 @@ import pytest
 
 import fsp
 from fsp.choice import choose
-from fsp.cli import main
 from fsp.errors import InputError
 from fsp.files import write_json
 from fsp.search.certificate import seal
@@ -37,18 +36,10 @@ def found(tmp_path_factory):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path_factory):
+def run(monkeypatch, in_process, tmp_path_factory):
     """Run the command line in this process, in an empty folder; return its exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path_factory.mktemp("current"))
-
-    def call(*arguments):
-        monkeypatch.setattr("sys.argv", ["fsp", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        return end.value.code, captured.out, captured.err
-
-    return call
+    return in_process
 
 
 def test_verify_says_what_holds(found, run):

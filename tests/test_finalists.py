@@ -1,6 +1,5 @@
 import json
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -8,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsp.choice import choose
-from fsp.cli import main
 from fsp.errors import InputError, RunFailed
 from fsp.extraction import extract
 from fsp.search.finalists import TOLERANCE, undecided
@@ -149,18 +147,10 @@ def test_bad_arguments_are_refused_before_any_evaluation(arguments, says):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path_factory):
+def run(monkeypatch, in_process, tmp_path_factory):
     """Run the command line in this process, in an empty folder; return its exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path_factory.mktemp("current"))
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fsp", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        return end.value.code, captured.out, captured.err
-
-    return call
+    return in_process
 
 
 def test_extract_with_finalists_from_the_command_line(run, tiny):

@@ -1,9 +1,9 @@
 import json
+from functools import partial
 
 import pytest
 
 import fsp.families.bert as bert
-from fsp.cli import main
 from fsp.cost import EFFICIENCY, achieved_gflops, training_cost
 from fsp.errors import InputError
 from fsp.extraction import extract, plan
@@ -14,18 +14,10 @@ SPACE = load_space("bert_large")
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(monkeypatch, in_process):
     """Run `fsp extract` in this process, where no teacher can be loaded and no text read."""
-
-    def call(*arguments):
-        monkeypatch.setattr("fsp.inputs.load_inputs", None)
-        monkeypatch.setattr("sys.argv", ["fsp", "extract", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        return end.value.code, captured.out, captured.err
-
-    return call
+    monkeypatch.setattr("fsp.inputs.load_inputs", None)
+    return partial(in_process, "extract")
 
 
 def flops(shapes, steps):

@@ -208,19 +208,7 @@ def command(result: dict[str, Any]) -> str:
         words += ["--column", given["column"]]
     for limit, value in (config.get("limits") or {}).items():
         words += ["--limit", f"{limit}={value}"]
-    for option in (
-        "method",
-        "interval",
-        "evaluations",
-        "steps",
-        "finalists",
-        "anchors",
-        "longer",
-        "tokens",
-        "seeds",
-        "seed",
-        "threads",
-    ):
+    for option in _OPTIONS:
         if config.get(option) is not None:
             words += [f"--{option}", str(config[option])]
     return shlex.join(words)

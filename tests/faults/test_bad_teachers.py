@@ -2,14 +2,11 @@
 
 import json
 import shutil
-import sys
 import warnings
 
 import pytest
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
-
-from fsp.cli import main
 
 
 def configured(folder, **changed):
@@ -138,15 +135,12 @@ def words(command, tiny, teacher, out, rows, text):
 
 
 @pytest.fixture
-def command_line(monkeypatch, capsys):
+def command_line(monkeypatch, in_process):
     """Run a command in this process, as every one would have to load its libraries; return its exit code and output."""
 
     def call(words):
         monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # put back afterwards
-        monkeypatch.setattr(sys, "argv", ["fsp", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return (ended.value.code, *capsys.readouterr())
+        return in_process(*words)
 
     return call
 
