@@ -214,7 +214,7 @@ def test_a_layout_that_cannot_be_carried_over_is_refused_before_anything_is_writ
     with pytest.raises(InputError, match="CNN"):
         short = {"shape": Architecture({"D": 1, "A": 2, "H": 16, "I": 16}), "out": tmp_path / "out", "as_json": False}
         given = {"space": str(tiny.space_file), "teacher": str(folder), "corpus": [tiny.corpus]}
-        _short(**short, **given, tokens=1024, seed=0, threads=1)
+        _short(**short, **given, column=None, tokens=1024, seed=0, threads=1)
     assert not (tmp_path / "out").exists()
 
 

@@ -133,10 +133,13 @@ def assess(record: Mapping[str, Any]) -> dict[str, Any]:
     found = evidence(order, rows, mean, runs, noise, alpha=alpha)
     noise_facts = _noise_facts(record, noise)
     again = [(one["row"], float(np.log(one["errors"]).mean()), half(len(one["errors"]))) for one in record["fresh"]]
-    below = int((mean + width < floor).sum()) + sum(log_mean + half_width < floor for _, log_mean, half_width in again)
-    apart = sum(
-        abs(log_mean - mean[rows.index(row)]) > half_width + width[rows.index(row)] + _ROUNDING
-        for row, log_mean, half_width in again
+    highest = [*(mean + width), *(log_mean + half_width for _, log_mean, half_width in again)]
+    below = int((np.array(highest) < floor).sum())
+    apart = int(
+        sum(
+            abs(log_mean - mean[rows.index(row)]) > half_width + width[rows.index(row)] + _ROUNDING
+            for row, log_mean, half_width in again
+        )
     )
     known = noise_facts["declared"] or noise.sigma > 0
     status = "proven" if math.isfinite(gap) and known else "vacuous"

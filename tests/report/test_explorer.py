@@ -62,6 +62,19 @@ def table(run):
     return table
 
 
+@pytest.fixture
+def edges(table):
+    """The borders of a box of percent and errors with some of the candidates inside, and none near them."""
+
+    def of(values):
+        values = values.dropna().sort_values().to_numpy()
+        middles, gaps = (values[1:] + values[:-1]) / 2, values[1:] - values[:-1]
+        half = len(gaps) // 2
+        return middles[gaps[:half].argmax()], middles[half + gaps[half:].argmax()]
+
+    return {name: of(table[name]) for name in ("encoder_parameters %", "operations %", "error")}
+
+
 def text(browser, element):
     return browser.evaluate(f"document.getElementById('explorer-{element}').textContent")
 
@@ -77,19 +90,21 @@ def test_pointing_at_a_candidate_shows_its_architecture(page, table):
     assert f"{row['error']:.4f}" in shown
 
 
-def test_a_box_filters_plots_and_table_and_the_arrow_shows_all_again(page, table):
+def test_a_box_filters_plots_and_table_and_the_arrow_shows_all_again(page, table, edges):
     assert text(page, "shown") == f"{len(table)} of {len(table)} candidates shown."
-    start, end = page.evaluate("[place(0, 5, .62), place(0, 15, .5)]")
-    page.drag(start, end)
-    inside = table[table["encoder_parameters %"].between(5, 15) & table["error"].between(0.5, 0.62)]
+    (left, right), (low, high) = edges["encoder_parameters %"], edges["error"]
+    page.drag(*page.evaluate(f"[place(0, {left}, {high}), place(0, {right}, {low})]"))
+    inside = table[table["encoder_parameters %"].between(left, right) & table["error"].between(low, high)]
+    assert 0 < len(inside) < len(table) - 1
     page.wait(f"document.getElementById('explorer-shown').textContent.startsWith('{len(inside)} of {len(table)} ')")
     page.wait(f"rows().length === {len(inside)}")
     shown = {tuple(int(cell.replace(",", "")) for cell in row[:4]) for row in page.evaluate("rows()")}
     assert shown == set(map(tuple, inside[list("DAHI")].to_numpy().tolist()))
-    start, end = page.evaluate("[place(2, 5, 20), place(2, 15, 10)]")  # a second box, in another plot, refines
-    page.drag(start, end)
-    inside = inside[inside["operations %"].between(10, 20)]
-    page.wait(f"document.getElementById('explorer-shown').textContent.startsWith('{len(inside)} of ')")
+    low, high = edges["operations %"]  # a second box, in another plot, refines
+    page.drag(*page.evaluate(f"[place(2, {left}, {high}), place(2, {right}, {low})]"))
+    refined = inside[inside["operations %"].between(low, high)]
+    assert 0 < len(refined) < len(inside)
+    page.wait(f"document.getElementById('explorer-shown').textContent.startsWith('{len(refined)} of ')")
     page.click(*page.evaluate("centre(deep('.bk-tool-icon-reset')[0])"))
     page.wait(f"document.getElementById('explorer-shown').textContent.startsWith('{len(table)} of ')")
 

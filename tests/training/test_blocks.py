@@ -145,9 +145,16 @@ def folder_with(tiny, tmp_path, **changed):
     return folder
 
 
-def test_a_tokenizer_of_another_model_is_refused(tiny, tmp_path):
-    with pytest.raises(InputError, match="pads with token 0 and its model with 1"):
-        load_teacher(folder_with(tiny, tmp_path, pad_token_id=1))
+def test_padding_has_no_say_where_positions_are_not_counted_from_it(tiny, tmp_path):
+    """It is masked, whatever its number; the tokenizer's is taken."""
+    texts = ["A short one", "and a sentence that is longer than the one before it"]
+    states = []
+    for folder in (tiny.teacher, folder_with(tiny, tmp_path, pad_token_id=1)):
+        teacher = load_teacher(folder)
+        given = teacher.tokenizer(texts, padding=True, return_tensors="pt")
+        with torch.no_grad():
+            states.append(teacher.model(**given).last_hidden_state[given["attention_mask"] == 1])
+    torch.testing.assert_close(*states)
 
 
 @pytest.mark.parametrize("rows", [28_996, 31_500])
