@@ -8,6 +8,7 @@ import time
 
 from running import HANG
 
+PATIENCE = 300  # seconds until what the page should show will never be there
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -92,7 +93,7 @@ class Browser:
 
     def wait(self, expression):
         """Wait until an expression is true."""
-        end = time.monotonic() + HANG
+        end = time.monotonic() + PATIENCE
         while not self.evaluate(expression):
             assert time.monotonic() < end, f"never true: {expression}"
             time.sleep(0.05)
