@@ -139,7 +139,7 @@ def test_sentences_the_readout_has_not_seen_gain_and_little_text_does_not_overfi
 @given(
     rows=st.integers(32, 200),
     inputs=st.integers(1, 60),
-    outputs=st.integers(1, 10),
+    outputs=st.integers(48, 96),  # with a few, leaving rows out says too little where there are as many inputs as rows
     noise=st.floats(0, 3),
     seed=st.integers(0, 2**31),
 )
