@@ -21,6 +21,7 @@ from fsp.training.teacher import Teacher
 
 READOUT_TOKENS = 16_384  # a readout fitted on fewer overfits: it has up to a thousand inputs
 LEAST_HELD_OUT_TOKENS = 2_048
+_LARGEST = float(np.finfo(np.float16).max)
 
 
 class Batch(NamedTuple):
@@ -110,6 +111,9 @@ def cached_states(
         folder: where the states are kept; the file's name depends on T and on the blocks.
         batch: blocks a forward pass.
         advance: called with the number of tokens done since the last call.
+
+    Raises:
+        InputError: a state is no number, or larger than float16 holds; nothing is kept.
     """
     path = _states_file(teacher, blocks, folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +137,12 @@ def _write_states(
         states = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=(*blocks.shape, width))
         for i in range(0, len(blocks), batch):
             tokens = torch.from_numpy(blocks[i : i + batch].astype(np.int64))
-            states[i : i + batch] = teacher.model(input_ids=tokens).last_hidden_state.numpy()
+            found = teacher.model(input_ids=tokens).last_hidden_state
+            if not float(found.abs().max()) <= _LARGEST:
+                raise InputError(
+                    f"T's states exceed {_LARGEST:,.0f} or are no numbers; fsp keeps them in float16, which cannot"
+                )
+            states[i : i + batch] = found.numpy()
             advance(tokens.numel())
         states.flush()
         del states

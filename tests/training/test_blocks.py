@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,6 +30,19 @@ def test_states_are_the_teachers_and_computed_once(loaded, tmp_path, monkeypatch
     assert np.array_equal(cached_states(teacher, blocks, tmp_path), states)
     with pytest.raises(TypeError):
         cached_states(teacher, blocks[:20], tmp_path)
+
+
+@pytest.mark.parametrize("largest", [70_000.0, float("nan")])
+def test_states_that_float16_does_not_hold_are_refused(loaded, tmp_path, monkeypatch, largest):
+    teacher, corpus = loaded
+    states = torch.full((4, 32, teacher.architecture["H"]), 65_504.0)
+    monkeypatch.setattr(teacher.model, "forward", lambda input_ids: SimpleNamespace(last_hidden_state=states))
+    blocks = pack(teacher.tokenizer, corpus.test, 32)[:4]
+    assert (cached_states(teacher, blocks, tmp_path / "kept") == 65_504).all()
+    states[-1, -1, -1] = largest
+    with pytest.raises(InputError, match="exceed 65,504 or are no numbers"):
+        cached_states(teacher, blocks, tmp_path / "refused")
+    assert not list((tmp_path / "refused").glob("*.npy*"))
 
 
 def test_an_interrupted_cache_leaves_nothing(loaded, tmp_path):
