@@ -16,22 +16,23 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 UNTRAINED = "--steps 0 --interval 40"
 LESS = {  # by how a line begins: what is added so that it takes seconds instead of minutes or days
-    "fsp run my_space.toml": "--steps 1 --interval 6 --tokens 4096 --seeds 1",
+    "fsp run my_space.toml": "--steps 1 --evaluations 2 --tokens 4096 --seeds 1",
     "fsp run small.toml": "--steps 1 --interval 6 --tokens 4096",
     "fsp extract experiments/paper/small.toml": UNTRAINED,
     "fsp extract minilm --objective w": UNTRAINED,
-    "fsp extract minilm --method certified": "--steps 1 --gap 0.9",
+    "fsp extract minilm --method certified": "--steps 1 --gap 0.9 --sigma 0.05",
     "fsp extract minilm --steps 0": "--interval 20 --anchors 4 --longer 1",
     "fsp extract minilm --study": UNTRAINED,
     "fsp extract minilm --limit": UNTRAINED,
     "fsp extract minilm --speed": UNTRAINED,
-    "fsp error card": "--shapes 10 --truth-steps 2 --truth-seeds 2 --steps 1",
+    "fsp error card my_space.toml": "--limit operations=5% --shapes 10 --truth-steps 2 --truth-seeds 2 --steps 1",
+    "fsp error card minilm": "--limit operations=25% --shapes 10 --truth-steps 2 --truth-seeds 2 --steps 1",
     "fsp distill D=3": "--tokens 4096",
     "fsp distill D=4": "--steps 2 --batch 2 --length 32",
     "fsp distill run/": "--steps 2 --batch 2 --length 32",
     "fsp finetune": "--steps 2 --fits 1 --points 8",
     "fsp latency measure": "--rounds 6",
-    "fsp latency calibrate": "--rounds 6 --held-out 2 --share 0.05",
+    "fsp latency calibrate": "--rounds 6 --held-out 3 --share 0.05",
 }
 NOT_RUN = {  # a line's beginning: why
     "fsp distill bort": "T is RoBERTa-large, a download of 1.4 GB",
@@ -71,9 +72,9 @@ def test_tables_name_lines_that_exist():
     assert not indented, "a command stands outside of a block of the language sh"
 
 
-def rows(path, count):
+def rows(path, start, count):
     words = {"good": ["fine", "lovely", "bright"], "bad": ["poor", "dull", "broken"]}
-    made = [(f"A {words[label][i % 3]} film, number {i}.", label) for i in range(count) for label in words]
+    made = [(f"A {words[label][i % 3]} film, number {i}.", label) for i in range(start, start + count) for label in words]
     pd.DataFrame(made, columns=["text", "label"]).to_csv(path, index=False)
 
 
@@ -81,7 +82,7 @@ def rows(path, count):
 def folder(tmp_path_factory, main_run, minilm_folder, tiny):
     """A reader's folder: runs/minilm, and an input under every name that README and docs make up."""
     import torch
-    from transformers import AutoTokenizer, BertForMaskedLM
+    from transformers import AutoTokenizer, BertForMaskedLM, BertModel
 
     from fsp.families import bert
 
@@ -90,16 +91,16 @@ def folder(tmp_path_factory, main_run, minilm_folder, tiny):
     (here / "runs").mkdir()
     (here / "runs" / "minilm").symlink_to(main_run.folder)
     (here / "run").symlink_to(main_run.folder)
-    (here / "path" / "or").mkdir(parents=True)
-    for name in ("path/or/hub-name", "my_teacher", "ENCODER"):
+    for name in ("my_teacher", "ENCODER"):
         (here / name).symlink_to(minilm_folder)
     (here / "MODEL").symlink_to(main_run.folder / "model")
     for name in ("my_texts", "texts"):
         (here / name).symlink_to(tiny.corpus)
     torch.manual_seed(0)
     tables = {"vocabulary": 30522, "positions": 128, "token_types": 2}
-    network = BertForMaskedLM(bert.config_for({"D": 6, "A": 8, "H": 512, "I": 1024}, tables))
-    for name in ("DIR", "DIR_OR_HUB_NAME"):
+    masked = BertForMaskedLM(bert.config_for({"D": 6, "A": 8, "H": 512, "I": 1024}, tables))
+    base = BertModel(bert.config_for({"D": 12, "A": 12, "H": 768, "I": 3072}, tables))  # the maximum of my_space.toml
+    for name, network in (("DIR", masked), ("DIR_OR_HUB_NAME", masked), ("path/or/hub-name", base)):
         network.save_pretrained(here / name)
         AutoTokenizer.from_pretrained(minilm_folder).save_pretrained(here / name)
     texts = (tiny.corpus / "docs.txt").read_text(encoding="utf-8").split("\n\n")
@@ -118,8 +119,8 @@ def folder(tmp_path_factory, main_run, minilm_folder, tiny):
             "encoder_ms": 1 + cost * 3, "decoder_ms": 2 + cost * 5,
         }
     ).drop_duplicates(["depth", "width"]).to_csv(here / "TABLE.csv", index=False)  # fmt: skip
-    for name, count in (("train", 20), ("dev", 10), ("test", 10)):
-        rows(here / f"{name}.csv", count)
+    for name, start, count in (("train", 0, 20), ("dev", 20, 10), ("test", 30, 10)):
+        rows(here / f"{name}.csv", start, count)
     return here
 
 
