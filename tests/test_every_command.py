@@ -74,7 +74,9 @@ def test_tables_name_lines_that_exist():
 
 def rows(path, start, count):
     words = {"good": ["fine", "lovely", "bright"], "bad": ["poor", "dull", "broken"]}
-    made = [(f"A {words[label][i % 3]} film, number {i}.", label) for i in range(start, start + count) for label in words]
+    made = [
+        (f"A {words[label][i % 3]} film, number {i}.", label) for i in range(start, start + count) for label in words
+    ]
     pd.DataFrame(made, columns=["text", "label"]).to_csv(path, index=False)
 
 
