@@ -32,6 +32,7 @@ LESS = {  # by how a line begins: what is added so that it takes seconds instead
     "fsp finetune": "--steps 2 --fits 1 --points 8",
     "fsp latency measure": "--rounds 6",
     "fsp latency calibrate": "--rounds 6 --held-out 3 --share 0.05",
+    "fsp replay speed": "--train 40",
 }
 NOT_RUN = {  # a line's beginning: why
     "fsp distill bort": "T is RoBERTa-large, a download of 1.4 GB",
