@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 from fsp.report import write_report
 from fsp.report.explorer import _renumbered
 
-from .browser import Browser
+from .browser import PATIENCE, Browser
 
 ROOT = Path(__file__).parent.parent.parent
 HELPERS = """
@@ -114,11 +115,16 @@ def test_a_click_compares_with_the_choice(page, table):
     for name in ("error", "encoder_parameters", "parameters", "operations"):
         assert f"{row[name] / choice[name]:.2f} times the {name.replace('_', ' ')}" in said
     assert text(page, "shown").startswith(f"{len(table)} of ")
-    upper = "deep('.slick-viewport')[0].getBoundingClientRect().top"  # some rows are scrolled out above it
-    seen = page.evaluate(f"deep('.slick-row').findIndex(r => r.getBoundingClientRect().top > {upper})")
-    first = page.evaluate(f"rows()[{seen}].slice(0, 4)")
-    page.click(*page.evaluate(f"centre(deep('.slick-row')[{seen}].querySelector('.slick-cell'))"))
-    page.wait(f"document.getElementById('explorer-compare').textContent.startsWith('D={first[0]} A={first[1]} ')")
+    view = "deep('.slick-viewport')[0].getBoundingClientRect()"  # the table scrolls to the point, in its own time
+    middle = f"r => Math.abs(centre(r)[1] - ({view}.top + {view}.bottom) / 2)"
+    for _ in range(PATIENCE):
+        page.evaluate(f"window.near = deep('.slick-row').map({middle}); window.row = near.indexOf(Math.min(...near))")
+        first, cell = page.evaluate("[rows()[row], centre(deep('.slick-row')[row].querySelector('.slick-cell'))]")
+        page.click(*cell)
+        time.sleep(0.2)
+        if text(page, "compare").startswith(f"D={first[0]} A={first[1]} "):
+            break
+    assert text(page, "compare").startswith(f"D={first[0]} A={first[1]} ")
 
 
 def test_a_columns_title_sorts(page, table):
