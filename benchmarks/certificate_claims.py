@@ -19,13 +19,13 @@ import numpy as np
 from certificates import COST, MAXIMUM, POINTS, QUESTIONS, SPACE, TABLE, D, H, I, random_steps
 from scipy import stats
 
-from fsp.files import write_json
-from fsp.question import Question
-from fsp.search.bounds import squared_deviations
-from fsp.search.certificate import assess, problem_of, seal
-from fsp.search.certified import search
-from fsp.search.certified_settings import CertifiedSettings
-from fsp.search.spread import Spread
+from fsp.base.files import write_json
+from fsp.search.question import Question
+from fsp.search.certificates.bounds import squared_deviations
+from fsp.search.certificates.certificate import assess, problem_of, seal
+from fsp.search.certificates.certified import search
+from fsp.search.certificates.settings import CertifiedSettings
+from fsp.search.certificates.spread import Spread
 
 ALPHA, TARGET = 0.05, 0.02
 RELATIVE = (COST - COST.min()) / (COST.max() - COST.min())
@@ -82,7 +82,7 @@ def _gap(certificate: dict[str, Any], sigma: float | None) -> float | None:
     if sigma is not None:
         entries = [{**entry, "role": "search"} for entry in certificate["evaluations"]]
         record = {**certificate, "evaluations": entries, "assumptions": {**certificate["assumptions"], "sigma": sigma}}
-    with patch("fsp.search.certificate.spread_of", lambda *_, **__: Spread(0, 0, None, False)):
+    with patch("fsp.search.certificates.certificate.spread_of", lambda *_, **__: Spread(0, 0, None, False)):
         return assess(record)["gap"]
 
 

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fsp.files import read_json
-from fsp.pretraining.batches import Batches
-from fsp.pretraining.documents import find_sources
-from fsp.pretraining.masking import Masking
-from fsp.pretraining.packed import pack
-from fsp.progress import Bars
-from fsp.space import load_space
-from fsp.training.teacher import packaged_teacher
+from fsp.base.files import read_json
+from fsp.distillation.pretraining.batches import Batches
+from fsp.distillation.pretraining.documents import find_sources
+from fsp.distillation.pretraining.masking import Masking
+from fsp.distillation.pretraining.packed import pack
+from fsp.base.progress import Bars
+from fsp.spaces.space import load_space
+from fsp.distillation.teacher import packaged_teacher
 
 LENGTH, BATCH, DRAWN = 128, 32, 500
 

@@ -20,8 +20,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fsp.objectives.fitted import FittedError
-from fsp.replay_error import ErrorReplay, replay_error
-from fsp.table import Table, read_table
+from fsp.trust.replay.error import ErrorReplay, replay_error
+from fsp.trust.replay.table import Table, read_table
 
 TRAIN = (15, 30, 60)
 SHAPES = 200

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsp.replay import Objective, replay_search
+from fsp.trust.replay.search import Objective, replay_search
 from fsp.search.methods import METHODS, UNLIMITED
-from fsp.table import Table, read_table
+from fsp.trust.replay.table import Table, read_table
 
 EVALUATIONS = 30
 CURVE_AT = (5, 10, 15, 20, 25, 30)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from fsp.replay_speed import read_latencies, replay_speed
-from fsp.table import read_columns
+from fsp.trust.replay.speed import read_latencies, replay_speed
+from fsp.trust.replay.table import read_columns
 
 PARAMETERS = (
     "encoder_embed_dim",

@@ -16,13 +16,13 @@ import time
 import torch
 
 from fsp.families import bert
-from fsp.inputs import Settings
-from fsp.planning import objectives_of
-from fsp.space import Architecture, SearchSpace, load_space
-from fsp.timing import environment
-from fsp.training.losses import squared_error
-from fsp.training.student import Student
-from fsp.truth import sample
+from fsp.distillation.prepare import Settings
+from fsp.search.plan import objectives_of
+from fsp.spaces.space import Architecture, SearchSpace, load_space
+from fsp.base.timing import environment
+from fsp.distillation.losses import squared_error
+from fsp.distillation.student import Student
+from fsp.trust.truth import sample
 
 SMALL = "D=2 A=6 H=192 I=128"
 BATCH, LENGTH, WIDTH, STEPS, ROUNDS = 16, 64, 384, 4, 5

@@ -7,18 +7,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fsp.distillation import distill
-    from fsp.errors import InputError, RunFailed
-    from fsp.exporting import export
-    from fsp.extraction import Extraction, extract
+    from fsp.distillation.saving import distill
+    from fsp.base.errors import InputError, RunFailed
+    from fsp.deploy.exporting import export
+    from fsp.search.extraction import Extraction, extract
     from fsp.finetuning.finetune import agora
-    from fsp.inputs import prepare
-    from fsp.objectives.error import Distillation
-    from fsp.pretraining.run import pretrain
+    from fsp.distillation.prepare import prepare
+    from fsp.distillation.error import Distillation
+    from fsp.distillation.pretraining.run import pretrain
     from fsp.search.coefficient import w_coefficient
-    from fsp.search.sampler import FPTASSampler
-    from fsp.space import Architecture, SearchSpace, load_space
-    from fsp.working import work
+    from fsp.search.samplers.fptas import FPTASSampler
+    from fsp.spaces.space import Architecture, SearchSpace, load_space
+    from fsp.studies.helper import work
 
 __version__ = "0.1.0.dev0"
 __all__ = [
@@ -40,22 +40,22 @@ __all__ = [
     "work",
 ]
 _MODULES = {
-    "Architecture": "fsp.space",
-    "Distillation": "fsp.objectives.error",
-    "Extraction": "fsp.extraction",
-    "FPTASSampler": "fsp.search.sampler",
-    "InputError": "fsp.errors",
-    "RunFailed": "fsp.errors",
-    "SearchSpace": "fsp.space",
+    "Architecture": "fsp.spaces.space",
+    "Distillation": "fsp.distillation.error",
+    "Extraction": "fsp.search.extraction",
+    "FPTASSampler": "fsp.search.samplers.fptas",
+    "InputError": "fsp.base.errors",
+    "RunFailed": "fsp.base.errors",
+    "SearchSpace": "fsp.spaces.space",
     "agora": "fsp.finetuning.finetune",
-    "distill": "fsp.distillation",
-    "export": "fsp.exporting",
-    "extract": "fsp.extraction",
-    "load_space": "fsp.space",
-    "prepare": "fsp.inputs",
-    "pretrain": "fsp.pretraining.run",
+    "distill": "fsp.distillation.saving",
+    "export": "fsp.deploy.exporting",
+    "extract": "fsp.search.extraction",
+    "load_space": "fsp.spaces.space",
+    "prepare": "fsp.distillation.prepare",
+    "pretrain": "fsp.distillation.pretraining.run",
     "w_coefficient": "fsp.search.coefficient",
-    "work": "fsp.working",
+    "work": "fsp.studies.helper",
 }
 
 

@@ -1,5 +1,5 @@
 """`python -m fsp`."""
 
-from fsp.cli import main
+from fsp.cli.app import main
 
 main()

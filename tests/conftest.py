@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fsp.data import standard_library
-from fsp.space import SearchSpace, load_space
+from fsp.distillation.text.corpus import standard_library
+from fsp.spaces.space import SearchSpace, load_space
 
 TINY_SPACE = """
 family = "bert"
@@ -65,7 +65,7 @@ def main_run(tmp_path_factory) -> MainRun:
 
 @pytest.fixture(scope="session")
 def minilm_folder() -> Path:
-    from fsp.training.teacher import packaged_teacher
+    from fsp.distillation.teacher import packaged_teacher
 
     return packaged_teacher(load_space("minilm").teacher)
 
@@ -94,7 +94,7 @@ def tiny(tmp_path_factory, minilm_folder) -> Tiny:
 @pytest.fixture
 def in_process(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     """Run the command line in this process; return its exit code, stdout and stderr."""
-    from fsp.cli import main
+    from fsp.cli.app import main
 
     def call(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr("sys.argv", ["fsp", *map(str, words)])

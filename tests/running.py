@@ -18,7 +18,7 @@ HANG = 1800  # seconds after which a test takes it that nothing will come: no ma
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["fsp.cli", "fsp.journey", "fsp.pretraining.run", "fsp.finetuning.finetune", "fsp.exporting"]
+    ["fsp.cli.app", "fsp.run", "fsp.distillation.pretraining.run", "fsp.finetuning.finetune", "fsp.deploy.exporting"]
 )
 
 
@@ -36,7 +36,7 @@ def _call(words: Sequence[str], output: Path, folder: Path, umask: int, environm
     os.chdir(folder)
     os.environ.update(environment)
     become(words, output)
-    from fsp.cli import main
+    from fsp.cli.app import main
 
     main()
 

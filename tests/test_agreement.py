@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau, spearmanr
 
-from fsp.agreement import (
+from fsp.trust.agreement import (
     kendall,
     mean,
     noise_ceiling,
@@ -17,7 +17,7 @@ from fsp.agreement import (
     spearman_in_bands,
     top_overlap,
 )
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 
 columns = st.integers(3, 30).flatmap(lambda n: st.tuples(*[st.lists(st.integers(0, 12), min_size=n, max_size=n)] * 2))
 

@@ -8,19 +8,19 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from fsp.card import interaction_sd, report_card, text_noise_of
-from fsp.cli import app
-from fsp.data import Corpus, read_corpus
-from fsp.errors import InputError
-from fsp.inputs import fitted_to
-from fsp.objectives.error import Distillation, DistillationSettings
-from fsp.planning import objectives_of, plan
+from fsp.trust.card import interaction_sd, report_card, text_noise_of
+from fsp.cli.app import app
+from fsp.distillation.text.corpus import Corpus, read_corpus
+from fsp.base.errors import InputError
+from fsp.distillation.prepare import fitted_to
+from fsp.distillation.error import Distillation, DistillationSettings
+from fsp.search.plan import objectives_of, plan
 from fsp.report.summary import card_rows, trust
-from fsp.space import load_space
-from fsp.training.blocks import Material
-from fsp.training.teacher import load_teacher
-from fsp.trust import card_for
-from fsp.truth import mean_truth, read_truth, sample, train_truth
+from fsp.spaces.space import load_space
+from fsp.distillation.blocks import Material
+from fsp.distillation.teacher import load_teacher
+from fsp.trust.on_record import card_for
+from fsp.trust.truth import mean_truth, read_truth, sample, train_truth
 
 WHOLE = {"encoder_parameters": "100%", "operations": "100%"}
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from fsp.checking import check_space, head_dims
+from fsp.objectives.checks import check_space, head_dims
 from fsp.families import load_family, mlp
-from fsp.space import SearchSpace, load_space, shipped_spaces
+from fsp.spaces.space import SearchSpace, load_space, shipped_spaces
 
 
 @pytest.mark.parametrize("name", shipped_spaces())
@@ -71,7 +71,7 @@ def shrinking(shape, constants, *, batch=1, length=128):
 )
 def test_families_that_count_wrong_are_found(monkeypatch, members, says):
     wrong = Wrong(**members)
-    for module in ("fsp.checking", "fsp.objectives.size", "fsp.objectives.speed"):
+    for module in ("fsp.objectives.checks", "fsp.objectives.sizes", "fsp.objectives.operations"):
         monkeypatch.setattr(f"{module}.family_of", lambda space: wrong)
     report = check_space(load_space("mlp"))
     assert not report["passed"]

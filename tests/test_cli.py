@@ -16,7 +16,7 @@ def refused(done, says):
 
 
 def test_help_loads_nothing_heavy():
-    code = "import sys; sys.argv = ['fsp', '--help']\ntry:\n    import fsp.cli; fsp.cli.main()\nexcept SystemExit as e: code = e.code\n"
+    code = "import sys; sys.argv = ['fsp', '--help']\ntry:\n    import fsp.cli.app; fsp.cli.app.main()\nexcept SystemExit as e: code = e.code\n"
     code += "heavy = {'torch', 'transformers', 'optuna', 'pandas', 'scipy', 'matplotlib', 'numpy'} & set(sys.modules)\nsys.exit(code or (str(heavy) if heavy else 0))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 import fsp
-from fsp.inputs import Settings, load_inputs, surrogate
-from fsp.objectives.error import Distillation
-from fsp.planning import objectives_at_maximum
-from fsp.progress import Silent
+from fsp.distillation.prepare import Settings, load_inputs, surrogate
+from fsp.distillation.error import Distillation
+from fsp.search.plan import objectives_at_maximum
+from fsp.base.progress import Silent
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,8 @@ def errors(loaded, tmp_path_factory):
 @pytest.fixture
 def quick(monkeypatch, loaded, errors):
     """Make a search of the tiny T's space start at once."""
-    monkeypatch.setattr("fsp.inputs.load_inputs", lambda *given, **named: loaded)
-    monkeypatch.setattr("fsp.inputs.surrogate", lambda inputs, settings, folder, display: errors(settings.steps))
+    monkeypatch.setattr("fsp.distillation.prepare.load_inputs", lambda *given, **named: loaded)
+    monkeypatch.setattr("fsp.distillation.prepare.surrogate", lambda inputs, settings, folder, display: errors(settings.steps))
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def everything(tiny, *, steps, interval):
 
 
 def test_interrupted_the_same_command_goes_on_where_it_was(run, loaded, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("fsp.inputs.load_inputs", lambda *given, **named: loaded)
+    monkeypatch.setattr("fsp.distillation.prepare.load_inputs", lambda *given, **named: loaded)
     command = ["extract", tiny.space_file, *tiny.arguments(), "--steps", 0, "--limit", "operations=60%", "--json"]
     evaluate, evaluated, computed = Distillation.__call__, [], []
 
@@ -76,7 +76,7 @@ def test_interrupted_the_same_command_goes_on_where_it_was(run, loaded, tiny, tm
         return evaluate(self, architecture, seed)
 
     monkeypatch.setattr(Distillation, "__call__", going_on)
-    monkeypatch.setattr("fsp.training.blocks._write_states", None)  # T's states are there already
+    monkeypatch.setattr("fsp.distillation.blocks._write_states", None)  # T's states are there already
     code, out, err = run(*command)
     assert code == 0, err
     facts = json.loads(out)

@@ -1,7 +1,7 @@
 import pytest
 from running import fsp
 
-from fsp.cli_finetune import _lines
+from fsp.cli.finetune import _lines
 
 ROWS = "text,label\na fine film,good\na dull film,bad\n"
 

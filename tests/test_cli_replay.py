@@ -79,7 +79,7 @@ def test_bad_usage_exits_2_with_one_line(csv, change, message):
 
 
 def test_no_torch_is_loaded(csv):
-    code = "import sys; from fsp.cli import main\ntry: main()\nexcept SystemExit: print('torch' in sys.modules)"
+    code = "import sys; from fsp.cli.app import main\ntry: main()\nexcept SystemExit: print('torch' in sys.modules)"
     command = [sys.executable, "-c", code, "replay", "search", str(csv), *ARGUMENTS, "--evaluations", "5"]
     for method in ("fitted", "tpe"):
         done = subprocess.run([*command, "--method", method], capture_output=True, text=True, check=True)

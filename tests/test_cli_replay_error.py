@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import kendalltau, spearmanr
 
 from fsp.objectives.fitted import FittedError
-from fsp.replay_error import replay_error
-from fsp.table import read_table
+from fsp.trust.replay.error import replay_error
+from fsp.trust.replay.table import read_table
 
 ARGUMENTS = ["--parameters", "d,h", "--size", "p", "--error", "e"]
 
@@ -149,6 +149,6 @@ def refused(done, message):
 
 
 def test_no_torch_is_loaded(csv):
-    code = "import sys; from fsp.cli import main\ntry: main()\nexcept SystemExit: print('torch' in sys.modules)"
+    code = "import sys; from fsp.cli.app import main\ntry: main()\nexcept SystemExit: print('torch' in sys.modules)"
     command = [sys.executable, "-c", code, "replay", "error", str(csv), *ARGUMENTS, "--train", "20", "--seeds", "1"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.endswith("False\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from running import HANG
 
-from fsp.space import load_space, shipped_spaces
+from fsp.spaces.space import load_space, shipped_spaces
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_space_check(fsp, tmp_path):
 
 def test_counting_needs_no_torch():
     program = (
-        "import sys; from fsp.cli import main\n"
+        "import sys; from fsp.cli.app import main\n"
         "for arguments in (['space'], ['space', 'vit'], ['size', 'modernbert', 'D=4,A=4,H=256,I=384']):\n"
         "    sys.argv = ['fsp', *arguments]\n"
         "    try: main()\n"

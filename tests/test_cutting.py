@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from fsp.cutting import cut_weights, spread
+from fsp.families.cutting import cut_weights, spread
 
 
 @given(st.integers(1, 30), st.data())

@@ -1,8 +1,8 @@
 import pytest
 
-from fsp.data import Corpus, pack, read_corpus, standard_library
-from fsp.errors import InputError
-from fsp.segmentation import sentences
+from fsp.distillation.text.corpus import Corpus, pack, read_corpus, standard_library
+from fsp.base.errors import InputError
+from fsp.distillation.text.segmentation import sentences
 
 
 @pytest.fixture(scope="module")

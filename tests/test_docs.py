@@ -84,7 +84,7 @@ def commands_in(text):
 def test_every_option_shown_exists():
     import typer
 
-    from fsp.cli import app
+    from fsp.cli.app import app
 
     root = typer.main.get_command(app)
     seen = 0

@@ -17,12 +17,12 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-import fsp.exporting
+import fsp.deploy.exporting
 from fsp import export
-from fsp.comparison import FLOAT32_TOLERANCE, INT8_TOLERANCE, LEAST_PREDICTIONS, LEAST_SIMILARITIES
-from fsp.equalising import equalise
-from fsp.errors import InputError, RunFailed
-from fsp.serving import load_saved
+from fsp.deploy.comparison import FLOAT32_TOLERANCE, INT8_TOLERANCE, LEAST_PREDICTIONS, LEAST_SIMILARITIES
+from fsp.deploy.equalising import equalise
+from fsp.base.errors import InputError, RunFailed
+from fsp.deploy.serving import load_saved
 
 
 def command(*arguments):
@@ -114,7 +114,7 @@ def test_int8_has_fused_attention_and_nothing_of_this_machine(exported):
     assert kinds.count("QAttention") == 3 and "Attention" not in kinds and "MatMul" not in kinds
     for name in ("model.onnx", "model.int8.onnx"):
         content = (out / name).read_bytes()
-        assert b".py" not in content and str(Path(fsp.exporting.__file__).parent).encode() not in content
+        assert b".py" not in content and str(Path(fsp.deploy.exporting.__file__).parent).encode() not in content
 
 
 def test_a_head_gives_logits_and_their_agreement(classifier, tmp_path, tiny):
@@ -152,7 +152,7 @@ def test_masked_tokens_and_a_directory_that_stays_loadable(tmp_path, tiny):
     ("int8", "too_strict"), [(False, "FLOAT32_TOLERANCE"), (True, "INT8_TOLERANCE"), (True, "LEAST_PREDICTIONS")]
 )
 def test_what_differs_too_much_leaves_nothing(tmp_path, classifier, tiny, monkeypatch, int8, too_strict):
-    monkeypatch.setattr(f"fsp.comparison.{too_strict}", 1.1 if too_strict == "LEAST_PREDICTIONS" else 0.0)
+    monkeypatch.setattr(f"fsp.deploy.comparison.{too_strict}", 1.1 if too_strict == "LEAST_PREDICTIONS" else 0.0)
     out = tmp_path / "deep" / "out"
     with pytest.raises(RunFailed, match=r"too far from the original: .*nothing was kept"):
         export(classifier, out, int8=int8, corpus=[tiny.corpus])
@@ -162,7 +162,7 @@ def test_what_differs_too_much_leaves_nothing(tmp_path, classifier, tiny, monkey
 def test_what_fails_leaves_an_earlier_export_as_it_was(tmp_path, classifier, tiny, monkeypatch):
     export(classifier, tmp_path / "out", corpus=[tiny.corpus])
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    monkeypatch.setattr("fsp.comparison.FLOAT32_TOLERANCE", 0.0)
+    monkeypatch.setattr("fsp.deploy.comparison.FLOAT32_TOLERANCE", 0.0)
     with pytest.raises(RunFailed):
         export(classifier, tmp_path / "out", corpus=[tiny.corpus])
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
@@ -222,7 +222,7 @@ def test_int8_embeddings_point_where_sentence_transformers_point(tiny, tmp_path)
 def test_what_is_exported_is_compared_with_the_library_not_with_fsp(tiny, tmp_path, monkeypatch):
     model = sentence_model(tiny, tmp_path / "T", pooling="cls")
     monkeypatch.setattr(
-        "fsp.training.sentence_layout.SentenceLayout.pool", lambda self, states, mask, prompt=0: states.mean(dim=1)
+        "fsp.distillation.models.sentence_layout.SentenceLayout.pool", lambda self, states, mask, prompt=0: states.mean(dim=1)
     )
     with pytest.raises(RunFailed, match=r"sentence_embedding: .*nothing was kept"):
         export(model, tmp_path / "onnx", corpus=[tiny.corpus])

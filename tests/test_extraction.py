@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import fsp
-from fsp.errors import InputError, RunFailed
-from fsp.extraction import extract, objectives_of
-from fsp.space import load_space
+from fsp.base.errors import InputError, RunFailed
+from fsp.search.extraction import extract, objectives_of
+from fsp.spaces.space import load_space
 
 SPACE = load_space("minilm")
 
@@ -86,7 +86,7 @@ def test_all_failing_is_a_failed_run(value):
 
 
 def test_diverged_training_is_recorded_not_raised():
-    from fsp.errors import Diverged
+    from fsp.base.errors import Diverged
 
     def error(architecture):
         if architecture["H"] < 256:

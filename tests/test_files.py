@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from fsp.errors import InputError
-from fsp.files import digest, read_json, replacing, write_json
+from fsp.base.errors import InputError
+from fsp.base.files import digest, read_json, replacing, write_json
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsp.choice import choose
-from fsp.errors import InputError, RunFailed
-from fsp.extraction import extract
+from fsp.search.choose import choose
+from fsp.base.errors import InputError, RunFailed
+from fsp.search.extraction import extract
 from fsp.search.finalists import TOLERANCE, undecided
-from fsp.space import load_space
-from fsp.study import stored_studies
+from fsp.spaces.space import load_space
+from fsp.studies.study import stored_studies
 
 SPACE = load_space("minilm")
 SHAPES = SPACE.architectures(SPACE.candidates)

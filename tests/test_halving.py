@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsp.errors import InputError
-from fsp.extraction import extract
-from fsp.halving import at_fidelities, successive_halving
-from fsp.space import load_space
+from fsp.base.errors import InputError
+from fsp.search.extraction import extract
+from fsp.search.halving import at_fidelities, successive_halving
+from fsp.spaces.space import load_space
 
 SPACE = load_space("minilm")
 

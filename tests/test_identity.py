@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertModel
 
-from fsp.errors import InputError
-from fsp.files import read_json
+from fsp.base.errors import InputError
+from fsp.base.files import read_json
 from fsp.finetuning.classifier import Classifier
-from fsp.identity import fingerprint
-from fsp.models import open_model
-from fsp.pretraining.models import load_language_model
-from fsp.space import load_space
-from fsp.training.teacher import load_teacher, packaged_teacher
-from fsp.trust import card_for
+from fsp.distillation.models.identity import fingerprint
+from fsp.distillation.models.loading import open_model
+from fsp.distillation.pretraining.models import load_language_model
+from fsp.spaces.space import load_space
+from fsp.distillation.teacher import load_teacher, packaged_teacher
+from fsp.trust.on_record import card_for
 
 SHARED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -160,7 +160,7 @@ def test_another_configuration_of_equal_weights_meets_no_states_of_the_first(fol
     """Corrected in place, the same command again: T's kept states are not those of the old T."""
     import numpy as np
 
-    from fsp.training.blocks import cached_states
+    from fsp.distillation.blocks import cached_states
 
     blocks = np.arange(1000, 1640, dtype=np.int32).reshape(10, 64)
     first = np.array(cached_states(load_teacher(folder), blocks, tmp_path / "cache"))
@@ -173,7 +173,7 @@ def test_another_configuration_of_equal_weights_meets_no_states_of_the_first(fol
 
 
 def test_a_run_of_another_t_is_refused_politely(tmp_path):
-    from fsp.folder import claim
+    from fsp.base.run_folder import claim
 
     claim(tmp_path, {"teacher": {"name": "t", "fingerprint": "a" * 16}})
     with pytest.raises(InputError, match=r"its teacher differ: made with another T or by an older fsp.*new folder"):

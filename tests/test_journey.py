@@ -12,13 +12,13 @@ import pytest
 from running import HANG
 from sentence_models import sentence_model
 
-from fsp.cli_distill import _short
-from fsp.data import Corpus, read_corpus
-from fsp.errors import InputError
-from fsp.inputs import Settings
-from fsp.journey import run
-from fsp.measurement import similarity_agreement
-from fsp.space import Architecture, load_space
+from fsp.cli.distill import _short
+from fsp.distillation.text.corpus import Corpus, read_corpus
+from fsp.base.errors import InputError
+from fsp.distillation.prepare import Settings
+from fsp.run import run
+from fsp.distillation.measuring import similarity_agreement
+from fsp.spaces.space import Architecture, load_space
 
 SETTINGS = Settings(interval=1, limits={"encoder_parameters": "60%"}, steps=1, tokens=8192, threads=1)
 
@@ -43,7 +43,7 @@ def finished(tiny, tmp_path_factory):
 def test_everything_is_there_and_nothing_else(finished):
     out, result = finished
     names = {"run.json", "result.json", "evaluations.csv", "evaluations.journal", "pareto.png", "report.html", "model"}
-    names.add(".evaluations.journal.claims")  # empty: see fsp/claims.py
+    names.add(".evaluations.journal.claims")  # empty: see fsp/studies/locks.py
     assert listing(out) == names
     assert json.loads((out / "result.json").read_text()) == result
 
@@ -76,7 +76,7 @@ def test_the_same_seed_gives_the_same_result(finished, tiny, tmp_path):
 
 
 def test_a_finished_run_is_returned_at_once(finished, tiny, monkeypatch):
-    monkeypatch.setattr("fsp.journey.extract", None)
+    monkeypatch.setattr("fsp.run.extract", None)
     again = run(tiny.space, finished[0], teacher=str(tiny.teacher), corpus=[tiny.corpus], settings=SETTINGS)
     assert again == finished[1]
 
@@ -207,7 +207,7 @@ def test_a_layout_that_cannot_be_carried_over_is_refused_before_anything_is_writ
     modules = json.loads((folder / "modules.json").read_text())
     modules.insert(1, {"idx": 1, "name": "cnn", "path": "1_CNN", "type": "sentence_transformers.models.CNN"})
     (folder / "modules.json").write_text(json.dumps(modules))
-    monkeypatch.setattr("fsp.journey.surrogate", None)
+    monkeypatch.setattr("fsp.run.surrogate", None)
     with pytest.raises(InputError, match="CNN"):
         run(tiny.space, tmp_path / "out", teacher=str(folder), corpus=[tiny.corpus], settings=SETTINGS)
     assert not (tmp_path / "out").exists()

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertForMaskedLM, BertModel
 
-from fsp.errors import InputError, ModelWarning
-from fsp.measurement import embeddings, latencies
-from fsp.model_folder import find_model
-from fsp.models import longest_input, open_model, sentence_tokens
-from fsp.training.teacher import load_teacher
+from fsp.base.errors import InputError, ModelWarning
+from fsp.distillation.measuring import embeddings, latencies
+from fsp.distillation.models.folder import find_model
+from fsp.distillation.models.loading import longest_input, open_model, sentence_tokens
+from fsp.distillation.teacher import load_teacher
 
 SMALL = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 8, "intermediate_size": 8, "vocab_size": 40}
 
@@ -82,7 +82,7 @@ def test_positions_without_a_table_have_no_end():
 
 def test_a_teacher_of_64_positions_is_measured_within_them(folder, tiny):
     """Its embeddings of long sentences, its latency and what is saved stay within what it takes."""
-    from fsp.training.student import Student
+    from fsp.distillation.student import Student
 
     configured(folder, max_position_embeddings=64)
     weights = load_file(folder / "model.safetensors")

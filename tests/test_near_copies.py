@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsp.data import Corpus, standard_library
-from fsp.near_copies import THRESHOLD, clusters, near_copies, normalised
+from fsp.distillation.text.corpus import Corpus, standard_library
+from fsp.distillation.text.near_copies import THRESHOLD, clusters, near_copies, normalised
 
 words = st.lists(
     st.sampled_from(["film", "plot", "cast", "joy", "bore", "the", "a", "of", "सच", "映画"]), max_size=12

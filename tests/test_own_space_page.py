@@ -40,7 +40,7 @@ def test_the_pages_files_and_commands_work(tmp_path):
         for line in content.splitlines():
             if line.startswith("$ "):
                 program = line[2:].split()
-                launcher = {"fsp": ["-c", "from fsp.cli import main; main()"], "python": []}[program[0]]
+                launcher = {"fsp": ["-c", "from fsp.cli.app import main; main()"], "python": []}[program[0]]
                 result = subprocess.run(
                     [sys.executable, *launcher, *program[1:]],
                     cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=HANG,
@@ -54,7 +54,7 @@ def test_the_pages_files_and_commands_work(tmp_path):
 
 
 def test_the_pages_python_space(tmp_path):
-    from fsp.space import load_space
+    from fsp.spaces.space import load_space
 
     content = next(content for _, content in BLOCKS if content.startswith("# tapered.py"))
     (tmp_path / "tapered.py").write_text(content)

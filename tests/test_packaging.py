@@ -35,7 +35,7 @@ def test_the_source_distribution_is_complete(built):
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as file:
         names = {name.split("/", 1)[1] for name in file.getnames() if "/" in name}
-    for name in ("LICENSE", "README.md", "CITATION.cff", "mkdocs.yml", "fsp/cli.py", "search_spaces/minilm.toml"):
+    for name in ("LICENSE", "README.md", "CITATION.cff", "mkdocs.yml", "fsp/cli/app.py", "search_spaces/minilm.toml"):
         assert name in names
 
 

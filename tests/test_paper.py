@@ -8,8 +8,8 @@ import pytest
 from running import experiment
 
 import fsp
-from fsp.bort import SHAPE
-from fsp.planning import objectives_at_maximum, objectives_of
+from fsp.objectives.bort import SHAPE
+from fsp.search.plan import objectives_at_maximum, objectives_of
 
 FOLDER = Path(__file__).parent.parent / "experiments" / "paper"
 

@@ -4,11 +4,11 @@ from functools import partial
 import pytest
 
 import fsp.families.bert as bert
-from fsp.cost import EFFICIENCY, achieved_gflops, training_cost
-from fsp.errors import InputError
-from fsp.extraction import extract, plan
-from fsp.search.certified_settings import CertifiedSettings
-from fsp.space import load_space
+from fsp.search.cost import EFFICIENCY, achieved_gflops, training_cost
+from fsp.base.errors import InputError
+from fsp.search.extraction import extract, plan
+from fsp.search.certificates.settings import CertifiedSettings
+from fsp.spaces.space import load_space
 
 SPACE = load_space("bert_large")
 
@@ -16,7 +16,7 @@ SPACE = load_space("bert_large")
 @pytest.fixture
 def run(monkeypatch, in_process):
     """Run `fsp extract` in this process, where no teacher can be loaded and no text read."""
-    monkeypatch.setattr("fsp.inputs.load_inputs", None)
+    monkeypatch.setattr("fsp.distillation.prepare.load_inputs", None)
     return partial(in_process, "extract")
 
 

@@ -6,8 +6,8 @@ import pytest
 import running
 
 from fsp import extract, prepare
-from fsp.errors import InputError
-from fsp.space import load_space
+from fsp.base.errors import InputError
+from fsp.spaces.space import load_space
 
 
 def test_errors_are_those_of_the_command(tiny):

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsp.errors import InputError
-from fsp.products import fit_products, relative_errors
+from fsp.base.errors import InputError
+from fsp.objectives.products import fit_products, relative_errors
 
 
 def shapes(n, seed=0, columns=4):

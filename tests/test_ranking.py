@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsp.errors import InputError
-from fsp.ranking import rank, regret, w_regret
+from fsp.base.errors import InputError
+from fsp.trust.ranking import rank, regret, w_regret
 from fsp.search.coefficient import w_coefficient
 
 

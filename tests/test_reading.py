@@ -8,12 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from running import fsp
 
-from fsp.data import Corpus, read_corpus
-from fsp.errors import InputError
-from fsp.pretraining.documents import find_sources
-from fsp.reading import pieces
-from fsp.rows import read_rows
-from fsp.segmentation import sentences
+from fsp.distillation.text.corpus import Corpus, read_corpus
+from fsp.base.errors import InputError
+from fsp.distillation.pretraining.documents import find_sources
+from fsp.distillation.text.reading import pieces
+from fsp.distillation.text.rows import read_rows
+from fsp.distillation.text.segmentation import sentences
 
 FORMATS = [".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"]
 many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsp.errors import InputError
-from fsp.replay import replay_search
+from fsp.base.errors import InputError
+from fsp.trust.replay.search import replay_search
 from fsp.search import methods
-from fsp.search.certificate import verify
-from fsp.table import Table
+from fsp.search.certificates.certificate import verify
+from fsp.trust.replay.table import Table
 
 CHEAP = [name for name in methods.METHODS if name != "gp"]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fsp.rounding import at_least, at_most, confidence, plain, up
+from fsp.base.rounding import at_least, at_most, confidence, plain, up
 
 shares = st.floats(0, 1e6) | st.floats(0, 1)
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsp.errors import InputError
-from fsp.rules import Rule
+from fsp.base.errors import InputError
+from fsp.spaces.rules import Rule
 
 NAMES = ("A", "B")
 

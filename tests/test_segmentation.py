@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsp.data import Corpus
-from fsp.segmentation import LONGEST, cut, passages, sentences
+from fsp.distillation.text.corpus import Corpus
+from fsp.distillation.text.segmentation import LONGEST, cut, passages, sentences
 
 WRITTEN = {
     "Hindi": ["सभी मनुष्यों को गौरव और अधिकारों के विषय में जन्मजात स्वतन्त्रता प्राप्त है।", "उन्हें बुद्धि और अन्तरात्मा की देन प्राप्त है।"],

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsp.errors import InputError
-from fsp.space import Architecture, SearchSpace, load_space, shipped_spaces
+from fsp.base.errors import InputError
+from fsp.spaces.space import Architecture, SearchSpace, load_space, shipped_spaces
 
 GOOD = {"D": (1, 2), "H": (4, 8)}
 

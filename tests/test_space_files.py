@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsp.errors import InputError
-from fsp.rules import FunctionRule
-from fsp.space import SearchSpace, installed_spaces, load_space
+from fsp.base.errors import InputError
+from fsp.spaces.rules import FunctionRule
+from fsp.spaces.space import SearchSpace, installed_spaces, load_space
 
 PYTHON = """
 from fsp import SearchSpace

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from running import experiment
 
-from fsp.latency.measure import Measurement
-from fsp.latency.rounds import ratio_of
+from fsp.deploy.latency.measure import Measurement
+from fsp.deploy.latency.rounds import ratio_of
 
 FOLDER = Path(__file__).parent.parent / "experiments" / "speed"
 

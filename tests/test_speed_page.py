@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fsp import export
-from fsp.serving import load_saved
+from fsp.deploy.serving import load_saved
 
 PAGE = Path(__file__).parent.parent / "docs" / "speed.md"
 NO_TORCH = "import sys\nsys.modules['torch'] = sys.modules['transformers'] = sys.modules['fsp'] = None\n"

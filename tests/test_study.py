@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from fsp.errors import InputError
-from fsp.space import Architecture, load_space
-from fsp.study import Evaluation, Study
+from fsp.base.errors import InputError
+from fsp.spaces.space import Architecture, load_space
+from fsp.studies.study import Evaluation, Study
 
 SPACE = load_space("minilm")
 SHAPES = SPACE.architectures(SPACE.candidates[:3])

@@ -1,7 +1,7 @@
 import pytest
 
-from fsp.errors import InputError
-from fsp.table import read_table
+from fsp.base.errors import InputError
+from fsp.trust.replay.table import read_table
 
 COLUMNS = {"parameters": ["depth", "width"], "size": "p", "speed": "i", "error": "e"}
 GOOD = "depth,width,p,i,e,note\n1,2.5,10,5,.5,a\n2,2.5,20,9,.3,b\n"

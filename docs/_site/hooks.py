@@ -20,7 +20,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def commands() -> str:
     """Return a section for every command of fsp, in Markdown."""
-    from fsp.cli import app
+    from fsp.cli.app import app
 
     return "\n".join(_sections("fsp", typer.main.get_command(app)))
 

@@ -16,10 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 import fsp
-from fsp.bort import SHAPE
-from fsp.objectives.size import sizes
-from fsp.objectives.speed import operations
-from fsp.planning import objectives_at_maximum, objectives_of
+from fsp.objectives.bort import SHAPE
+from fsp.objectives.sizes import sizes
+from fsp.objectives.operations import operations
+from fsp.search.plan import objectives_at_maximum, objectives_of
 from fsp.report import figures
 from fsp.report.style import BLUE, GREEN, GREY, ORANGE, SMALL
 

@@ -31,8 +31,8 @@ from fsp.finetuning.refitting import refit
 from fsp.finetuning.results import request_of
 from fsp.finetuning.rivals import grid_search, random_sets
 from fsp.finetuning.theta import SMALL
-from fsp.space import load_space
-from fsp.training.teacher import packaged_teacher
+from fsp.spaces.space import load_space
+from fsp.distillation.teacher import packaged_teacher
 
 HERE = Path(__file__).parent
 STEPS, POINTS, DEV, TEST = 150, 2, 300, 2000

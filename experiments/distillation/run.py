@@ -23,18 +23,18 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fsp.pretraining.batches import HELD_OUT_EPOCH
-from fsp.pretraining.documents import find_sources
-from fsp.pretraining.flops import forward_flops
-from fsp.pretraining.lessons import LiveTeacher
-from fsp.pretraining.models import LanguageModel, Pretrained, load_language_model
-from fsp.pretraining.packed import pack
-from fsp.pretraining.preparing import batches_of, trainee_of
-from fsp.pretraining.run import Options, pretrain
-from fsp.pretraining.settings import Settings
-from fsp.pretraining.students import random_student, student_config
-from fsp.progress import Silent
-from fsp.space import Architecture
+from fsp.distillation.pretraining.batches import HELD_OUT_EPOCH
+from fsp.distillation.pretraining.documents import find_sources
+from fsp.distillation.pretraining.flops import forward_flops
+from fsp.distillation.pretraining.lessons import LiveTeacher
+from fsp.distillation.pretraining.models import LanguageModel, Pretrained, load_language_model
+from fsp.distillation.pretraining.packed import pack
+from fsp.distillation.pretraining.preparing import batches_of, trainee_of
+from fsp.distillation.pretraining.run import Options, pretrain
+from fsp.distillation.pretraining.settings import Settings
+from fsp.distillation.pretraining.students import random_student, student_config
+from fsp.base.progress import Silent
+from fsp.spaces.space import Architecture
 
 SHAPE = Architecture.parse("D=2 A=4 H=128 I=512")
 STEPS, SEEDS = 600, 3

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, BertForMaskedLM
 
-from fsp.pretraining.run import Options, pretrain
-from fsp.pretraining.settings import Settings
-from fsp.space import load_space
-from fsp.training.teacher import packaged_teacher
+from fsp.distillation.pretraining.run import Options, pretrain
+from fsp.distillation.pretraining.settings import Settings
+from fsp.spaces.space import load_space
+from fsp.distillation.teacher import packaged_teacher
 
 STEPS, BATCH, LENGTH = 800, 16, 64
 

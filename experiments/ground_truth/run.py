@@ -24,18 +24,18 @@ import probes
 import torch
 from filelock import FileLock
 
-from fsp.data import Corpus, standard_library
+from fsp.distillation.text.corpus import Corpus, standard_library
 from fsp.families import bert
-from fsp.files import write_json
-from fsp.measurement import embeddings, similarity_agreement
-from fsp.objectives.error import Distillation
-from fsp.planning import plan
-from fsp.space import Architecture, load_space
-from fsp.timing import environment
-from fsp.training.blocks import Material
-from fsp.training.loop import train
-from fsp.training.student import Student
-from fsp.training.teacher import Teacher, load_teacher, packaged_teacher
+from fsp.base.files import write_json
+from fsp.distillation.measuring import embeddings, similarity_agreement
+from fsp.distillation.error import Distillation
+from fsp.search.plan import plan
+from fsp.spaces.space import Architecture, load_space
+from fsp.base.timing import environment
+from fsp.distillation.blocks import Material
+from fsp.distillation.fitting import train
+from fsp.distillation.student import Student
+from fsp.distillation.teacher import Teacher, load_teacher, packaged_teacher
 
 HERE = Path(__file__).parent
 SETTINGS = {

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 
-from fsp.data import Corpus, standard_library
+from fsp.distillation.text.corpus import Corpus, standard_library
 from fsp.families.bert import Shape
 from fsp.families.bert.cutter import Cutter
 from fsp.families.bert.heads import Projections, whole_heads
-from fsp.objectives.error import Distillation, DistillationSettings
-from fsp.space import Architecture, load_space
-from fsp.training.blocks import Material
-from fsp.training.teacher import load_teacher, packaged_teacher
+from fsp.distillation.error import Distillation, DistillationSettings
+from fsp.spaces.space import Architecture, load_space
+from fsp.distillation.blocks import Material
+from fsp.distillation.teacher import load_teacher, packaged_teacher
 
 HERE = Path(__file__).parent
 SHAPES = [

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 
-from fsp.data import Corpus, standard_library
+from fsp.distillation.text.corpus import Corpus, standard_library
 from fsp.families.bert import healing
-from fsp.objectives.error import Distillation, DistillationSettings, learning_rate_for
-from fsp.space import Architecture, load_space
-from fsp.training.blocks import READOUT_TOKENS, Material
-from fsp.training.loop import train
-from fsp.training.student import Student
-from fsp.training.teacher import load_teacher, packaged_teacher
+from fsp.distillation.error import Distillation, DistillationSettings, learning_rate_for
+from fsp.spaces.space import Architecture, load_space
+from fsp.distillation.blocks import READOUT_TOKENS, Material
+from fsp.distillation.fitting import train
+from fsp.distillation.student import Student
+from fsp.distillation.teacher import load_teacher, packaged_teacher
 
 HERE = Path(__file__).parent
 SHAPES = [

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
-from fsp.data import Corpus, standard_library
+from fsp.distillation.text.corpus import Corpus, standard_library
 from fsp.families import bert
-from fsp.objectives.mlm import Hyperparameters, MaskedLanguageModelling, MaskedLanguageModellingSettings, MaskedText
-from fsp.space import Architecture, load_space
-from fsp.training.teacher import packaged_teacher
+from fsp.distillation.from_scratch import Hyperparameters, MaskedLanguageModelling, MaskedLanguageModellingSettings, MaskedText
+from fsp.spaces.space import Architecture, load_space
+from fsp.distillation.teacher import packaged_teacher
 
 HERE = Path(__file__).parent
 SHAPES = [

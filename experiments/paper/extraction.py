@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 import fsp
-from fsp.planning import objectives_at_maximum, objectives_of
-from fsp.rounding import at_most
-from fsp.search.certified_settings import CertifiedSettings
+from fsp.search.plan import objectives_at_maximum, objectives_of
+from fsp.base.rounding import at_most
+from fsp.search.certificates.settings import CertifiedSettings
 from fsp.search.coefficient import w_coefficient
 from fsp.search.interval import order
 

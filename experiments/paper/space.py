@@ -8,8 +8,8 @@ import math
 import numpy as np
 
 import fsp
-from fsp.objectives.size import sizes
-from fsp.objectives.speed import operations
+from fsp.objectives.sizes import sizes
+from fsp.objectives.operations import operations
 
 
 def main() -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-from fsp.data import Corpus, standard_library
-from fsp.objectives.error import Distillation, DistillationSettings
-from fsp.space import Architecture, load_space
-from fsp.training.blocks import Material
-from fsp.training.teacher import load_teacher, packaged_teacher
+from fsp.distillation.text.corpus import Corpus, standard_library
+from fsp.distillation.error import Distillation, DistillationSettings
+from fsp.spaces.space import Architecture, load_space
+from fsp.distillation.blocks import Material
+from fsp.distillation.teacher import load_teacher, packaged_teacher
 
 HERE = Path(__file__).parent
 SHAPES = ("3,4,128,256", "5,6,192,768", "6,8,256,256", "2,12,384,512", "6,12,384,768")

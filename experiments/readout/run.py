@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from fsp.data import sentences
-from fsp.distillation import distill
-from fsp.inputs import Settings, load_inputs, surrogate
-from fsp.measurement import SentenceFigures
-from fsp.progress import Silent
-from fsp.space import Architecture, load_space
-from fsp.training.sentence_layout import SentenceLayout, layout_of
-from fsp.training.sentence_readout import SentenceSample, ridge
-from fsp.training.teacher import packaged_teacher
+from fsp.distillation.text.corpus import sentences
+from fsp.distillation.saving import distill
+from fsp.distillation.prepare import Settings, load_inputs, surrogate
+from fsp.distillation.measuring import SentenceFigures
+from fsp.base.progress import Silent
+from fsp.spaces.space import Architecture, load_space
+from fsp.distillation.models.sentence_layout import SentenceLayout, layout_of
+from fsp.distillation.sentence_readout import SentenceSample, ridge
+from fsp.distillation.teacher import packaged_teacher
 
 HERE = Path(__file__).parent
 STATES = HERE / "cache" / "states.npz"

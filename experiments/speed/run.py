@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from fsp.files import write_json
-from fsp.latency.measure import measure
-from fsp.latency.rounds import ratio_of
-from fsp.latency.runtimes import RUNTIMES
-from fsp.latency.targets import parse_targets
-from fsp.progress import Advance, Silent
+from fsp.base.files import write_json
+from fsp.deploy.latency.measure import measure
+from fsp.deploy.latency.rounds import ratio_of
+from fsp.deploy.latency.runtimes import RUNTIMES
+from fsp.deploy.latency.targets import parse_targets
+from fsp.base.progress import Advance, Silent
 
 NETWORKS = {
     "BERT-large": "T",

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fsp.errors import InputError
-from fsp.space import Architecture, SearchSpace, load_space, name_of, shipped_spaces
+from fsp.base.errors import InputError
+from fsp.spaces.space import Architecture, SearchSpace, load_space, name_of, shipped_spaces
 
 if TYPE_CHECKING:
     import torch
@@ -142,7 +142,7 @@ def with_usual_constants(space: SearchSpace) -> tuple[SearchSpace, str | None]:
     comes back as it is.
 
     Example:
-        >>> from fsp.space import SearchSpace
+        >>> from fsp.spaces.space import SearchSpace
         >>> bare = SearchSpace("mine", {"D": (1, 2), "H": (8, 16)}, (), {"D": 2, "H": 16}, "mlp")
         >>> with_usual_constants(bare)[0].constants, with_usual_constants(bare)[1]
         ({'inputs': 784, 'outputs': 10}, 'mlp')

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar
 
-from fsp.errors import RunFailed
+from fsp.base.errors import RunFailed
 from fsp.finetuning.pruning import Rule
 from fsp.finetuning.theta import Hyperparameters
 

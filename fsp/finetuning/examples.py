@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from fsp.errors import InputError
-from fsp.near_copies import normalised
-from fsp.reading import is_number
-from fsp.rows import has_rows, read_rows
+from fsp.base.errors import InputError
+from fsp.distillation.text.near_copies import normalised
+from fsp.distillation.text.reading import is_number
+from fsp.distillation.text.rows import has_rows, read_rows
 
 TEXT_COLUMNS = (("text",), ("text", "text_pair"), ("sentence",), ("sentence1", "sentence2"))
 HELD_OUT = 3  # one in so many rows of dev is set aside where there is no test set
@@ -65,7 +65,7 @@ def load_data(
     label: str = "label",
     seed: int = 0,
 ) -> Data:
-    """Read train, dev and test from files with rows (see `fsp.rows`).
+    """Read train, dev and test from files with rows (see `fsp.distillation.text.rows`).
 
     Without a test set a third of dev is set aside, stratified by label, equal texts kept together.
 

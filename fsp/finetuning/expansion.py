@@ -8,7 +8,7 @@ import numpy as np
 from fsp.finetuning.examples import Data, Example, normalised
 from fsp.finetuning.generators import Generator
 from fsp.finetuning.labellers import Labeller
-from fsp.near_copies import near_copies
+from fsp.distillation.text.near_copies import near_copies
 
 
 @dataclass

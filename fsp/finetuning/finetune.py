@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 import fsp
-from fsp.errors import InputError
-from fsp.files import read_json
+from fsp.base.errors import InputError
+from fsp.base.files import read_json
 from fsp.finetuning.classifier import Classifier
 from fsp.finetuning.examples import Data, load_data
 from fsp.finetuning.expansion import Expansion
@@ -22,8 +22,8 @@ from fsp.finetuning.results import added_points, facts_of, final_figures, reques
 from fsp.finetuning.saving import join, locked
 from fsp.finetuning.searching import accepted, load_generator, search
 from fsp.finetuning.settings import Settings
-from fsp.progress import Silent
-from fsp.timing import environment
+from fsp.base.progress import Silent
+from fsp.base.timing import environment
 
 SCHEMA = 1
 

@@ -12,15 +12,15 @@ from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from fsp.errors import Diverged, is_out_of_memory
-from fsp.files import digest, whole_folder
+from fsp.base.errors import Diverged, is_out_of_memory
+from fsp.base.files import digest, whole_folder
 from fsp.finetuning.algorithm import Fit, Request
 from fsp.finetuning.classifier import Classifier
 from fsp.finetuning.examples import Data, Example
 from fsp.finetuning.theta import LARGEST
-from fsp.models import quiet
-from fsp.progress import Advance
-from fsp.storage import open_store
+from fsp.distillation.models.loading import quiet
+from fsp.base.progress import Advance
+from fsp.studies.store import open_store
 
 _DISTRIBUTIONS: dict[str, BaseDistribution] = {
     "learning_rate": FloatDistribution(0, sys.float_info.max),

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 from fsp.finetuning.examples import normalised
-from fsp.models import check_sees_both_sides, longest_input, open_model
+from fsp.distillation.models.loading import check_sees_both_sides, longest_input, open_model
 
 Fields = tuple[str, ...]
 Random = np.random.Generator

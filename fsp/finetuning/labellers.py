@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 from fsp.finetuning.examples import Example, majority_share
-from fsp.measurement import embeddings
-from fsp.models import longest_input, open_model
+from fsp.distillation.measuring import embeddings
+from fsp.distillation.models.loading import longest_input, open_model
 
 Fields = tuple[str, ...]
 Labeller = Callable[[Sequence[Fields]], NDArray[np.float64]]  # texts to probabilities, `n x classes`

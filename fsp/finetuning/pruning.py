@@ -7,7 +7,7 @@ docs/agora.md lists what that leaves open and how each rule reads it.
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
 
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 from fsp.finetuning.theta import Hyperparameters
 
 Rule = Callable[[Sequence[Hyperparameters], Sequence[float]], set[int]]

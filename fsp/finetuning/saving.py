@@ -8,11 +8,11 @@ from typing import Any
 
 from filelock import FileLock
 
-from fsp.errors import InputError
-from fsp.files import TEMPORARY, whole_folder
-from fsp.folder import claim
-from fsp.models import quiet
-from fsp.rounding import at_least, at_most
+from fsp.base.errors import InputError
+from fsp.base.files import TEMPORARY, whole_folder
+from fsp.base.run_folder import claim
+from fsp.distillation.models.loading import quiet
+from fsp.base.rounding import at_least, at_most
 
 _LOCK = ".lock"
 _SOURCES = {"mistakes": "mistakes on", "random": "random rows of"}

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from fsp.errors import InputError
-from fsp.files import read_json
+from fsp.base.errors import InputError
+from fsp.base.files import read_json
 
 LARGEST = 2**31 - 1  # of a seed or a batch: what every store can hold
 

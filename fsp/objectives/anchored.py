@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from fsp.errors import InputError
-from fsp.space import SearchSpace
+from fsp.base.errors import InputError
+from fsp.spaces.space import SearchSpace
 
 Floats = NDArray[np.float64]
 

@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 import fsp
-from fsp.errors import InputError
-from fsp.files import digest, read_json, write_json
+from fsp.base.errors import InputError
+from fsp.base.files import digest, read_json, write_json
 from fsp.objectives.power_law import PowerLaw, fit_power_law, least_groups
 
 Floats = NDArray[np.float64]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from fsp.errors import sound
+from fsp.base.errors import sound
 
 
 def write_pages(result: dict[str, Any], folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 from fsp.report.sources import Source, columns_of, outcome
 from fsp.report.style import BLUE, GREY, MAP, ORANGE, PALETTE, drawing, named, plain_ticks
 from fsp.search.pareto import pareto_front
@@ -100,7 +100,7 @@ def training(
 
 
 def _logged(folder: Path) -> pd.DataFrame:
-    from fsp.pretraining.watching import read_log
+    from fsp.distillation.pretraining.watching import read_log
 
     records = [record for record in read_log(folder / "log.jsonl") if record.get("loss") is not None]
     if not records:

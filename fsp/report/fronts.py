@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from fsp.files import replacing
+from fsp.base.files import replacing
 from fsp.report.sources import Outcome, Shape, Source, columns_of, outcome
 from fsp.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SMALL, WIDTH, drawing, named, plain_ticks
 from fsp.search.pareto import pareto_front

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fsp.report.style import BLUE, GREY, ORANGE, drawing, plain_ticks
-from fsp.search.certificate import assess, check_certificate, problem_of
-from fsp.search.certificate_file import read_certificate
+from fsp.search.certificates.certificate import assess, check_certificate, problem_of
+from fsp.search.certificates.reading import read_certificate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

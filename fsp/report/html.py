@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from fsp.errors import InputError
-from fsp.files import write_text
+from fsp.base.errors import InputError
+from fsp.base.files import write_text
 from fsp.report.explorer import explorer
 from fsp.report.fronts import pairs_svg
 from fsp.report.sources import outcome_of
 from fsp.report.summary import CARD_COLUMNS, COLUMNS, NAMES, card_rows, command, error_of, headline, model_rows, trust
-from fsp.rounding import at_least, at_most
+from fsp.base.rounding import at_least, at_most
 
 _PREDICTED = ("predicted_error", "predicted_low", "predicted_high")
 _COLUMNS = (
@@ -40,8 +40,8 @@ def certificate_in(folder: Path, result: dict[str, Any]) -> dict[str, Any] | Non
     Raises:
         InputError: it is no certificate, or one of another space than the run's.
     """
-    from fsp.search.certificate import check_certificate, verify
-    from fsp.search.certificate_file import read_certificate
+    from fsp.search.certificates.certificate import check_certificate, verify
+    from fsp.search.certificates.reading import read_certificate
 
     path = folder / "certificate.json"
     if not path.exists():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 from fsp.report.sources import Source, columns_of, outcome
 from fsp.report.style import MAP, ORANGE, drawing, named
 from fsp.search.coefficient import w_coefficient

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from fsp.agreement import BANDS, rows_of, size_bands, spearman
+from fsp.trust.agreement import BANDS, rows_of, size_bands, spearman
 from fsp.report.sources import columns_of, read_table
 from fsp.report.style import BLUE, GREY, MARKERS, drawing, named, plain_ticks
 
@@ -103,7 +103,7 @@ def latency_predicted(
 
 
 def _held_out(path: Path) -> pd.DataFrame:
-    from fsp.latency.calibration import load_calibration
+    from fsp.objectives.latency import load_calibration
 
     found = load_calibration(path)
     return pd.DataFrame({"predicted_ms": found(found.held_out.points), "measured_ms": found.held_out.milliseconds})

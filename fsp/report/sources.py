@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from fsp.errors import InputError
-from fsp.files import read_json
+from fsp.base.errors import InputError
+from fsp.base.files import read_json
 
 Shape = Mapping[str, int]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from fsp.space import Architecture, SearchSpace
+from fsp.spaces.space import Architecture, SearchSpace
 
 _NEAR = 0.1  # of the choice's encoder parameters
 
@@ -39,7 +39,7 @@ def layer_drop(space: SearchSpace, encoder_parameters: float, *, depth: str = "D
         encoder_parameters: the size to come close to.
         depth: the name of the depth parameter.
     """
-    from fsp.objectives.size import sizes
+    from fsp.objectives.sizes import sizes
 
     depths = np.arange(1, space.maximum[depth])
     if not len(depths):

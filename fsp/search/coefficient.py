@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 
 
 def w_coefficient(

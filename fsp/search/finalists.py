@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fsp.search.bounds import Floats, Noise
+from fsp.search.certificates.bounds import Floats, Noise
 
 _RESAMPLES = 10_000
 TOLERANCE = 0.03  # scores within this of the best are not told apart where the noise is unknown

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 
 
 def order(

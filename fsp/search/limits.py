@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 
 
 def parse_limits(given: Sequence[str] | None) -> dict[str, str | float] | None:

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fsp.rounding import at_most
-from fsp.search.bounds import Order
+from fsp.base.rounding import at_most
+from fsp.search.certificates.bounds import Order
 from fsp.search.interval import order
 
 AUDIT = 3  # shapes below maximal ones that are evaluated to test M
@@ -100,7 +100,7 @@ def _below(
 
 
 def evidence_text(pairs: int, against: int, least_tau: float) -> str:
-    """Return in words what the evaluated shapes say about M; see `fsp.search.bounds.Evidence`.
+    """Return in words what the evaluated shapes say about M; see `fsp.search.certificates.bounds.Evidence`.
 
     Example:
         >>> evidence_text(9, 0, 0.0)

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.search.candidates import Candidates, Method, Proposals
-from fsp.search.certificate import seal
-from fsp.search.certified import trials
-from fsp.search.certified_settings import CertifiedSettings
-from fsp.search.fitted import fitted
+from fsp.search.certificates.certificate import seal
+from fsp.search.certificates.certified import trials
+from fsp.search.certificates.settings import CertifiedSettings
+from fsp.search.samplers.fitted import fitted
 from fsp.search.interval import every_kth, order
 from fsp.search.maximal import maximal as maximal_rows
-from fsp.search.samplers import gp, nsga2, tpe
+from fsp.search.samplers.optuna_samplers import gp, nsga2, tpe
 
 _GAP = 0.05  # what `certified` proves before it stops
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 
 
 def pareto_front(table: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:

@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 from fsp.families import bert, load_family
-from fsp.objectives.size import sizes
-from fsp.objectives.speed import operations
-from fsp.space import Architecture, load_space
+from fsp.objectives.sizes import sizes
+from fsp.objectives.operations import operations
+from fsp.spaces.space import Architecture, load_space
 
 BERT_LARGE = {"vocabulary": 50265, "positions": 512, "token_types": 1}
 

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 from fsp.families import bert
 from fsp.families.bert.cutter import Cutter, _pivots
 from fsp.families.bert.healing import gram_of, refit_writer
-from fsp.space import Architecture
+from fsp.spaces.space import Architecture
 
 FULL = {"D": 3, "A": 4, "H": 32, "I": 48}
 TABLES = {"vocabulary": 200, "positions": 24, "token_types": 2}

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 from fsp.families import family_of, load_family
-from fsp.objectives.size import sizes
-from fsp.space import Architecture, load_space, shipped_spaces
+from fsp.objectives.sizes import sizes
+from fsp.spaces.space import Architecture, load_space, shipped_spaces
 
 TEXT = {"vocabulary": 90, "positions": 256}
 # family: constants, T, a smaller shape, products of matrices in one pass (D, A, H, I, tokens n)

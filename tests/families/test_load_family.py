@@ -1,10 +1,10 @@
 import pytest
 
 from fsp import families
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 from fsp.families import family_of, load_family
-from fsp.objectives.size import sizes
-from fsp.space import SearchSpace
+from fsp.objectives.sizes import sizes
+from fsp.spaces.space import SearchSpace
 
 MEMBERS = "PARAMETERS = ('D',)\nCONSTANTS = ()\n" + "".join(
     f"def {name}(*_, **__): return {{'parameters': _[0]['D'] * 2}}\n"

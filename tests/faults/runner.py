@@ -45,7 +45,7 @@ def _run(words, scratch, watched, kill_at, number, limits):
         inside = False
 
     sys.addaudithook(hook)
-    from fsp.cli import main
+    from fsp.cli.app import main
 
     main()
 

@@ -7,10 +7,10 @@ import subprocess
 
 import pytest
 
-from fsp.errors import Diverged, InputError
-from fsp.extraction import extract
-from fsp.space import load_space
-from fsp.study import Evaluation, Study, stored_studies
+from fsp.base.errors import Diverged, InputError
+from fsp.search.extraction import extract
+from fsp.spaces.space import load_space
+from fsp.studies.study import Evaluation, Study, stored_studies
 
 from .test_kills import undisturbed  # noqa: F401
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fsp.errors import InputError
-from fsp.space import load_space
-from fsp.study import Evaluation, Study, stored_studies
+from fsp.base.errors import InputError
+from fsp.spaces.space import load_space
+from fsp.studies.study import Evaluation, Study, stored_studies
 
 SPACE = load_space("minilm")
 SHAPES = SPACE.architectures(SPACE.candidates[:3])

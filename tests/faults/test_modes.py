@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from running import fsp
 
-from fsp.files import replacing, whole_folder
+from fsp.base.files import replacing, whole_folder
 
 UMASKS = (0o022, 0o077, 0o002)
 

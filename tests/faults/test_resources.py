@@ -10,15 +10,15 @@ import pytest
 import torch
 from running import HANG, SERVER, fsp
 
-from fsp.errors import InputError, is_out_of_memory
-from fsp.extraction import extract
+from fsp.base.errors import InputError, is_out_of_memory
+from fsp.search.extraction import extract
 from fsp.finetuning.settings import Settings as FinetuningSettings
-from fsp.inputs import Settings as ExtractionSettings
-from fsp.inputs import prepare
-from fsp.pretraining.run import pretrain
-from fsp.pretraining.settings import Settings as PretrainingSettings
-from fsp.resources import keep_memory, keep_time, processors
-from fsp.space import SearchSpace
+from fsp.distillation.prepare import Settings as ExtractionSettings
+from fsp.distillation.prepare import prepare
+from fsp.distillation.pretraining.run import pretrain
+from fsp.distillation.pretraining.settings import Settings as PretrainingSettings
+from fsp.base.machine import keep_memory, keep_time, processors
+from fsp.spaces.space import SearchSpace
 
 BAD_TIMES = ["0", "-1", "nan", "inf"]
 BAD_AMOUNTS = ["much", "4 GiB", "-4GB", "500MB", "1e3GB", "99999999TB"]

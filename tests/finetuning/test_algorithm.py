@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsp.errors import RunFailed
+from fsp.base.errors import RunFailed
 from fsp.finetuning.algorithm import Budget, Fit, agora
 from fsp.finetuning.pruning import RULES
 from fsp.finetuning.rivals import grid_search, hyperband, random_sets

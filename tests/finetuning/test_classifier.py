@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, DistilBertConfig, DistilBertModel
 
-from fsp.errors import Diverged, InputError
+from fsp.base.errors import Diverged, InputError
 from fsp.finetuning.classifier import Classifier, _batches
 from fsp.finetuning.examples import Example
 from fsp.finetuning.theta import Hyperparameters

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 from fsp.finetuning.examples import Example, load_data, majority_share, set_aside
 
 TRAIN = [("a fine film", "good"), ("a dull film", "bad"), ("we loved it", "good")]

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 from fsp.finetuning.examples import Data, Example, normalised
 from fsp.finetuning.expansion import Expansion
 from fsp.finetuning.generators import Edits, Masked, Mix, Refill, Synonyms, load_masked

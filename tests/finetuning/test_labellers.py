@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 from fsp.finetuning.examples import Example
 from fsp.finetuning.labellers import judge, load_labeller
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 from fsp.finetuning.pruning import RULES, lcs_keep, lcs_paper, longest_run, pruning_rule, ties
 from fsp.finetuning.theta import BORT, SMALL, Hyperparameters, grid, load_theta
 

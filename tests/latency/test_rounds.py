@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from fsp.errors import InputError
-from fsp.latency.rounds import LEAST_ROUNDS, median_of, ratio_of, time_rounds, told_apart
+from fsp.base.errors import InputError
+from fsp.deploy.latency.rounds import LEAST_ROUNDS, median_of, ratio_of, time_rounds, told_apart
 
 
 @given(st.integers(LEAST_ROUNDS, 400))

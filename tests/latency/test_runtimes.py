@@ -3,10 +3,10 @@ import functools
 import pytest
 import torch
 
-from fsp.errors import RunFailed
-from fsp.latency import memory, runtimes
-from fsp.latency.runtimes import call_in
-from fsp.latency.targets import parse_targets
+from fsp.base.errors import RunFailed
+from fsp.deploy.latency import memory, runtimes
+from fsp.deploy.latency.runtimes import call_in
+from fsp.deploy.latency.targets import parse_targets
 
 TEN = [f"D={depth},A=2,H=16,I={inner}" for depth in (1, 2, 3) for inner in (16, 32, 64)] + ["T"]
 

@@ -3,8 +3,8 @@ import re
 import pytest
 import torch
 
-from fsp.errors import InputError
-from fsp.latency.targets import parse_targets
+from fsp.base.errors import InputError
+from fsp.deploy.latency.targets import parse_targets
 
 
 def test_shapes_are_whole_words_or_parts(tiny):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 from fsp.objectives.anchored import anchor_rows, anchored
 
 SIZES = np.array([[d, h, i] for d in (1, 2, 3, 4, 6) for h in (128, 192, 256, 384) for i in (128, 512, 1536)])

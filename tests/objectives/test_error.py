@@ -6,12 +6,12 @@ import sys
 import pytest
 import torch
 
-from fsp.data import Corpus, read_corpus
-from fsp.errors import Diverged, InputError
-from fsp.objectives.error import E_MIN, Distillation, DistillationSettings, learning_rate_for
-from fsp.space import Architecture
-from fsp.training.blocks import Material
-from fsp.training.teacher import load_teacher
+from fsp.distillation.text.corpus import Corpus, read_corpus
+from fsp.base.errors import Diverged, InputError
+from fsp.distillation.error import E_MIN, Distillation, DistillationSettings, learning_rate_for
+from fsp.spaces.space import Architecture
+from fsp.distillation.blocks import Material
+from fsp.distillation.teacher import load_teacher
 
 SMALL = Architecture(D=1, A=2, H=16, I=16)
 MEDIUM = Architecture(D=2, A=4, H=32, I=32)
@@ -55,11 +55,11 @@ def test_workers_side_by_side_give_the_numbers_of_one_process(parts, tiny, tmp_p
     code = f"""
 import sys, torch; torch.set_num_threads(1)
 from pathlib import Path
-from fsp.data import Corpus, read_corpus
-from fsp.objectives.error import Distillation, DistillationSettings
-from fsp.space import Architecture
-from fsp.training.blocks import Material
-from fsp.training.teacher import load_teacher
+from fsp.distillation.text.corpus import Corpus, read_corpus
+from fsp.distillation.error import Distillation, DistillationSettings
+from fsp.spaces.space import Architecture
+from fsp.distillation.blocks import Material
+from fsp.distillation.teacher import load_teacher
 teacher = load_teacher({str(tiny.teacher)!r})
 corpus = Corpus.of(read_corpus([{str(tiny.corpus)!r}]))
 material = Material.prepare(teacher, corpus, Path({str(tmp_path)!r}), length=64, train_tokens=20_000, held_out_tokens=4096)

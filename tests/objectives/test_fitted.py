@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 import fsp
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 from fsp.objectives.fitted import FittedError
-from fsp.space import Architecture
+from fsp.spaces.space import Architecture
 
 NAMES = ["D", "H"]
 

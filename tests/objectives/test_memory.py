@@ -5,11 +5,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import fsp
-from fsp.choice import choose
+from fsp.search.choose import choose
 from fsp.families import family_of
 from fsp.objectives.memory import peak_memory
-from fsp.planning import plan
-from fsp.space import load_space, shipped_spaces
+from fsp.search.plan import plan
+from fsp.spaces.space import load_space, shipped_spaces
 
 SPACE = load_space("minilm")
 

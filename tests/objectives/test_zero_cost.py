@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from fsp.errors import Diverged, InputError
+from fsp.base.errors import Diverged, InputError
 from fsp.families import bert
-from fsp.objectives import zero_cost
-from fsp.objectives.size import sizes
-from fsp.objectives.zero_cost import ZERO_COST, jacobian_covariance, synflow
-from fsp.space import Architecture, SearchSpace, load_space
+from fsp.trust import zero_cost
+from fsp.objectives.sizes import sizes
+from fsp.trust.zero_cost import ZERO_COST, jacobian_covariance, synflow
+from fsp.spaces.space import Architecture, SearchSpace, load_space
 
 SPACE = SearchSpace(
     name="small",

@@ -103,8 +103,8 @@ def text(tmp_path_factory):
 
 @pytest.fixture
 def run(teachers, corpus, text, tmp_path):
-    from fsp.pretraining.run import Options, pretrain
-    from fsp.pretraining.settings import Settings
+    from fsp.distillation.pretraining.run import Options, pretrain
+    from fsp.distillation.pretraining.settings import Settings
 
     def go(out="out", *, teacher="bert", shape=SHAPE, use_teacher=True, options=None, **settings):
         return pretrain(
@@ -122,6 +122,6 @@ def run(teachers, corpus, text, tmp_path):
 
 def losses(folder):
     """The losses of all steps, as the log has them."""
-    from fsp.pretraining.watching import read_log
+    from fsp.distillation.pretraining.watching import read_log
 
     return [(r["loss"], r["gradient_norm"]) for r in read_log(folder / "log.jsonl") if "loss" in r]

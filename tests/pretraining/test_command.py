@@ -13,9 +13,9 @@ import torch
 from running import HANG, fsp
 from safetensors.torch import load_file
 
-from fsp.pretraining.run import Options, pretrain
-from fsp.pretraining.settings import Settings
-from fsp.pretraining.watching import read_log
+from fsp.distillation.pretraining.run import Options, pretrain
+from fsp.distillation.pretraining.settings import Settings
+from fsp.distillation.pretraining.watching import read_log
 from pretraining.conftest import FEW, SHAPE, losses
 
 

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from fsp.errors import InputError, RunFailed
-from fsp.pretraining import checkpoints
-from fsp.pretraining.batches import Batches
-from fsp.pretraining.engine import Engine, Upkeep, accelerator_for
-from fsp.pretraining.health import Health
-from fsp.pretraining.lessons import LiveTeacher
-from fsp.pretraining.masking import Masking
-from fsp.pretraining.models import LanguageModel
-from fsp.pretraining.packed import Stream
-from fsp.pretraining.settings import Settings
-from fsp.pretraining.students import random_student, student_config
-from fsp.pretraining.trainee import Trainee
+from fsp.base.errors import InputError, RunFailed
+from fsp.distillation.pretraining import checkpoints
+from fsp.distillation.pretraining.batches import Batches
+from fsp.distillation.pretraining.engine import Engine, Upkeep, accelerator_for
+from fsp.distillation.pretraining.health import Health
+from fsp.distillation.pretraining.lessons import LiveTeacher
+from fsp.distillation.pretraining.masking import Masking
+from fsp.distillation.pretraining.models import LanguageModel
+from fsp.distillation.pretraining.packed import Stream
+from fsp.distillation.pretraining.settings import Settings
+from fsp.distillation.pretraining.students import random_student, student_config
+from fsp.distillation.pretraining.trainee import Trainee
 
 from .conftest import TYPES, small_network
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from scipy.special import log_softmax
 
-from fsp.pretraining.losses import (
+from fsp.distillation.pretraining.losses import (
     TopLogits,
     cosine_distance,
     cross_entropy,

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from fsp.errors import InputError
-from fsp.models import longest_input
-from fsp.pretraining.models import LanguageModel, check_sizes, check_vocabularies, load_language_model
-from fsp.pretraining.students import cut_student, random_student, student_config
+from fsp.base.errors import InputError
+from fsp.distillation.models.loading import longest_input
+from fsp.distillation.pretraining.models import LanguageModel, check_sizes, check_vocabularies, load_language_model
+from fsp.distillation.pretraining.students import cut_student, random_student, student_config
 
 from .conftest import TYPES, small_network
 

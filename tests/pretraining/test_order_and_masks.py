@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsp.pretraining.masking import Masking
-from fsp.pretraining.order import shuffled
+from fsp.distillation.pretraining.masking import Masking
+from fsp.distillation.pretraining.order import shuffled
 
 SPECIAL = (0, 1, 2, 3)
 

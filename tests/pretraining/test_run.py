@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from fsp.errors import InputError
-from fsp.folder import alone_in
-from fsp.pretraining.settings import PRESETS, Settings, learning_rate_factor
-from fsp.pretraining.watching import read_log
+from fsp.base.errors import InputError
+from fsp.base.run_folder import alone_in
+from fsp.distillation.pretraining.settings import PRESETS, Settings, learning_rate_factor
+from fsp.distillation.pretraining.watching import read_log
 from pretraining.conftest import SHAPE, losses
 
 
@@ -17,7 +17,7 @@ from pretraining.conftest import SHAPE, losses
 def test_the_directory_is_an_ordinary_model_with_the_same_logits(run, kind, tmp_path):
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-    from fsp.pretraining import run as module
+    from fsp.distillation.pretraining import run as module
 
     kept = {}
     original = module.write_model
@@ -68,7 +68,7 @@ def test_without_teacher_only_the_text_counts(run, tmp_path):
 def test_the_cache_is_filled_once_and_then_asked(run, tmp_path, monkeypatch):
     cache = {"cache_teacher": tmp_path / "cache"}
     run("a", cosine=1.0, top_k=2000, options=cache)
-    from fsp.pretraining.teacher_cache import CachedTeacher
+    from fsp.distillation.pretraining.teacher_cache import CachedTeacher
 
     monkeypatch.setattr(CachedTeacher, "_add", None)
     run("b", cosine=1.0, top_k=2000, options=cache)
@@ -101,7 +101,7 @@ def test_a_directory_in_which_another_process_works_is_refused(run, tmp_path):
 
 def test_an_unfinished_run_with_other_settings_is_refused(run, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("fsp.pretraining.run.write_model", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("fsp.distillation.pretraining.run.write_model", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run()
     with pytest.raises(InputError, match="another learning_rate"):

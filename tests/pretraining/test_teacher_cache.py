@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from fsp.errors import InputError, RunFailed
-from fsp.pretraining.batches import Batches
-from fsp.pretraining.lessons import LiveTeacher
-from fsp.pretraining.losses import TopLogits, divergence
-from fsp.pretraining.masking import Masking
-from fsp.pretraining.models import LanguageModel
-from fsp.pretraining.packed import Stream
-from fsp.pretraining.teacher_cache import CachedTeacher, Layout
+from fsp.base.errors import InputError, RunFailed
+from fsp.distillation.pretraining.batches import Batches
+from fsp.distillation.pretraining.lessons import LiveTeacher
+from fsp.distillation.pretraining.losses import TopLogits, divergence
+from fsp.distillation.pretraining.masking import Masking
+from fsp.distillation.pretraining.models import LanguageModel
+from fsp.distillation.pretraining.packed import Stream
+from fsp.distillation.pretraining.teacher_cache import CachedTeacher, Layout
 
 from .conftest import small_network
 
@@ -154,7 +154,7 @@ def test_a_full_disk(tmp_path, live, batches, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("fsp.pretraining.teacher_cache.os.pwrite", full)
+        patch.setattr("fsp.distillation.pretraining.teacher_cache.os.pwrite", full)
         with pytest.raises(RunFailed, match="No space left"):
             cached(batches.at(PLACES))
     cached(batches.at(PLACES))

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fsp.errors import InputError
-from fsp.pretraining.documents import find_sources
-from fsp.pretraining.packed import Stream, _tokenised, pack
+from fsp.base.errors import InputError
+from fsp.distillation.pretraining.documents import find_sources
+from fsp.distillation.pretraining.packed import Stream, _tokenised, pack
 
 
 def passages(*corpus, column=None):
@@ -164,7 +164,7 @@ def test_it_is_done_once_and_follows_the_text_and_the_tokenizer(tmp_path, corpus
     source.write_text((corpus / "docs.txt").read_text()[:300_000])
     first = pack(find_sources([source]), tokenizers["word"], tmp_path / "c", length=32)
     with monkeypatch.context() as patch:
-        patch.setattr("fsp.pretraining.packed._write", None)
+        patch.setattr("fsp.distillation.pretraining.packed._write", None)
         again = pack(find_sources([source]), tokenizers["word"], tmp_path / "c", length=64)
     assert again.digest == first.digest
     assert pack(find_sources([source]), tokenizers["byte"], tmp_path / "c", length=32).digest != first.digest

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from fsp.pretraining import vocabulary
-from fsp.pretraining.losses import cross_entropy, divergence
-from fsp.pretraining.vocabulary import chunks, head_losses
+from fsp.distillation.pretraining import vocabulary
+from fsp.distillation.pretraining.losses import cross_entropy, divergence
+from fsp.distillation.pretraining.vocabulary import chunks, head_losses
 
 
 @pytest.fixture(params=[1, 3, 7, 100], ids=lambda rows: f"{rows} rows a chunk")

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from matplotlib import colors
 
 import fsp
-from fsp.errors import InputError
-from fsp.files import write_json
+from fsp.base.errors import InputError
+from fsp.base.files import write_json
 from fsp.report import figures
 from fsp.report.style import PALETTE, WIDTH
-from fsp.search.certified_settings import CertifiedSettings
+from fsp.search.certificates.settings import CertifiedSettings
 
 mpl.use("Agg")
 
@@ -222,8 +222,8 @@ def test_the_surrogates_bands_hold_every_row_once_with_their_correlation(tmp_pat
 
 
 def test_a_calibrations_held_out_candidates(tmp_path):
-    from fsp.latency.calibration import Calibration, Timed
-    from fsp.products import fit_terms
+    from fsp.objectives.latency import Calibration, Timed
+    from fsp.objectives.products import fit_terms
 
     space = fsp.load_space("minilm")
     points = space.candidates[::7]

@@ -5,15 +5,15 @@ from dataclasses import asdict
 
 import pytest
 
-from fsp.errors import InputError
-from fsp.extraction import extract
-from fsp.inputs import Settings
+from fsp.base.errors import InputError
+from fsp.search.extraction import extract
+from fsp.distillation.prepare import Settings
 from fsp.report import write_report
 from fsp.report.summary import command, headline
-from fsp.search.certificate import seal
-from fsp.search.certified import search
-from fsp.search.certified_settings import CertifiedSettings
-from fsp.space import SearchSpace
+from fsp.search.certificates.certificate import seal
+from fsp.search.certificates.certified import search
+from fsp.search.certificates.settings import CertifiedSettings
+from fsp.spaces.space import SearchSpace
 
 
 def sealed(space):
@@ -92,7 +92,7 @@ def test_the_command_that_repeats_a_run(config, given, expected):
 def test_that_command_has_every_option_of_fsp_run_that_the_result_depends_on():
     import typer
 
-    from fsp.cli import app
+    from fsp.cli.app import app
 
     settings = Settings(limits={"operations": 5.0}, interval=1, threads=1, method="interval", evaluations=9)
     config = {"space": {"name": "minilm"}, **asdict(settings)}

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsp.errors import InputError
-from fsp.search.bounds import Noise, Order, audit_bound, evidence, gap_of, log_error_bounds, transferred
+from fsp.base.errors import InputError
+from fsp.search.certificates.bounds import Noise, Order, audit_bound, evidence, gap_of, log_error_bounds, transferred
 from fsp.search.finalists import win_shares
 
 shapes = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 2)), min_size=2, max_size=12)

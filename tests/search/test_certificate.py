@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import fsp
-from fsp.errors import InputError
-from fsp.search.certificate import seal, verify
-from fsp.search.certified import search
-from fsp.search.certified_settings import CertifiedSettings
-from fsp.space import SearchSpace
+from fsp.base.errors import InputError
+from fsp.search.certificates.certificate import seal, verify
+from fsp.search.certificates.certified import search
+from fsp.search.certificates.settings import CertifiedSettings
+from fsp.spaces.space import SearchSpace
 
 GRID = [(d, h, a) for d in (1, 2, 3) for h in (1, 2, 3) for a in (1, 2)]
 MONOTONE = np.array([1 / (d * h) ** 0.5 for d, h, _ in GRID])
@@ -435,7 +435,7 @@ def test_verify_needs_no_torch(certificate, tmp_path):
     code = (
         "import sys\n"
         "for name in ('torch', 'transformers', 'optuna', 'pandas'): sys.modules[name] = None\n"
-        "from fsp.cli import main\n"
+        "from fsp.cli.app import main\n"
         f"sys.argv = ['fsp', 'verify', {str(path)!r}]\n"
         "main()\n"
     )

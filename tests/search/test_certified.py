@@ -4,12 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fsp
-from fsp.errors import InputError, RunFailed
-from fsp.search.bounds import Order, log_error_bounds
-from fsp.search.certificate import seal, verify
-from fsp.search.certified import search
-from fsp.search.certified_settings import CertifiedSettings
-from fsp.space import SearchSpace, load_space
+from fsp.base.errors import InputError, RunFailed
+from fsp.search.certificates.bounds import Order, log_error_bounds
+from fsp.search.certificates.certificate import seal, verify
+from fsp.search.certificates.certified import search
+from fsp.search.certificates.settings import CertifiedSettings
+from fsp.spaces.space import SearchSpace, load_space
 
 LATTICE = np.array([(d, h, i, a) for d in range(1, 5) for h in range(1, 4) for i in range(1, 5) for a in (1, 2)])
 SIZE = LATTICE[:, :3].prod(axis=1).astype(float)
@@ -301,7 +301,7 @@ def test_extract_says_why_all_failed_on_fresh_seeds():
 
 def certified_rows():
     """The candidates within the default limits: all are tried before the run is given up."""
-    from fsp.planning import plan
+    from fsp.search.plan import plan
 
     shapes = plan(TOY, method="certified").table[list(TOY.names)].to_numpy()
     return [int((TOY.candidates == shape).all(axis=1).argmax()) for shape in shapes]

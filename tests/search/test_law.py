@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from fsp.search.law import _CURVATURES, _FENCE, _NOISES, QuadraticLaw, expected_improvement, log_features
+from fsp.search.samplers.law import _CURVATURES, _FENCE, _NOISES, QuadraticLaw, expected_improvement, log_features
 
 
 def by_dense_algebra(features, rows, values):

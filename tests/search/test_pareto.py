@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 from fsp.search.pareto import hypervolume, pareto_front
 
 NAMES = ["p", "i", "e"]

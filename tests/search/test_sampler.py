@@ -15,9 +15,9 @@ from optuna.testing.pytest_samplers import (
 )
 
 import fsp
-from fsp.search.axis import Axis, axis_of
-from fsp.search.grid import Grid, grid_points, space_points
-from fsp.search.history import History
+from fsp.search.samplers.axis import Axis, axis_of
+from fsp.search.samplers.grid import Grid, grid_points, space_points
+from fsp.search.samplers.history import History
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 CHOICES = {"D": [1, 2, 3], "A": [4, 8], "H": [12, 16, 24]}
@@ -278,7 +278,7 @@ def test_parameters_beside_a_declared_space_are_drawn_freely():
 
 
 def test_of_a_larger_space_different_candidates_are_considered(monkeypatch):
-    monkeypatch.setattr("fsp.search.grid.MAX_POINTS", 8)
+    monkeypatch.setattr("fsp.search.samplers.grid.MAX_POINTS", 8)
     points = space_points(SPACES["SearchSpace"], None, seed=0)
     assert len(points) == len({tuple(points.point(row).values()) for row in range(len(points))}) == 8
 

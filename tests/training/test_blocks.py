@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from fsp.data import Corpus, pack, read_corpus
-from fsp.errors import InputError
-from fsp.training.blocks import Material, cached_states
-from fsp.training.teacher import load_teacher, packaged_teacher
+from fsp.distillation.text.corpus import Corpus, pack, read_corpus
+from fsp.base.errors import InputError
+from fsp.distillation.blocks import Material, cached_states
+from fsp.distillation.teacher import load_teacher, packaged_teacher
 
 
 @pytest.fixture(scope="module")

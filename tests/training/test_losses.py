@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from fsp.training.losses import Unexplained, squared_error
+from fsp.distillation.losses import Unexplained, squared_error
 
 
 def test_squared_error_against_float64_and_its_gradient():

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsp.errors import InputError
-from fsp.training.masking import Masking
+from fsp.base.errors import InputError
+from fsp.distillation.masking import Masking
 
 MASK, SPECIAL, VOCABULARY = 3, (0, 1, 2, 3), 500
 MASKING = Masking(MASK, SPECIAL, VOCABULARY)

@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from fsp.families import bert
-from fsp.training.blocks import Blocks
-from fsp.training.losses import kl_divergence
-from fsp.training.matching import LogitMatching, StateMatching
-from fsp.training.student import Student
+from fsp.distillation.blocks import Blocks
+from fsp.distillation.losses import kl_divergence
+from fsp.distillation.matching import LogitMatching, StateMatching
+from fsp.distillation.student import Student
 
 TABLES = {"vocabulary": 50, "positions": 16, "token_types": 1}
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from sentence_models import PARTS, TEXTS, sentence_model
 
-from fsp.errors import InputError
-from fsp.training.sentence_layout import layout_of, plain_layout
-from fsp.training.teacher import load_teacher
+from fsp.base.errors import InputError
+from fsp.distillation.models.sentence_layout import layout_of, plain_layout
+from fsp.distillation.teacher import load_teacher
 
 MODES = ["cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken", ("mean", "max")]
 VARIATIONS = {

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from fsp.errors import Diverged
+from fsp.base.errors import Diverged
 from fsp.families import bert
-from fsp.training.blocks import Blocks
-from fsp.training.loop import learning_rate_at, train
-from fsp.training.matching import StateMatching
-from fsp.training.student import Student
+from fsp.distillation.blocks import Blocks
+from fsp.distillation.fitting import learning_rate_at, train
+from fsp.distillation.matching import StateMatching
+from fsp.distillation.student import Student
 
 TABLES = {"vocabulary": 100, "positions": 16, "token_types": 1}
 

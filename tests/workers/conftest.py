@@ -19,10 +19,10 @@ from running import HANG
 
 SEARCH = """
 import json, os, sys, time
-from fsp.extraction import extract
-from fsp.search.certified_settings import CertifiedSettings
-from fsp.space import load_space
-from fsp.working import work
+from fsp.search.extraction import extract
+from fsp.search.certificates.settings import CertifiedSettings
+from fsp.spaces.space import load_space
+from fsp.studies.helper import work
 
 role, where, log, seconds, method = sys.argv[1:]
 

@@ -5,12 +5,12 @@ import threading
 
 import pytest
 
-from fsp.claims import Claims, file_claims
-from fsp.storage import open_store
+from fsp.studies.locks import Claims, file_claims
+from fsp.studies.store import open_store
 
 HOLD = """
 import sys
-from fsp.storage import open_store
+from fsp.studies.store import open_store
 store = open_store(sys.argv[1])
 print(all([store.claims.take(name) for name in sys.argv[2:]]), flush=True)
 sys.stdin.read()

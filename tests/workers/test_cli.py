@@ -8,11 +8,11 @@ import sys
 import pytest
 from running import HANG
 
-from fsp.errors import InputError
-from fsp.resources import processors
-from fsp.storage import open_store
-from fsp.study import Study, headers, stored_studies
-from fsp.workers import check_cores
+from fsp.base.errors import InputError
+from fsp.base.machine import processors
+from fsp.studies.store import open_store
+from fsp.studies.study import Study, headers, stored_studies
+from fsp.studies.pool import check_cores
 
 from .conftest import until
 

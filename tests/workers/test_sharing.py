@@ -5,12 +5,12 @@ import time
 import pytest
 from running import HANG
 
-from fsp.errors import InputError
-from fsp.extraction import extract
-from fsp.space import load_space
-from fsp.storage import open_store
-from fsp.study import Study, stored_studies
-from fsp.working import work
+from fsp.base.errors import InputError
+from fsp.search.extraction import extract
+from fsp.spaces.space import load_space
+from fsp.studies.store import open_store
+from fsp.studies.study import Study, stored_studies
+from fsp.studies.helper import work
 
 from .conftest import until
 
@@ -117,7 +117,7 @@ def test_a_worker_refuses_other_settings_and_says_which(tmp_path):
         error.settings = {"error": "toy", "steps": steps}
         return error
 
-    from fsp.evaluating import Evaluator
+    from fsp.studies.evaluator import Evaluator
 
     asking = Evaluator(of(16), SPACE, where)
     asking.expect([(SPACE.architectures(SPACE.candidates[:1])[0], 0)])
@@ -205,7 +205,7 @@ def test_urls_that_name_no_store(url, says):
 
 
 def test_a_finished_study_in_a_database_is_asked_again(where):
-    from fsp.choice import choose
+    from fsp.search.choose import choose
 
     found = extract(SPACE, error=toy, interval=20, study=where)
     answer = choose(where, SPACE)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsp.errors import InputError
-from fsp.families._others import other_way
-from fsp.families._transformer import check_heads, integers
-from fsp.space import Architecture
+from fsp.base.errors import InputError
+from fsp.families.others import other_way
+from fsp.families.transformer import check_heads, integers
+from fsp.spaces.space import Architecture
 
 if TYPE_CHECKING:
     import torch
@@ -168,7 +168,7 @@ def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTraine
         >>> architecture_of(cut(full, dict(D=1, A=2, H=8, I=8)).config)
         Architecture(D=1, A=2, H=8, I=8)
     """
-    from fsp.cutting import check_fits, cut_weights, spread
+    from fsp.families.cutting import check_fits, cut_weights, spread
 
     full, shape = architecture_of(model.config), Architecture(architecture)
     check_fits(full, shape)

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsp.cutting import check_smaller
-from fsp.families._transformer import check_heads
+from fsp.families.cutting import check_smaller
+from fsp.families.transformer import check_heads
 from fsp.families.bert import Shape
 
 _TINY = 1e-9  # of the largest singular value: below it there is nothing but rounding

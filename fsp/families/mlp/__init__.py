@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fsp.errors import InputError
+from fsp.base.errors import InputError
 from fsp.families import Constants, Shape
-from fsp.space import Architecture
+from fsp.spaces.space import Architecture
 
 if TYPE_CHECKING:
     import torch
@@ -116,7 +116,7 @@ def cut(model: "MLP", architecture: Mapping[str, int]) -> "MLP":
         >>> architecture_of(cut(full, dict(D=2, H=8)).config)
         Architecture(D=2, H=8)
     """
-    from fsp.cutting import check_fits, cut_weights, spread
+    from fsp.families.cutting import check_fits, cut_weights, spread
 
     full, shape = architecture_of(model.config), Architecture(architecture)
     check_fits(full, shape)

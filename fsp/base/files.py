@@ -1,0 +1,124 @@
+"""Writing files so that a reader never sees half of one."""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fsp.base.errors import InputError
+
+TEMPORARY = ".fsp-unfinished-"  # how the names of files and folders begin that are not yet whole
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder; only for who is alone in it."""
+    for path in folder.glob(TEMPORARY + "*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it takes the place of `path`, on error it is removed.
+
+    Who may read it is what the umask says, whoever writes it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}{path.suffix}"
+    temporary.touch(exist_ok=False)
+    mode = stat.S_IMODE(temporary.stat().st_mode)
+    try:
+        yield temporary
+        temporary.chmod(mode)  # some libraries write to a private file of their own and put it in this one's place
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def temporary_folder(parent: Path) -> Path:
+    """Make a folder for what is not yet whole and return it; its mode is what the umask says."""
+    folder = parent / f"{TEMPORARY}{secrets.token_hex(8)}"
+    folder.mkdir()
+    return folder
+
+
+def usual_modes(folder: Path) -> None:
+    """Give all that is in a `temporary_folder` the modes that the umask says, as some libraries write private files."""
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    for path in folder.rglob("*"):
+        path.chmod(mode if path.is_dir() else mode & 0o666)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder`; on success it takes its place, on error it is removed."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_folder(folder.parent)
+    try:
+        yield temporary
+        usual_modes(temporary)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raise InputError where a file could not be written, without writing it: to be asked before long work."""
+    existing = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir() or not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise InputError(f"cannot write {path}; name a file in a folder that can be written to")
+
+
+def check_room(folder: Path, size: int, what: str, advice: str) -> None:
+    """Raise InputError where a folder's disk has no room for `size` bytes: to be asked before long work.
+
+    Args:
+        folder: where they will be written; it need not be there yet.
+        size: in bytes.
+        what: takes the room, a plural.
+        advice: what to do without it.
+    """
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    free = shutil.disk_usage(existing).free
+    if size > free:
+        raise InputError(f"{what} take {size / 1e9:.2f} GB, and {folder} has {free / 1e9:.2f} GB free; {advice}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` in one step."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` to `path` as indented JSON in one step; NaN is refused rather than written as invalid JSON."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Return the value in a JSON file. Raises InputError where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise InputError(f"{path} is not valid JSON; remove it and run again") from None
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(value: Any) -> str:
+    """Short stable digest (16 hexadecimal digits) of a JSON-like value, whatever the order of its keys."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

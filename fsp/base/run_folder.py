@@ -1,0 +1,70 @@
+"""A run's folder: whose it is, and that only one process works in it."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from fsp.base.errors import InputError
+from fsp.base.files import TEMPORARY, read_json, remove_unfinished, write_json
+
+SCHEMA = 1
+RUN = "run.json"
+EVALUATIONS = "evaluations.journal"
+_LOCK = ".lock"
+
+
+@contextmanager
+def alone_in(folder: Path, begun: Collection[str] = (RUN,)) -> Iterator[None]:
+    """Hold a folder for one run, clear of what killed processes left; a folder that stays empty is removed again.
+
+    Args:
+        folder: is made where there is none.
+        begun: the files or folders with which a run of this kind begins.
+
+    Raises:
+        InputError: another process holds it, it cannot be written to, or it has content that no run of fsp began.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; name a folder for the results")
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    strangers = [name for name in names if name != _LOCK and not name.startswith(TEMPORARY)]
+    if strangers and not set(begun) & set(strangers):
+        raise InputError(f"{folder} already holds other files ({strangers[0]}); choose a new folder")
+    lock = FileLock(folder / _LOCK, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"another process is working in {folder}; wait for it or choose a new folder") from None
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}") from None
+    try:
+        remove_unfinished(folder)
+        yield
+    finally:
+        lock.release()
+        if [path.name for path in folder.iterdir()] == [_LOCK] and not strangers:
+            (folder / _LOCK).unlink()
+            folder.rmdir()
+
+
+def claim(folder: Path, configuration: dict[str, Any]) -> None:
+    """Note in a folder what is run there. Raises InputError where something else was run there before."""
+    path = folder / RUN
+    if not path.exists():
+        write_json(path, {"schema": SCHEMA, "config": configuration})
+        return
+    known = read_json(path)
+    before = known.get("config") if isinstance(known, dict) else None
+    if not isinstance(before, dict):
+        raise InputError(f"{path} is not fsp's; choose a new folder")
+    differing = [key for key in configuration if before.get(key) != configuration[key]]
+    if differing:
+        hint = ": made with another T or by an older fsp" if {"teacher", "checkpoint"} & set(differing) else ""
+        raise InputError(
+            f"{folder} holds another run (its {', '.join(differing)} differ{hint}); "
+            "repeat that command or choose a new folder"
+        )

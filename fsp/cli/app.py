@@ -1,0 +1,276 @@
+"""The command line: parses, calls, prints. Torch and the like load only inside the commands."""
+
+import json
+import signal
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fsp import __version__
+
+from fsp.cli.app import error as cli_error
+
+from fsp.cli.app import latency as cli_latency
+
+from fsp.cli.app import replay as cli_replay
+
+from fsp.cli.app import space as cli_space
+from fsp.cli.distill import distill
+from fsp.cli.export import export
+from fsp.cli.extract import extract
+from fsp.cli.finetune import finetune
+from fsp.cli.options import (
+    Anchors,
+    Column,
+    CorpusOption,
+    Evaluations,
+    Finalists,
+    Interval,
+    Json,
+    Limit,
+    Longer,
+    MaxMemory,
+    MaxTime,
+    Method,
+    Seed,
+    Space,
+    Steps,
+    Teacher,
+    Threads,
+    Tokens,
+)
+from fsp.cli.verify import choose, verify
+from fsp.cli.worker import worker
+from fsp.base.errors import InputError, ModelWarning, RunFailed, is_out_of_memory
+from fsp.base.progress import Bars
+from fsp.base.defaults import LONGER
+
+# typer keeps its click either inside or beside itself, depending on the version; its own exceptions lead to both
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+_INTERRUPTED = 130
+_TERMINATED = 143
+_AGAIN = "the same command goes on where it was"
+
+app = typer.Typer(
+    name="fsp",
+    help="Optimal subarchitecture extraction: find, distil and measure the best smaller shape of a network.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(cli_latency.app, name="latency")
+app.add_typer(cli_replay.app, name="replay")
+app.add_typer(cli_error.app, name="error")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"fsp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _global(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    space: Space,
+    out: Annotated[Path, typer.Option(help="Folder for everything that is written.")],
+    teacher: Teacher = None,
+    corpus: CorpusOption = None,
+    column: Column = None,
+    limit: Limit = None,
+    method: Method = None,
+    interval: Interval = None,
+    evaluations: Evaluations = None,
+    steps: Steps = 16,
+    finalists: Finalists = 3,
+    anchors: Anchors = 0,
+    longer: Longer = LONGER,
+    tokens: Tokens = 131_072,
+    seeds: Annotated[int, typer.Option(help="Final distillations of each model; 3 or more give intervals.")] = 1,
+    card: Annotated[
+        Path | None,
+        typer.Option(help="Report card to show in the report, from fsp error card.", show_default="the one on record"),
+    ] = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    max_time: MaxTime = None,
+    max_memory: MaxMemory = None,
+    as_json: Json = False,
+) -> None:
+    """Do the whole journey: search, distil the choice, measure it against T and two baselines, report.
+
+    Interrupted, the same command goes on where it was.
+    """
+    from fsp.distillation.prepare import Settings
+    from fsp.run import run as journey
+    from fsp.search.limits import parse_limits
+    from fsp.spaces.space import load_space
+
+    settings = Settings(
+        parse_limits(limit),
+        interval,
+        steps,
+        tokens,
+        seeds,
+        seed,
+        threads=threads,
+        finalists=finalists,
+        anchors=anchors,
+        longer=longer,
+        method=method,
+        evaluations=evaluations,
+    )
+    result = journey(
+        load_space(space),
+        out,
+        teacher=teacher,
+        corpus=corpus or (),
+        column=column,
+        settings=settings,
+        card=card,
+        display=Bars(),
+    )
+    if as_json:
+        print(json.dumps(result))
+    else:
+        _last_screen(result, out)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)], as_json: Json = False
+) -> None:
+    """Write the figures and report.html of a finished run again."""
+    from fsp.report import write_report
+
+    write_report(folder)
+    written = [str(folder / name) for name in ("pareto.png", "report.html")]
+    print(json.dumps({"written": written}) if as_json else "\n".join(written))
+
+
+app.command("space")(cli_space.space)
+app.command("size")(cli_space.size)
+
+
+def _last_screen(result: dict[str, Any], out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from fsp.report.summary import COLUMNS, NAMES, headline, model_rows
+
+    console = Console(highlight=False)
+    console.print()
+    for line in headline(result):
+        console.print(line, markup=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    for title in COLUMNS.values():
+        table.add_column(title.replace(" (", "\n("), justify="left" if title in ("model", "shape") else "right")
+    for row in model_rows(result):
+        table.add_row(*(row[key] for key in COLUMNS), style="bold" if row["model"] == NAMES["choice"] else None)
+    console.print()
+    wide = Console(width=max(console.width, 110), highlight=False)  # an overlong line beats a torn number
+    wide.print(table)
+    console.print()
+    for name, what in (
+        ("model", "AutoModel, AutoTokenizer and sentence-transformers load it"),
+        ("report.html", "open it in a browser"),
+    ):
+        console.print(f"{out / name}  ({what})", markup=False, soft_wrap=True)
+    console.print(f"{out / 'result.json'}, evaluations.csv, pareto.png", markup=False, soft_wrap=True)
+
+
+app.command()(distill)
+app.command()(extract)
+app.command()(finetune)
+app.command()(export)
+app.command()(verify)
+app.command()(choose)
+app.command()(worker)
+
+
+def main() -> None:
+    """Run the command line.
+
+    Exit 0 when done, 2 on bad usage or input, 1 on failure, 130 when interrupted, 143 when terminated.
+    """
+    terminated = False
+
+    def terminate(number: int, frame: object) -> None:
+        nonlocal terminated
+        terminated = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # who asks twice does not want to wait
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    _show_warnings_in_one_line()
+
+    def call() -> Any:
+        try:
+            code = app(standalone_mode=False)
+        except Exception:
+            if terminated:  # in the middle of an import, say, of which a library then makes an error of its own
+                raise KeyboardInterrupt from None
+            raise
+        if code == _INTERRUPTED:  # typer turns Ctrl-C into this code and says nothing
+            raise KeyboardInterrupt
+        return code
+
+    try:
+        code = call()
+    except InputError as error:
+        code = _complain(str(error), 2)
+    except _UsageError as error:
+        code = _complain(f"{error.format_message()} (see fsp --help)", 2)  # type: ignore[attr-defined]
+    except RunFailed as error:
+        code = _complain(str(error), 1)
+    except OSError as error:
+        code = _complain(_of_the_system(error), 1)
+    except (KeyboardInterrupt, typer.Abort):
+        how, code = ("terminated", _TERMINATED) if terminated else ("interrupted", _INTERRUPTED)
+        code = _complain(f"{how}; {_AGAIN}", code)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        code = _complain(f"out of memory; once there is more (--max-memory), {_AGAIN}", 1)
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+    sys.exit(code or 0)
+
+
+def _show_warnings_in_one_line() -> None:
+    """Print what fsp warns of about a model without the place in its code; other warnings stay as they are."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, ModelWarning):
+            _complain(f"warning: {message}", 0)
+        else:
+            usual(message, category, *where, **more)
+
+    warnings.showwarning = show
+
+
+def _of_the_system(error: OSError) -> str:
+    """Return what the system refused: a full disk, a folder that may not be written to."""
+    if error.strerror is None:  # some library's own
+        return f"{type(error).__name__}: {error}"
+    file = f"{error.filename}: " if error.filename else ""
+    return f"{file}{error.strerror}; once that is mended, {_AGAIN}"
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"fsp: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,54 @@
+"""`fsp export`: a saved model for other runtimes."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fsp.cli.options import Column, CorpusOption, Json
+from fsp.base.errors import InputError
+from fsp.base.progress import Bars
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="Directory of a Hugging Face model.", show_default=False)],
+    format_: Annotated[str, typer.Option("--format", help="onnx; there is no other yet.")] = "onnx",
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise weights and activations to 8 bits.")] = False,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Most relative difference of int8 token states or logits to float32's.", show_default="0.2"),
+    ] = None,
+    agreement: Annotated[
+        float | None,
+        typer.Option(
+            help="Least agreement of int8 with float32: cosine and order of similarities (Spearman) of sentences, or "
+            "share of predictions.",
+            show_default="0.95; predictions 0.9",
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the files.", show_default="MODEL/onnx")] = None,
+    corpus: CorpusOption = None,
+    column: Column = None,
+    as_json: Json = False,
+) -> None:
+    """Write a saved model as ONNX, checked on real text, its tokenizer beside it.
+
+    A directory in sentence-transformers' layout gives sentence_embedding as its `encode` does.
+    """
+    if format_ != "onnx":
+        raise InputError(f"no format {format_!r}; there is onnx")
+    from fsp.deploy.comparison import Check, Limits
+    from fsp.deploy.exporting import export as write
+
+    limits = Limits(tolerance, agreement)
+    facts = write(model, out, int8=int8, limits=limits, corpus=corpus or (), column=column, display=Bars())
+    if as_json:
+        print(json.dumps(facts))
+        return
+    print(f"{facts['file']}: {facts['bytes'] / 1e6:.1f} MB, outputs {', '.join(facts['outputs'])}")
+    print(f"on {facts['sentences']} sentences of real text:")
+    for check in facts["checks"]:
+        print(f"  {Check(**check)}")
+    prompt = f" Texts need the prompt {facts['prompt']!r} before them." if facts["prompt"] else ""
+    print(f"The tokenizer beside it cuts texts to {facts['longest']} tokens.{prompt}")

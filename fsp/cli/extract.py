@@ -1,0 +1,339 @@
+"""`fsp extract`: the search alone, or with --plan what it would cost."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fsp.cli.options import (
+    Anchors,
+    Column,
+    CorpusOption,
+    Evaluations,
+    Finalists,
+    Interval,
+    Json,
+    LimitOfLatency,
+    Longer,
+    MaxMemory,
+    MaxTime,
+    Method,
+    Seed,
+    Space,
+    Speed,
+    Steps,
+    Teacher,
+    Threads,
+)
+from fsp.base.errors import InputError
+from fsp.base.run_folder import EVALUATIONS, RUN
+from fsp.base.progress import Bars
+from fsp.base.defaults import LONGER
+
+if TYPE_CHECKING:
+    from fsp.search.extraction import Extraction
+    from fsp.distillation.prepare import Settings
+    from fsp.search.plan import Plan
+    from fsp.spaces.space import SearchSpace
+
+_ERRORS = ("distillation", "mlm")
+_RUNS = Path("runs")  # below the current folder: where a search without --study keeps what it has
+_CACHE = "cache"  # the folder of T's states there
+
+
+def extract(
+    space: Space,
+    teacher: Teacher = None,
+    corpus: CorpusOption = None,
+    column: Column = None,
+    error: Annotated[
+        str,
+        typer.Option(
+            help="distillation: cut out of the teacher, trained s steps to match it; mlm: from scratch, the paper's "
+            "literal procedure."
+        ),
+    ] = "distillation",
+    objective: Annotated[
+        str, typer.Option(help="limits: least error within the limits; w: largest W-coefficient.")
+    ] = "limits",
+    speed: Speed = "operations",
+    limit: LimitOfLatency = None,
+    method: Method = None,
+    interval: Interval = None,
+    evaluations: Evaluations = None,
+    gap: Annotated[float, typer.Option(help="For certified, the gap to prove: 0.05 for 5%.")] = 0.05,
+    certificate: Annotated[
+        Path | None, typer.Option(help="File for the certificate.", show_default="none", dir_okay=False)
+    ] = None,
+    steps: Steps = 16,
+    seeds: Annotated[
+        int | None,
+        typer.Option(help="Evaluations of each candidate, with so many seeds.", show_default="1; certified: 3"),
+    ] = None,
+    finalists: Finalists = 1,
+    anchors: Anchors = 0,
+    longer: Longer = LONGER,
+    fidelities: Annotated[
+        str | None,
+        typer.Option(
+            help="Rising numbers of steps, as 0,16,64: all candidates get the first, the best third the next, ... "
+            "(instead of --steps).",
+            show_default="none",
+        ),
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            help="What keeps finished evaluations and is shared with workers: a journal file, sqlite:///FILE or "
+            "postgresql://USER@HOST/DATABASE.",
+            show_default="a journal in runs/extract-...",
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that evaluate, this one included.")] = 1,
+    seed: Seed = 0,
+    threads: Threads = None,
+    planned: Annotated[
+        bool, typer.Option("--plan", help="Print what would be evaluated and what it costs, and train nothing.")
+    ] = False,
+    max_time: MaxTime = None,
+    max_memory: MaxMemory = None,
+    as_json: Json = False,
+) -> None:
+    """Search only: evaluate some of the candidates and print the choice and the table."""
+    import torch
+
+    from fsp.search.extraction import calibration_for
+    from fsp.search.extraction import extract as search
+    from fsp.families.others import check_trained
+    from fsp.base.files import check_writable, write_json
+    from fsp.distillation.prepare import SEARCH_TOKENS, Settings, fitted_to, literal, load_inputs, surrogate
+    from fsp.search.plan import check_method, method_for, plan
+    from fsp.search.certificates.settings import CertifiedSettings
+    from fsp.search.limits import parse_limits
+    from fsp.spaces.space import load_space
+    from fsp.studies.store import is_url, open_store
+    from fsp.distillation.teacher import load_teacher
+    from fsp.studies.pool import beside, check_cores, worker_arguments
+
+    rungs = _numbers(fidelities)
+    if error not in _ERRORS:
+        raise InputError(f"no error {error!r}; there are {' and '.join(_ERRORS)}")
+    if error == "mlm" and method is None:
+        method = "interval"  # few steps from random weights do not favour the larger
+    chosen, bars = load_space(space), Bars()
+    check_trained(chosen)
+    method = method_for(chosen, method, objective=objective, interval=interval)
+    again: dict[str, Any] = {"finalists": finalists, "longer": longer}
+    asked: dict[str, Any] = {"objective": objective, "method": method, "interval": interval, "evaluations": evaluations}
+    check_method(**asked, seeds=1 if seeds is None else seeds, gap=gap, anchors=anchors, **again, fidelities=rungs)
+    if certificate is not None and method != "certified":
+        raise InputError("a certificate comes with --method certified; add it, or leave --certificate out")
+    if certificate is not None:
+        check_writable(certificate)
+    if study is not None and not is_url(study):
+        check_writable(Path(study))
+    settings = Settings(
+        parse_limits(limit),
+        interval,
+        steps,
+        tokens=SEARCH_TOKENS,
+        seed=seed,
+        threads=threads,
+        anchors=anchors,
+        **again,
+        method=method,
+        evaluations=evaluations,
+    )
+    check_cores(workers, settings.processor_threads)
+    asked |= {"limits": settings.limits, "seed": seed, "anchors": anchors}
+    if method != "certified":
+        asked["seeds"] = seeds or 1
+    elif seeds is not None:
+        asked["certified"] = CertifiedSettings(seeds=seeds)
+    torch.set_num_threads(settings.processor_threads)  # a calibration is one for so many threads
+    calibration = calibration_for(chosen, speed, method)
+    if planned:
+        if rungs or error != "distillation":
+            raise InputError("--plan knows the cost of one fidelity of the error distillation; leave the others out")
+        if teacher is not None:
+            chosen = fitted_to(chosen, load_teacher(teacher))
+        _print_plan(chosen, plan(chosen, **asked, calibration=calibration), settings, as_json)
+        return
+    inputs = load_inputs(chosen, teacher, corpus or (), bars, column=column)
+    chosen = fitted_to(chosen, inputs.teacher)
+    plan(chosen, **asked, calibration=calibration)  # refuses what cannot be met before anything long begins
+    question = {
+        "space": chosen.describe(),
+        "teacher": {"name": inputs.teacher.name, "fingerprint": inputs.teacher.fingerprint},
+        "corpus": inputs.corpus.digest,
+        **asdict(settings),
+        **{"objective": objective, "speed": speed, "error": error, "gap": gap, "fidelities": rungs, "seeds": seeds},
+        "threads": settings.processor_threads,
+    }
+    with tempfile.TemporaryDirectory() if study else _kept(question, bars) as folder:
+        cache = Path(folder) / _CACHE
+        scratch = literal(inputs, settings, chosen) if error == "mlm" else None
+        asked["speed"] = calibration or "operations"
+        asked["error"] = scratch or surrogate(inputs, settings, cache, bars)
+        where = study or Path(folder) / EVALUATIONS
+        helping = worker_arguments(space, where, teacher, corpus or (), column, tokens=settings.tokens, cache=cache)
+        with beside(store := open_store(where), workers - 1, helping, bars):
+            found = search(chosen, gap=gap, **again, fidelities=rungs, study=store, display=bars, **asked)
+    if certificate is not None:
+        write_json(certificate, found.certificate)
+    plateau = scratch.plateau.verdict(found.table["error"].dropna().tolist()) if scratch else None
+    table = found.table.sort_values("error" if objective == "limits" else "w_total", ascending=objective == "limits")
+    if as_json:
+        rows = json.loads(table.to_json(orient="records"))
+        print(
+            json.dumps(
+                {
+                    "selected": dict(found.selected),
+                    "limits": found.limits,
+                    **_facts(found),
+                    "evaluations": rows,
+                    **({"certificate": found.certificate["result"]} if found.certificate else {}),
+                    **({"plateau": plateau.describe()} if plateau else {}),
+                }
+            )
+        )
+    else:
+        print(f"chosen: {found.selected}")
+        print("\n".join(_how_sure(found)))
+        if found.row(found.selected).get("head_size_changed", False):
+            print("its heads have another size than T's, so its error also tells the cost of changing them")
+        if found.certificate:
+            print(found.certificate["result"]["statement"])
+        if plateau:
+            print(plateau.describe())
+        print(table.drop(columns=["seed", "failure"]).to_string(index=False, float_format="{:.4g}".format))
+
+
+@contextmanager
+def _kept(question: Mapping[str, Any], display: Bars) -> Iterator[Path]:
+    """Hold the folder of a question below `runs`, in which its evaluations stay; T's states go when all is done."""
+    from fsp.base.files import digest
+    from fsp.base.run_folder import alone_in, claim
+
+    folder = _RUNS / f"extract-{digest(question)}"
+    new = not _RUNS.exists()
+    try:
+        with alone_in(folder):
+            claim(folder, dict(question))
+            display.say(f"evaluations are kept in {folder}; interrupted, the same command goes on there")
+            try:
+                yield folder
+            except InputError:
+                if not (folder / EVALUATIONS).exists():  # refused before anything was evaluated
+                    (folder / RUN).unlink()
+                    shutil.rmtree(folder / _CACHE, ignore_errors=True)
+                raise
+            shutil.rmtree(folder / _CACHE, ignore_errors=True)
+    finally:
+        if new and not folder.exists():
+            with suppress(OSError):
+                _RUNS.rmdir()
+
+
+def _facts(found: "Extraction") -> dict[str, Any]:
+    """Return how the choice was made and what it says of how sure it is."""
+    return {
+        "method": found.method,
+        "interval": found.interval,
+        "candidates": len(found.space.candidates),
+        "feasible": found.feasible,
+        "evaluated": len(found.table),
+        "maximal": found.maximal,
+        "audit": found.audit,
+        "monotonicity": found.evidence().describe(),
+        "edges": found.edges(),
+        "w_choice": {name: dict(found.best_by(f"w_{name}")) for name in ("total", "encoder")},
+        "maximum": {"architecture": dict(found.space.maximum), **found.maximum},
+    }
+
+
+def _how_sure(found: "Extraction") -> list[str]:
+    """Return in words what was evaluated, and what speaks for and against the choice."""
+    from fsp.search.maximal import evidence_text
+
+    evaluated, kind = len(found.table), "within the limits" if found.limits else "candidates"
+    if found.method == "maximal":
+        taken = evaluated - found.audit
+        top = f"all {taken}" if taken == found.maximal else f"the largest {taken} of the {found.maximal}"
+        below = f" and {found.audit} below them" if found.audit else ""
+        lines = [f"evaluated: {evaluated} of {found.feasible} {kind}: {top} maximal shapes{below}"]
+        return [*lines, evidence_text(**found.evidence().describe())]
+    every = f", one of every {found.interval} by size" if found.interval and found.interval > 1 else ""
+    lines = [f"evaluated: {evaluated} of {found.feasible} {kind}{every}"]
+    if found.objective == "limits":
+        return lines
+    edges = ", ".join(f"{name}={found.selected[name]} is the {end}" for name, end in found.edges().items())
+    w = {what: found.best_by(f"w_{name}") for what, name in (("all", "total"), ("encoder", "encoder"))}
+    sizes = "".join(f", {name}={value:.10g}" for name, value in found.maximum.items())
+    return [
+        *lines,
+        f"at the edge of the space: {edges}" if edges else "at no edge of the space",
+        f"largest W: {w['all']} with p = all parameters, {w['encoder']} with p = encoder parameters",
+        f"T: {found.space.maximum}{sizes}, W=0",
+    ]
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    """Whole numbers separated by commas."""
+    try:
+        return None if text is None else [int(number) for number in text.split(",")]
+    except ValueError:
+        raise InputError(f"fidelities {text!r} are no numbers of steps; give them as 0,16,64") from None
+
+
+def _print_plan(space: "SearchSpace", planned: "Plan", settings: "Settings", as_json: bool) -> None:
+    from fsp.search.cost import EFFICIENCY, achieved_gflops, training_cost
+    from fsp.distillation.error import DistillationSettings
+
+    again = settings.anchors + (settings.finalists if settings.finalists > 1 or settings.anchors else 0)
+    cost = training_cost(
+        space,
+        planned,
+        steps=settings.steps,
+        batch=DistillationSettings().batch,
+        length=settings.length,
+        gflops=achieved_gflops(),
+        again=again,
+        longer=settings.longer,
+    )
+    if as_json:
+        shapes = space.architectures(planned.table[list(space.names)].to_numpy())
+        facts = {"candidates": [dict(shape) for shape in shapes], "evaluations": cost.evaluations, "flops": cost.flops}
+        facts |= {name: getattr(planned, name) for name in ("method", "interval", "feasible", "maximal", "audit")}
+        print(json.dumps({**facts, "seconds": cost.seconds, "gflops": cost.gflops}))
+        return
+    print(planned.table.to_string(index=False))
+    stops = "at most " if planned.method == "certified" else ""
+    print(f"candidates: {stops}{planned.candidates} of {planned.feasible} feasible")
+    if planned.method == "certified":
+        print("  the search stops earlier, as soon as the gap is proven")
+    if planned.maximal is not None:
+        taken = planned.candidates - planned.audit
+        top = f"all {taken}" if taken == planned.maximal else f"the largest {taken} of the {planned.maximal}"
+        audit = f", and {planned.audit} below them, the last ones, to test M" if planned.audit else ""
+        print(f"  {top} maximal shapes, which no other within the limits exceeds{audit}")
+    if again:
+        stops = "at most "  # how many are near-equals of the best is not known beforehand
+    longer = f", {settings.longer * max(1, settings.steps)} of a finalist or anchor" if again else ""
+    print(f"evaluations: {stops}{cost.evaluations}, each of {settings.steps} training steps{longer}")
+    print(f"training: {stops}{cost.flops:.2e} FLOPs, {stops}about {_duration(cost.seconds)} on this machine")
+    print(f"  ({cost.gflops:.0f} GFLOP/s in a float32 matrix product, {EFFICIENCY:.0%} of that in training)")
+
+
+def _duration(seconds: float) -> str:
+    """Return a time in the largest unit of which there is at least one and a half, e.g. 25 min or 1.5 h."""
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,75 @@
+"""`fsp worker`: help a search that runs in another process or on another machine."""
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fsp.cli.options import Column, CorpusOption, Json, MaxMemory, MaxTime, Teacher
+from fsp.base.errors import InputError
+from fsp.base.progress import Bars
+
+if TYPE_CHECKING:
+    from fsp.studies.store import Store
+
+
+def worker(
+    study: Annotated[
+        str, typer.Option(help="The search's --study: a journal file or a database URL.", show_default=False)
+    ],
+    space: Annotated[
+        str | None, typer.Argument(help="The search's space.", show_default="the shipped one that the study names")
+    ] = None,
+    teacher: Teacher = None,
+    corpus: CorpusOption = None,
+    column: Column = None,
+    tokens: Annotated[
+        int | None, typer.Option(help="Training text that the search draws on.", show_default="that of fsp extract")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder to keep the teacher's states in.", show_default="none")
+    ] = None,
+    idle: Annotated[
+        float | None, typer.Option(help="Leave after so many seconds without work.", show_default="stay")
+    ] = None,
+    leader: Annotated[str | None, typer.Option(hidden=True)] = None,
+    max_time: MaxTime = None,
+    max_memory: MaxMemory = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate what a search asks of its study; start as many as there are processors for, before or after it.
+
+    Give it the space, teacher and corpus that the search was given: it refuses a study with other settings.
+    """
+    from fsp.distillation.prepare import SEARCH_TOKENS, fitted_to, load_inputs
+    from fsp.distillation.rebuilding import Rebuilder
+    from fsp.spaces.space import load_space
+    from fsp.studies.store import open_store
+    from fsp.studies.helper import Helper
+
+    bars = Bars()
+    store = open_store(study)
+    chosen = load_space(space or _space_of(store, idle))
+    inputs = load_inputs(chosen, teacher, corpus or (), bars, column=column)
+    chosen = fitted_to(chosen, inputs.teacher)
+    with tempfile.TemporaryDirectory() as folder:
+        errors = Rebuilder(inputs, chosen, tokens or SEARCH_TOKENS, cache or Path(folder), bars)
+        done = Helper(store, chosen, errors, bars).run(idle=idle, leader=leader)
+    print(json.dumps({"evaluations": done}) if as_json else f"evaluations made here: {done}")
+
+
+def _space_of(store: "Store", idle: float | None) -> str:
+    """Return the name of the space of a store's studies, as soon as there is one."""
+    from fsp.studies.study import headers
+
+    started = time.monotonic()
+    while not (names := {header.space["name"] for header in headers(store)}):
+        if idle is not None and time.monotonic() - started >= idle:
+            raise InputError(f"nobody has begun a study at {store.where}; start the search, or name its space")
+        time.sleep(1)
+    if len(names) > 1:
+        raise InputError(f"{store.where} holds studies of several spaces ({', '.join(sorted(names))}); name one")
+    return names.pop()

@@ -1,0 +1,152 @@
+"""Export of a saved model to ONNX, its outputs checked against torch on real text before anything is kept."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from fsp.deploy.comparison import Limits, compare
+from fsp.distillation.text.corpus import Corpus, read_corpus, standard_library
+from fsp.deploy.equalising import Batch
+from fsp.base.errors import InputError
+from fsp.base.files import check_writable, temporary_folder, usual_modes, write_json
+from fsp.deploy.onnx_graph import require_onnx, write_float32, write_int8
+from fsp.base.progress import Silent
+from fsp.distillation.text.segmentation import sentences
+from fsp.deploy.serving import Saved, Serving, inputs_for, load_saved, save_tokenizer, tokenised
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+_SENTENCES = 64
+_BATCH = 8
+
+
+def export(
+    model: str | Path,
+    out: str | Path | None = None,
+    *,
+    int8: bool = False,
+    limits: Limits | None = None,
+    corpus: Sequence[str | Path] = (),
+    column: str | None = None,
+    display: Silent | None = None,
+) -> dict[str, Any]:
+    """Write a saved model as ONNX with its tokenizer beside it, and return how far its outputs are from torch's.
+
+    The file takes `input_ids`, `attention_mask` and, where the model has them, `token_type_ids`, int64,
+    `batch x sequence` of any size up to the model's longest input. It returns `logits`, or `last_hidden_state` and, for
+    directories in sentence-transformers' layout, the `sentence_embedding` that `SentenceTransformer.encode` gives, with
+    their own pooling and further modules; their default prompt, if any, has to stand before the text. It is compared
+    with torch, and with `encode`, on 64 sentences in padded batches of different sizes, a text that is cut, and one
+    input of the greatest length. The tokenizer beside it cuts and pads as sentence-transformers does.
+
+    Args:
+        model: a Hugging Face directory: a BERT or RoBERTa encoder, alone or with a head for masked tokens, sequences
+            or tokens.
+        out: the folder for the files, by default `onnx` in the model's.
+        int8: quantise to `model.int8.onnx`, for ONNX Runtime alone; without, `model.onnx` has standard operators.
+        limits: what int8 may change; by default .2 of token states and logits, similarities of .95, predictions of .9.
+        corpus: files or folders of the text to compare on; Python's documentation by default.
+        column: of the text where the corpus has rows; None for `text`, else the only one of strings.
+        display: where progress goes.
+
+    Returns:
+        `file`, `bytes`, `outputs`, `longest` (where the tokenizer cuts), `prompt` (the default one), and what
+        `fsp.deploy.comparison.compare` returns.
+
+    Raises:
+        InputError: no model of a supported family, too little text, packages missing, or limits without int8.
+        RunFailed: an output differs, or the agreement falls, by more than the limits; nothing is kept.
+    """
+    require_onnx()
+    if limits is not None and limits != Limits() and not int8:
+        raise InputError("a tolerance or an agreement needs int8; float32 has to compute what the model computes")
+    folder = Path(model)
+    target = Path(out) if out is not None else folder / "onnx"
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target} is a file; name a folder for the exported model")
+    if folder.is_dir():
+        check_writable(target / "model.onnx")
+    display = display or Silent()
+    name = "model.int8.onnx" if int8 else "model.onnx"
+    texts = read_corpus(corpus, column) if corpus else None
+    with display.bar("exporting", 4) as advance:
+        saved = load_saved(folder)
+        compared_on, equalised_on = _samples(standard_library() if texts is None else texts)
+        advance(1)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_folder(target.parent)
+        try:
+            write_onnx(saved.serving, temporary / "model.onnx")
+            advance(1)
+            if int8:
+                write_int8(temporary / "model.onnx", temporary / name, _examples(saved, equalised_on))
+                (temporary / "model.onnx").unlink()
+            advance(1)
+            compared = compare(saved, session(temporary / name), compared_on, int8=int8, limits=limits)
+            advance(1)
+            facts = {
+                "file": name,
+                "bytes": (temporary / name).stat().st_size,
+                "outputs": list(saved.serving.outputs),
+                "longest": saved.longest,
+                "prompt": saved.prompt,
+                "operators": "ONNX Runtime's and standard" if int8 else "standard",
+                **compared,
+            }
+            save_tokenizer(saved, temporary)
+            write_json(temporary / f"{name.removesuffix('.onnx')}.json", facts)
+            usual_modes(temporary)
+            target.mkdir(exist_ok=True)
+            for path in sorted(temporary.iterdir(), key=lambda path: path.suffix == ".onnx"):
+                path.replace(target / path.name)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return {**facts, "file": str(target / name)}
+
+
+def write_onnx(serving: Serving, path: Path) -> None:
+    """Write a network to an ONNX file in float32."""
+    attention = serving.network.config._attn_implementation
+    serving.network.set_attn_implementation("eager")  # the form that can be fused afterwards
+    try:
+        example = inputs_for(serving, batch=2, length=16, padded=True)
+        write_float32(serving, example, serving.outputs, serving.longest, path)
+    finally:
+        serving.network.set_attn_implementation(attention)
+
+
+def session(path: Path, threads: int | None = None) -> "InferenceSession":
+    """Return an ONNX Runtime session on the CPU that leaves the processor alone between its runs."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _examples(saved: Saved, sentences: Sequence[str]) -> list[Batch]:
+    """Return inputs as in use."""
+    batches = (tokenised(saved, sentences[i : i + _BATCH], saved.longest) for i in range(0, len(sentences), _BATCH))
+    return [{name: tensor.numpy() for name, tensor in batch.items()} for batch in batches]
+
+
+def _samples(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return sentences to compare on and others to take ranges from; the same ones where there are few.
+
+    They are spread over the held-out part of a corpus, or over all of it where that is too small.
+    """
+    found = Corpus.of(texts).test_sentences
+    if len(found) < 2 * _SENTENCES:
+        found = sentences(texts)
+    if len(found) < 3:
+        raise InputError("the text has fewer than three sentences to compare on; give more")
+    picks = np.linspace(0, len(found) - 1, min(2 * _SENTENCES, len(found))).astype(int)
+    chosen = [found[k] for k in picks]
+    return (chosen[::2], chosen[1::2]) if len(chosen) == 2 * _SENTENCES else (chosen[:_SENTENCES], chosen)

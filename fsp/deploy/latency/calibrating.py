@@ -1,0 +1,145 @@
+"""Measuring what a calibration is fitted to and judged by."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsp.base.errors import InputError
+from fsp.objectives.latency import Calibration, Timed, design, fit
+from fsp.base.fingerprint import fingerprint
+from fsp.deploy.latency.rounds import time_rounds
+from fsp.deploy.latency.runtimes import call_in
+from fsp.deploy.latency.settings import check_settings
+from fsp.deploy.latency.targets import Target
+from fsp.objectives.operations import operations
+from fsp.base.progress import Advance, Silent
+from fsp.base.machine import processors
+from fsp.spaces.space import Architecture, SearchSpace
+from fsp.base.defaults import BATCH, LENGTH
+
+_GROUP = 6  # networks in memory at a time, beside the reference
+_WARMUP = 1
+
+
+def calibrate(
+    space: SearchSpace,
+    *,
+    share: float = 0.15,
+    held_out: int = 12,
+    batch: int = BATCH,
+    length: int = LENGTH,
+    threads: int | None = None,
+    rounds: int = 12,
+    seed: int = 0,
+    display: Silent | None = None,
+) -> Calibration:
+    """Return a predictor of the latency of every candidate of a space, in torch eager, float32.
+
+    Args:
+        space: the search space.
+        share: the most that the fitted candidates may cost, of what all candidates cost together, in operations; T
+            is timed besides.
+        held_out: how many other candidates to judge the prediction by; each is measured twice, apart in time.
+        batch: sequences.
+        length: tokens of each.
+        threads: processor threads, all by default; torch keeps them.
+        rounds: how often each network is timed.
+        seed: of the choice of held-out candidates.
+        display: where progress goes.
+
+    Raises:
+        InputError: a number out of range, or a space without depth or with too few candidates.
+    """
+    import torch
+
+    check_settings(batch=batch, length=length, rounds=rounds, threads=threads, seed=seed)
+    if not 0 < share <= 1:
+        raise InputError(f"share {share} is out of range; give a number up to 1, e.g. 0.15")
+    if held_out < 3:
+        raise InputError(f"held_out must be at least 3, not {held_out}")
+    torch.set_num_threads(threads or processors())
+    points = space.candidates
+    cost = operations(space, points, batch=batch, length=length).astype(np.float64)
+    rows = design(space, cost, share)
+    others = np.setdiff1d(np.arange(len(points)), rows)
+    if len(others) < held_out:
+        raise InputError(f"{len(others)} candidates are left to judge the prediction by; ask for fewer than {held_out}")
+    judged = np.random.default_rng(seed).choice(others, held_out, replace=False)
+    reference = points[rows[int(np.argsort(cost[rows])[len(rows) // 2])]]
+    maximum = space.point(space.maximum)
+    groups = sum(math.ceil(n / _GROUP) for n in (len(rows) + 1, held_out, held_out))
+    with (display or Silent()).bar("measuring candidates", groups) as advance:
+
+        def times(wanted: NDArray[np.int64]) -> NDArray[np.float64]:
+            return relative_times(space, wanted, reference, batch=batch, length=length, rounds=rounds, advance=advance)
+
+        first = times(points[judged])  # the two passes over what is held out are as far apart as can be
+        learned = times(np.concatenate([points[rows], maximum]))
+        second = times(points[judged])
+    unit = reference_time(space, reference, batch=batch, length=length, rounds=2 * rounds)
+    fitted, maximum_ms = Timed(points[rows], unit * learned[:-1]), unit * float(learned[-1])
+    law = fit(space, fitted)
+    predicted = law(points.astype(np.float64))
+    return Calibration(
+        space.names,
+        law,
+        maximum_ms,
+        fitted,
+        Timed(points[judged], unit * (first + second) / 2),
+        float((np.abs(first - second) / ((first + second) / 2)).mean()),
+        float((fitted.milliseconds.sum() + maximum_ms) / predicted.sum()),
+        {"space": space.name, "batch": batch, "length": length, "threads": torch.get_num_threads(), "rounds": rounds},
+        fingerprint(),
+    )
+
+
+def relative_times(
+    space: SearchSpace,
+    points: NDArray[np.int64],
+    reference: NDArray[np.int64],
+    *,
+    batch: int,
+    length: int,
+    rounds: int,
+    advance: Advance = lambda amount: None,
+) -> NDArray[np.float64]:
+    """Return latencies as multiples of a reference network's, `(n,)`.
+
+    Networks are timed in groups that fit into memory. The reference is in every group and every round, and each
+    network's time is divided by the reference's in the same round, so that slow changes of the machine cancel.
+
+    Args:
+        space: the search space.
+        points: architectures, `n x d`.
+        reference: one architecture, `(d,)`.
+        batch: sequences.
+        length: tokens of each.
+        rounds: of each group.
+        advance: called with 1 after every group.
+    """
+    found: list[float] = []
+    for start in range(0, len(points), _GROUP):
+        group = points[start : start + _GROUP]
+        taken = _time(space, [reference, *group], batch, length, rounds)
+        found += [float(np.median(times / taken[0])) for times in taken[1:]]
+        advance(1)
+    return np.array(found)
+
+
+def reference_time(space: SearchSpace, reference: NDArray[np.int64], *, batch: int, length: int, rounds: int) -> float:
+    """Return the median milliseconds of the reference network."""
+    return float(np.median(_time(space, [reference], batch, length, rounds)[0]))
+
+
+def _time(
+    space: SearchSpace, points: Sequence[NDArray[np.int64]], batch: int, length: int, rounds: int
+) -> list[NDArray[np.float64]]:
+    """Return the milliseconds of each architecture in each round, `(rounds,)` each."""
+    calls = {}
+    for k, point in enumerate(points):
+        shape = Architecture(dict(zip(space.names, point.tolist(), strict=True)))
+        loaded = Target(str(k), (), space=space, shape=shape).load()
+        calls[str(k)] = call_in("eager", loaded, loaded.inputs(batch, length), None)
+    return list(time_rounds(calls, rounds=rounds, warmup=_WARMUP).values())

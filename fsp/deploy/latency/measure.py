@@ -1,0 +1,189 @@
+"""Latency and peak memory of networks in several runtimes, side by side."""
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsp.base.errors import InputError
+from fsp.base.fingerprint import fingerprint, load
+from fsp.deploy.latency.memory import peak_memory
+from fsp.deploy.latency.rounds import Call, median_of, ratio_of, time_rounds, told_apart
+from fsp.deploy.latency.runtimes import RUNTIMES, call_in, check_runtimes
+from fsp.deploy.latency.settings import check_settings
+from fsp.deploy.latency.targets import Loaded, Target, describe
+from fsp.base.progress import Silent
+from fsp.base.machine import processors
+from fsp.base.defaults import LENGTH
+
+_NOISY = 0.05  # an interval of the median wider than this on either side is worth a warning
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured.
+
+    targets, runtimes: of each network, in order. samples: milliseconds by (network, runtime), `(rounds,)` each.
+    memory: megabytes by (network, runtime), empty where it was not asked for. settings: batch, length, threads and
+    rounds. environment: see `fsp.base.fingerprint`.
+    """
+
+    targets: tuple[Target, ...]
+    runtimes: tuple[str, ...]
+    samples: dict[tuple[str, str], NDArray[np.float64]]
+    memory: dict[tuple[str, str], dict[str, float]]
+    settings: dict[str, int]
+    environment: dict[str, Any]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the measurement is too noisy to tell, one line each."""
+        found = []
+        medians = {key: median_of(samples) for key, samples in self.samples.items()}
+        worst = max(medians, key=lambda key: medians[key].uncertainty)
+        if medians[worst].uncertainty > _NOISY:
+            found.append(
+                f"the machine is noisy: the median of {' in '.join(worst)} is uncertain by "
+                f"{medians[worst].uncertainty:.0%}; stop other work or add --rounds"
+            )
+        ordered = sorted(medians, key=lambda key: medians[key].value)
+        found += [
+            f"{' in '.join(first)} and {' in '.join(second)} cannot be told apart"
+            for first, second in pairwise(ordered)
+            if not told_apart(self.samples[first], self.samples[second])
+        ]
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        """Return the measurement as a JSON-like value.
+
+        `median_ms` with its 95% interval `low_ms, high_ms`; `ratio`: the latency over the first entry's, round by
+        round, with its interval; `samples_ms`, one a round; `peak_memory_mb` and `network_memory_mb` where memory was
+        measured.
+        """
+        entries = []
+        first = next(iter(self.samples.values()))
+        for target in self.targets:
+            for runtime in self.runtimes:
+                samples = self.samples[target.name, runtime]
+                median, ratio = median_of(samples), ratio_of(samples, first)
+                entry = {
+                    **describe(target),
+                    "runtime": runtime,
+                    "median_ms": median.value,
+                    "low_ms": median.low,
+                    "high_ms": median.high,
+                    "ratio": ratio.value,
+                    "ratio_low": ratio.low,
+                    "ratio_high": ratio.high,
+                    "samples_ms": [round(float(value), 4) for value in samples],
+                }
+                if held := self.memory.get((target.name, runtime)):
+                    entry |= {"peak_memory_mb": held["peak"], "network_memory_mb": held["network"]}
+                entries.append(entry)
+        return {
+            "latencies": entries,
+            **self.settings,
+            "runtimes": {name: RUNTIMES[name] for name in self.runtimes},
+            "warnings": self.warnings,
+            "environment": self.environment,
+        }
+
+
+def measure(
+    targets: Sequence[Target],
+    runtimes: Sequence[str] = ("eager",),
+    *,
+    batch: int = 1,
+    length: int = 128,
+    threads: int | None = None,
+    rounds: int = 30,
+    memory: bool = False,
+    display: Silent | None = None,
+) -> Measurement:
+    """Time networks in runtimes, all of them in every round.
+
+    The timed region holds one forward pass from token ids in memory to outputs: no tokenisation, no data loading.
+    Inputs have no padding; torch's networks get no mask, ONNX Runtime's one that keeps all tokens.
+
+    Args:
+        targets: the networks; see `fsp.deploy.latency.targets.parse_targets`.
+        runtimes: names in `fsp.deploy.latency.runtimes.RUNTIMES`.
+        batch: sequences.
+        length: tokens of each.
+        threads: processor threads, all by default; torch keeps them.
+        rounds: how often each is timed.
+        memory: also measure peak memory, each in a process of its own.
+        display: where progress goes.
+
+    Raises:
+        InputError: an unknown runtime or one that is not on this machine, a number out of range, a network whose
+            family cannot be exported, or missing packages.
+        RunFailed: a network cannot be exported or compiled.
+    """
+    import torch
+
+    check_runtimes(list(runtimes))
+    if not runtimes:
+        raise InputError("name at least one runtime")
+    check_settings(batch=batch, length=length, rounds=rounds, threads=threads)
+    torch.set_num_threads(threads or processors())
+    display = display or Silent()
+    busy = load()
+    calls: dict[tuple[str, str], Call] = {}
+    held: dict[tuple[str, str], dict[str, float]] = {}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        with display.bar("preparing", len(targets) * len(runtimes)) as advance:
+            for k, target in enumerate(targets):
+                loaded = target.load()
+                inputs = loaded.inputs(batch, length)
+                paths = _exported(loaded, runtimes, folder / str(k))
+                for runtime in runtimes:
+                    path = paths.get(runtime)
+                    if memory:
+                        held[target.name, runtime] = peak_memory(
+                            target.words,
+                            runtime,
+                            batch=batch,
+                            length=length,
+                            threads=torch.get_num_threads(),
+                            path=path,
+                        )
+                    calls[target.name, runtime] = call_in(runtime, loaded, inputs, path)
+                    advance(1)
+        warmup = 1  # each timed call follows an untimed one anyway
+        with display.bar("measuring latency", rounds + warmup) as advance:
+            samples = time_rounds(
+                {" in ".join(key): call for key, call in calls.items()}, rounds=rounds, warmup=warmup, advance=advance
+            )
+    return Measurement(
+        tuple(targets),
+        tuple(runtimes),
+        {key: samples[" in ".join(key)] for key in calls},
+        held,
+        {"batch": batch, "length": length, "threads": torch.get_num_threads(), "rounds": rounds},
+        {**fingerprint(), "load_before": busy},
+    )
+
+
+def _exported(loaded: Loaded, runtimes: Sequence[str], folder: Path) -> dict[str, Path]:
+    """Write the ONNX files that the runtimes need into a new folder, and return them by runtime."""
+    paths = {name: folder / f"{name}.onnx" for name in ("onnx", "int8") if name in runtimes}
+    if paths:
+        from fsp.deploy.exporting import write_onnx
+        from fsp.deploy.onnx_graph import write_int8
+        from fsp.deploy.serving import inputs_for
+
+        folder.mkdir()
+        write_onnx(loaded.serving, folder / "onnx.onnx")
+        if "int8" in paths:
+            batch = inputs_for(loaded.serving, batch=1, length=min(LENGTH, loaded.serving.longest))
+            write_int8(folder / "onnx.onnx", paths["int8"], [{name: tensor.numpy() for name, tensor in batch.items()}])
+    return paths

@@ -1,0 +1,172 @@
+"""What is timed: networks named on the command line, by directory or by search space and shape."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsp.base.errors import InputError
+from fsp.families import family_of
+from fsp.spaces.space import Architecture, SearchSpace, load_space
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from fsp.deploy.serving import Serving
+
+
+@dataclass(frozen=True)
+class Target:
+    """A network to time: a saved model, or a shape of a search space with random weights.
+
+    name: what results call it. words: what `parse_targets` makes it from. Exactly one of folder and (space, shape) is
+    there.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    folder: Path | None = None
+    space: SearchSpace | None = None
+    shape: Architecture | None = None
+
+    def load(self) -> "Loaded":
+        """Return the network, ready to run in float32 on the CPU."""
+        import torch
+
+        if self.folder is not None:
+            from fsp.deploy.serving import load_saved
+
+            return Loaded(load_saved(self.folder).serving, None)
+        assert self.space is not None
+        assert self.shape is not None
+        torch.manual_seed(0)
+        network = family_of(self.space).build(self.shape, self.space.constants).eval().requires_grad_(False)
+        if self.space.family_name == "bert":
+            from fsp.deploy.serving import Serving
+
+            return Loaded(Serving(network).eval(), None)
+        return Loaded(network, self.space)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network in memory. space: where its inputs are defined, if it is no network for serving."""
+
+    network: "nn.Module"
+    space: SearchSpace | None
+
+    @property
+    def serving(self) -> "Serving":
+        """The network as one that can be exported. Raises InputError where its family cannot."""
+        from fsp.deploy.serving import Serving
+
+        if not isinstance(self.network, Serving):
+            family = self.space.family_name if self.space else "unknown"
+            raise InputError(f"family {family} has no export to ONNX; time it with --runtime eager or compile")
+        return self.network
+
+    def inputs(self, batch: int, length: int) -> "dict[str, Tensor]":
+        """Return inputs without padding: only token ids, which is the quickest way to call torch's networks.
+
+        Raises:
+            InputError: the network takes no input of that length.
+        """
+        from fsp.deploy.serving import Serving, inputs_for
+
+        if isinstance(self.network, Serving):
+            if not 2 <= length <= self.network.longest:
+                raise InputError(f"length {length} is out of range; the network takes 2 to {self.network.longest}")
+            return {"input_ids": inputs_for(self.network, batch=batch, length=length)["input_ids"]}
+        assert self.space is not None
+        most = self.space.constants.get("positions")
+        if most is not None and length > most:
+            raise InputError(f"length {length} is out of range; the network takes 1 to {most}")
+        return family_of(self.space).inputs(self.space.constants, batch=batch, length=length)
+
+
+def check_inside(space: SearchSpace, shape: Mapping[str, int]) -> None:
+    """Raise InputError where a shape is neither one of a space's candidates nor its maximum point."""
+    space.point(shape)
+    if above := [name for name in space.names if shape[name] > space.maximum[name]]:
+        name = above[0]
+        raise InputError(f"{name}={shape[name]} is above the maximum point's {space.maximum[name]} of {space.name}")
+    if dict(shape) == dict(space.maximum):
+        return
+    if off := [name for name in space.names if shape[name] not in space.parameters[name]]:
+        name = off[0]
+        choices = ", ".join(map(str, space.parameters[name]))
+        raise InputError(f"{name}={shape[name]} is no choice of {space.name}, which has {choices}; T is its maximum")
+    if broken := space.broken_rules(shape):
+        text = " ".join(f"{name}={value}" for name, value in shape.items())
+        raise InputError(f"{text} breaks the rule {broken[0]!r} of space {space.name}; choose another shape")
+
+
+def parse_targets(words: Sequence[str]) -> list[Target]:
+    """Return the networks that command-line words name.
+
+    A word is a model directory, the name or file of a search space, or (part of) a shape of the space before it:
+    `D=4,A=8,H=1024,I=768`, or its parts as words of their own, or `T` for the maximum point.
+
+    Raises:
+        InputError: a word is none of these, a shape has no space before it or lies outside it, or nothing is named.
+
+    Example:
+        >>> [target.name for target in parse_targets(["minilm", "D=3,A=8,H=256,I=512", "T"])]
+        ['minilm D=3 A=8 H=256 I=512', 'minilm T']
+    """
+    targets: list[Target] = []
+    space: SearchSpace | None = None
+    of_space = ""
+    parts: list[str] = []
+
+    def finish() -> None:
+        if not parts:
+            return
+        if space is None:
+            raise InputError(f"{' '.join(parts)}: name the search space before its shapes")
+        shape = Architecture.parse(" ".join(parts))
+        check_inside(space, shape)
+        ordered = Architecture({name: shape[name] for name in space.names})
+        targets.append(Target(f"{space.name} {ordered}", (of_space, *str(ordered).split()), space=space, shape=ordered))
+        parts.clear()
+
+    for word in words:
+        if "=" in word:
+            if {part.partition("=")[0] for part in parts} & {word.partition("=")[0]} or "," in word:
+                finish()
+            parts.append(word)
+            if "," in word:
+                finish()
+            continue
+        finish()
+        if word == "T" and space is not None:
+            targets.append(Target(f"{space.name} T", (of_space, "T"), space=space, shape=Architecture(space.maximum)))
+        elif Path(word).is_dir():
+            targets.append(Target(word, (word,), folder=Path(word)))
+        elif len(Path(word).parts) > 1 and not Path(word).suffix:
+            raise InputError(f"{word}: there is no such folder")
+        else:
+            space, of_space = load_space(word), word
+    finish()
+    if space is not None and not any(target.space is not None for target in targets):
+        raise InputError(f"no shape of {of_space} is named; add one, or T: fsp latency measure {of_space} T")
+    if not targets:
+        raise InputError("name a model directory, or a search space and shapes of it (T for its maximum point)")
+    names = [target.name for target in targets]
+    if twice := [name for k, name in enumerate(names) if name in names[:k]]:
+        raise InputError(f"{twice[0]} is named twice")
+    return targets
+
+
+def describe(target: Target) -> dict[str, Any]:
+    """Return what was timed as a JSON-like value."""
+    if target.folder is not None:
+        return {"name": target.name}
+    assert target.space is not None
+    assert target.shape is not None
+    return {
+        "name": target.name,
+        "space": target.space.name,
+        "architecture": dict(target.shape),
+        "weights": "random",
+    }

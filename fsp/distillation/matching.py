@@ -1,0 +1,82 @@
+"""What a student is trained towards and judged by: T's token states, or T's predictions at masked positions."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fsp.distillation.blocks import Batch, Blocks
+from fsp.distillation.losses import Unexplained, kl_divergence, squared_error
+from fsp.distillation.student import Student
+
+_BATCH = 32  # blocks a forward pass where nothing is trained
+
+
+class Matching(Protocol):
+    """How far a student is from T. `name` says by what."""
+
+    name: str
+
+    def loss(self, predicted: Tensor, batch: Batch) -> Tensor:
+        """Return the training loss of T's states as a student predicts them, `(n, length, H)`; a scalar."""
+
+    def error(self, student: Student, blocks: Blocks) -> float:
+        """Return the error over all blocks; NaN if anything is."""
+
+
+class StateMatching:
+    """1 - R²: the share of the variance of T's token states that the student leaves unexplained.
+
+    Args:
+        variance: of T's states a token, summed over coordinates; it puts the loss on the scale of the error.
+    """
+
+    name = "states"
+
+    def __init__(self, variance: float):
+        self._variance = variance
+
+    def loss(self, predicted: Tensor, batch: Batch) -> Tensor:
+        """Return the mean squared error a token over T's variance."""
+        total, count = squared_error(predicted, batch.states)
+        return total / (count * self._variance)
+
+    @torch.inference_mode()
+    def error(self, student: Student, blocks: Blocks) -> float:
+        """Return 1 - R² over the blocks; NaN if anything is."""
+        share = Unexplained()
+        for batch in blocks.batches(_BATCH):
+            share.add(student(batch.tokens), batch.states)
+        return share.value()
+
+
+class LogitMatching:
+    """KL(T ‖ f) in nats at masked positions: T's own head predicts from T's states and from the student's reading.
+
+    Args:
+        head: T's head for masked language modelling, token states `(m, H)` to logits `(m, vocabulary)`.
+    """
+
+    name = "logits"
+
+    def __init__(self, head: nn.Module):
+        self._head = head
+
+    def loss(self, predicted: Tensor, batch: Batch) -> Tensor:
+        """Return the mean divergence a masked position."""
+        total, count = self._divergence(predicted, batch)
+        return total / count
+
+    @torch.inference_mode()
+    def error(self, student: Student, blocks: Blocks) -> float:
+        """Return the mean divergence a masked position over the blocks; NaN if anything is."""
+        total, count = 0.0, 0
+        for batch in blocks.batches(_BATCH):
+            part, positions = self._divergence(student(batch.tokens), batch)
+            total, count = total + float(part), count + positions
+        return total / count
+
+    def _divergence(self, predicted: Tensor, batch: Batch) -> tuple[Tensor, int]:
+        if batch.masked is None:
+            raise ValueError("logits are matched at masked positions, and these blocks have none")
+        return kl_divergence(self._head(predicted[batch.masked]), self._head(batch.states[batch.masked]))

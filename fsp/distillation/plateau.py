@@ -1,0 +1,190 @@
+"""The unigram plateau: what a network scores that has learnt no context, and who has left it.
+
+Masked language models trained from scratch sit at the loss of the unigram predictor for a long time. A ranking of
+candidates that are all still there ranks noise, or how fast they learnt the frequencies of words.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from fsp.base.errors import InputError
+from fsp.distillation.masking import MASKED, RANDOM, Masking
+
+MARGIN = 0.05  # nats
+_SURE = 2  # standard errors
+_SMOOTHING = (np.log(0.01), np.log(1000))  # of `a`: a text in which nothing occurs once would ask for none
+
+
+def unigram(tokens: NDArray[np.integer], masking: Masking) -> NDArray[np.float64]:
+    """Return the logarithms of the best unigram probabilities, one for each id; -inf for special tokens.
+
+    Additive smoothing, `(count + a) / (n + a V)`; `a` is the one of greatest leave-one-out likelihood over the tokens
+    themselves, so that rare and unseen ones get what held-out text will ask of them.
+
+    Args:
+        tokens: ids of any shape; special ones are not counted, they are never predicted.
+        masking: says which ids are ordinary.
+
+    Raises:
+        InputError: there are fewer than two ordinary tokens.
+
+    Example:
+        >>> logs = unigram(np.array([[2, 2, 2, 2, 3, 3]]), Masking(mask_token=1, special=(0, 1), vocabulary=5))
+        >>> float(np.exp(logs).sum().round(6))
+        1.0
+    """
+    counts = np.bincount(np.ravel(tokens), minlength=masking.vocabulary)[masking.ordinary].astype(np.float64)
+    total, size = counts.sum(), len(counts)
+    if total < 2:
+        raise InputError("the training text has fewer than two ordinary tokens; give more text")
+    seen, times = np.unique(counts[counts > 0], return_counts=True)
+
+    def left_out(log_smoothing: float) -> float:
+        smoothing = np.exp(log_smoothing)
+        return -float(times @ (seen * np.log((seen - 1 + smoothing) / (total - 1 + smoothing * size))))
+
+    smoothing = np.exp(minimize_scalar(left_out, bounds=_SMOOTHING, method="bounded").x)
+    logs = np.full(masking.vocabulary, -np.inf)
+    logs[masking.ordinary] = np.log((counts + smoothing) / (total + smoothing * size))
+    return logs
+
+
+def without_context(
+    labels: NDArray[np.integer], seen: NDArray[np.integer], logs: NDArray[np.float64], masking: Masking
+) -> NDArray[np.float64]:
+    """Return the loss in nats of the best predictor that looks at nothing but the token in its own position.
+
+    At the mask token that is the unigram. Elsewhere the token seen is the label (it was kept) or a random one, and
+    Bayes' rule says how likely either is. A network learns this copying without using a word of context, and it is
+    worth some tenths of a nat.
+
+    Args:
+        labels: the ids to predict, `(n,)`.
+        seen: what stands in their places, `(n,)`.
+        logs: see `unigram`.
+        masking: that made `seen`.
+    """
+    probability = np.exp(logs)
+    kept = (1 - MASKED - RANDOM) * probability[seen]
+    random = RANDOM / len(masking.ordinary)
+    with np.errstate(divide="ignore", invalid="ignore"):  # special tokens, the mask among them, have no probability
+        copied = ((labels == seen) * kept + random * probability[labels]) / (kept + random)
+    return -np.where(seen == masking.mask_token, logs[labels], np.log(copied))
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """What predictors without context score on the held-out masked positions, in nats a position.
+
+    unigram: of the best unigram predictor. copying: of the best one that also sees the token in the position itself.
+    standard_error: of `unigram` over the positions. positions: how many.
+
+    Example:
+        >>> plateau = Plateau(unigram=6.35, copying=5.85, standard_error=0.05, positions=2400)
+        >>> plateau.verdict([6.34, 6.41, 6.36]).describe()
+        "3 of 3 candidates still sit at or above the unigram loss (6.35 nats): their ranking is noise; train longer or \
+use error='distillation'"
+    """
+
+    unigram: float
+    copying: float
+    standard_error: float
+    positions: int
+
+    @classmethod
+    def of(
+        cls,
+        train: NDArray[np.integer],
+        labels: NDArray[np.integer],
+        seen: NDArray[np.integer],
+        masking: Masking,
+    ) -> "Plateau":
+        """Measure it.
+
+        Args:
+            train: token ids that the unigram is fitted on, of any shape.
+            labels: held-out ids to predict, `(n,)`.
+            seen: what stands in their places, `(n,)`.
+            masking: that made `seen`.
+        """
+        logs = unigram(train, masking)
+        losses = -logs[labels]
+        return cls(
+            float(losses.mean()),
+            float(without_context(labels, seen, logs, masking).mean()),
+            float(losses.std(ddof=1) / np.sqrt(len(losses))),
+            len(losses),
+        )
+
+    def verdict(self, errors: Sequence[float], *, margin: float = MARGIN) -> "Verdict":
+        """Judge the held-out losses of candidates that were trained from scratch.
+
+        A loss is clearly below another where it lies `margin` plus two standard errors below it. The standard error is
+        that of the unigram loss itself; a difference over the same positions has a smaller one, so the test is strict.
+
+        Args:
+            errors: in nats a masked position; failed candidates left out.
+            margin: in nats.
+
+        Raises:
+            InputError: there is no error.
+        """
+        losses = np.asarray(errors, dtype=np.float64)
+        if not len(losses):
+            raise InputError("no candidate was evaluated; there is nothing to judge")
+        clear = margin + _SURE * self.standard_error
+        left = losses < self.unigram - clear
+        context = losses < min(self.unigram, self.copying) - clear
+        return Verdict(self, clear, len(losses), int(left.sum()), int(context.sum()), _spread(losses[context]))
+
+
+def _spread(losses: NDArray[np.float64]) -> float:
+    return float(np.ptp(losses)) if len(losses) else 0.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What can be said of candidates trained from scratch.
+
+    plateau: what they are held against. clear: how far below it a loss must lie, in nats. candidates: how many.
+    left: how many lie clearly below the unigram loss. context: how many also lie clearly below what copying gives, so
+    they must use context. spread: the largest difference between those, in nats.
+    """
+
+    plateau: Plateau
+    clear: float
+    candidates: int
+    left: int
+    context: int
+    spread: float
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the order of the candidates can mean anything: all use context, and they differ clearly."""
+        return self.candidates == self.context > 1 and self.spread > self.clear
+
+    def describe(self) -> str:
+        """Return the verdict in one line."""
+        plateau, n = self.plateau, self.candidates
+        advice = "train longer or use error='distillation'"
+        where = f"the unigram loss ({plateau.unigram:.2f} nats)"
+        if not self.left:
+            return f"{n} of {n} candidates still sit at or above {where}: their ranking is noise; {advice}"
+        if not self.context:
+            return (
+                f"{self.left} of {n} candidates have left {where}, none has passed what copying gives without context "
+                f"({plateau.copying:.2f} nats): their ranking says nothing of language; {advice}"
+            )
+        if self.context < n:
+            return (
+                f"{self.context} of {n} candidates have left {where} and use context; "
+                f"among the other {n - self.context} the ranking is noise; {advice}"
+            )
+        if not self.ranks:
+            return f"all {n} candidates have left {where}, but lie within {self.clear:.2f} nats: {advice}"
+        apart = f"lie {self.spread:.2f} nats apart"
+        return f"all {n} candidates have left {where} and {apart}: their ranking can mean something"

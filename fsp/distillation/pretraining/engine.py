@@ -1,0 +1,252 @@
+"""The training loop: the same for one process and for many, through Hugging Face Accelerate."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsp.distillation.pretraining import checkpoints
+from fsp.distillation.pretraining.batches import Batches
+from fsp.distillation.pretraining.health import Health
+from fsp.distillation.pretraining.lessons import Lesson
+from fsp.distillation.pretraining.settings import Settings, learning_rate_factor
+from fsp.distillation.pretraining.teacher_cache import Teach
+from fsp.distillation.pretraining.trainee import Trainee
+from fsp.distillation.fitting import adamw
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_OPTIMISER = "optimiser."
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """What does not change the result. checkpoint_every, evaluate_every: steps. keep: checkpoints. most_skipped:
+    batches in a row that may be unusable. folder: where checkpoints go.
+    """
+
+    folder: Path
+    checkpoint_every: int = 1000
+    evaluate_every: int = 1000
+    keep: int = 2
+    most_skipped: int = 10
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """steps: done in all. skipped: batches left out. finished: False where a signal ended the run before its end."""
+
+    steps: int
+    skipped: int
+    finished: bool
+
+
+class Engine:
+    """Trains a student; every step is a function of (settings, seed, step) and of the weights.
+
+    Args:
+        accelerator: of `accelerator_for`.
+        trainee: the student with its losses.
+        batches: the training blocks; `settings.batch` of them a step, over all processes.
+        teach: what the teacher says about a batch; None without a teacher.
+        settings: of the run.
+        upkeep: checkpoints and so on.
+        after_step: called after every step with its record, the same in every process.
+        evaluate: called every `evaluate_every` steps and after the last, in every process.
+
+    Raises:
+        ValueError: the batch cannot be divided among processes and passes.
+    """
+
+    def __init__(
+        self,
+        accelerator: "Accelerator",
+        trainee: Trainee,
+        batches: Batches,
+        teach: Teach | None,
+        settings: Settings,
+        upkeep: Upkeep,
+        *,
+        after_step: Callable[[dict[str, Any]], object] = lambda record: None,
+        evaluate: Callable[["Engine", int], object] = lambda engine, step: None,
+    ):
+        self.accelerator, self.batches, self.teach = accelerator, batches, teach
+        self._settings, self._upkeep = settings, upkeep
+        self._after_step, self._evaluate = after_step, evaluate
+        parts = accelerator.num_processes * settings.accumulate
+        self._share, left = divmod(settings.batch, parts)
+        if left or not self._share:
+            raise ValueError(f"{settings.batch} blocks a step cannot be divided by {parts}")
+        self.trainee = trainee
+        if accelerator.num_processes == 1 and not settings.compile:
+            trainee.join_table_gradients()
+        self.model, self._optimiser = accelerator.prepare(
+            trainee,
+            adamw(
+                trainee,
+                settings.learning_rate,
+                settings.weight_decay,
+                betas=(0.9, settings.beta2),
+                eps=settings.epsilon,
+            ),
+        )
+        self._health = Health(upkeep.most_skipped)
+        self._counts = trainee.counts(
+            settings.batch * batches.positions_a_block, settings.batch * batches.stream.length
+        )
+        self._stop = False
+
+    def run(self) -> Outcome:
+        """Train from the last checkpoint, or from the start, to the last step or a SIGTERM.
+
+        Raises:
+            RunFailed: too many batches in a row were unusable, or a checkpoint cannot be written.
+            InputError: the last checkpoint is damaged.
+        """
+        start = self._resume()
+        with _on_sigterm(self._request_stop):
+            for step in range(start, self._settings.steps):
+                record, stopping = self._step(step)
+                done = step + 1
+                self._after_step(record)
+                if done % self._upkeep.evaluate_every == 0 or done == self._settings.steps:
+                    self._evaluate(self, done)
+                if stopping or done % self._upkeep.checkpoint_every == 0 or done == self._settings.steps:
+                    self._save(done)
+                if stopping:
+                    return Outcome(done, self._health.skipped, done == self._settings.steps)
+        return Outcome(self._settings.steps, self._health.skipped, True)
+
+    def _request_stop(self) -> None:
+        self._stop = True
+
+    def _step(self, step: int) -> tuple[dict[str, Any], bool]:
+        """Do one step; return its record, and whether any process was asked to stop."""
+        started = time.perf_counter()
+        settings, accelerator = self._settings, self.accelerator
+        torch.manual_seed(_seed(settings.seed, step, accelerator.process_index))  # of dropout; so no state to keep
+        rate = settings.learning_rate * learning_rate_factor(settings.schedule, step, settings.steps, settings.warmup)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        self.model.train()
+        sums: dict[str, Tensor] = {}
+        for part in range(settings.accumulate):
+            batch = self.batches.at(self._places(step, part)).to(accelerator.device)
+            lesson = self._lesson(batch)
+            last = part == settings.accumulate - 1
+            with contextlib.nullcontext() if last else accelerator.no_sync(self.model):
+                losses = self.model(batch, lesson, self._counts)
+                # wrappers average gradients over the processes; each divides by the global count already
+                accelerator.backward(losses["total"] * accelerator.num_processes)
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0) + value.detach()
+        values = torch.stack([*sums.values(), torch.tensor(float(self._stop), device=accelerator.device)])
+        *totals, stopping = accelerator.reduce(values, "sum").tolist()
+        norm = float(accelerator.clip_grad_norm_(self.model.parameters(), settings.clip))
+        losses_now = dict(zip(sums, totals, strict=True))
+        reason = self._health.judge(losses_now["total"], norm)
+        if reason is None:
+            self._optimiser.step()
+        elif accelerator.scaler is not None:
+            accelerator.scaler.update()  # the next step's gradients are scaled anew, lower where these overflowed
+        self._optimiser.zero_grad(set_to_none=True)
+        record = {
+            "step": step + 1,
+            "loss": losses_now.pop("total"),
+            **losses_now,
+            "learning_rate": rate,
+            "gradient_norm": norm,
+            "skipped": reason,
+            "seconds": time.perf_counter() - started,
+        }
+        return record, bool(stopping)
+
+    def _lesson(self, batch: Any) -> Lesson | None:
+        if self.teach is None:
+            return None
+        with self.accelerator.autocast():
+            return self.teach(batch)
+
+    def _places(self, step: int, part: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Which places of the sequence of blocks this process takes in a part of a step."""
+        first = step * self._settings.batch
+        first += (part * self.accelerator.num_processes + self.accelerator.process_index) * self._share
+        return np.arange(first, first + self._share)
+
+    def _save(self, step: int) -> None:
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
+
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        state: tuple[Any, Any] = get_state_dict(self.model, self._optimiser.optimizer, options=options)
+        weights, optimiser = state
+        if self.accelerator.is_main_process:
+            tensors = {name: weights[name] for name, _ in self.trainee.named_parameters()}  # tied ones once
+            for name, moments in optimiser["state"].items():
+                tensors |= {f"{_OPTIMISER}{name}.{key}": torch.as_tensor(value) for key, value in moments.items()}
+            other = {"health": self._health.state(), "scaler": self._scaler_state()}
+            checkpoints.save(self._upkeep.folder, step, tensors, other, keep=self._upkeep.keep)
+        self.accelerator.wait_for_everyone()
+
+    def _resume(self) -> int:
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+
+        found = checkpoints.load(self._upkeep.folder)
+        if found is None:
+            return 0
+        step, tensors, state = found
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)  # tied weights come once
+        optimiser: Any = get_state_dict(self.model, self._optimiser.optimizer, options=options)[1]
+        weights: dict[str, Any] = {name: tensors[name] for name, _ in self.trainee.named_parameters()}
+        for name, moments in optimiser["state"].items():
+            for key in moments:
+                moments[key] = tensors[f"{_OPTIMISER}{name}.{key}"]
+        set_state_dict(
+            self.model, self._optimiser.optimizer, model_state_dict=weights, optim_state_dict=optimiser, options=options
+        )
+        self._health.restore(state["health"])
+        if self.accelerator.scaler is not None and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        return step
+
+    def _scaler_state(self) -> dict[str, Any] | None:
+        return self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None
+
+
+def accelerator_for(settings: Settings) -> "Accelerator":
+    """Return an Accelerator for the processes that torchrun or `accelerate launch` started, or for this one."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    precision = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}.get(settings.precision)
+    if precision is None:
+        has = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        precision = "bf16" if has else "no"
+    AcceleratorState._reset_state()  # else a second run of the same Python would be held to the first one's precision
+    # left to itself, Accelerate gives every process of a machine without GPU a run of its own
+    return Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
+
+
+def _seed(seed: int, step: int, process: int) -> int:
+    return int(np.random.SeedSequence([seed, step, process]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@contextlib.contextmanager
+def _on_sigterm(action: Callable[[], None]) -> Iterator[None]:
+    """Call `action` on SIGTERM instead of dying; outside the main thread signals stay as they are."""
+    try:
+        before = signal.signal(signal.SIGTERM, lambda number, frame: action())
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

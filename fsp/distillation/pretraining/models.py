@@ -1,0 +1,226 @@
+"""What distillation needs of a language model, for each supported model type: its parts under one name.
+
+A language model here is C(B(A(x))) with a vocabulary head: a body that gives token states, a transform of them and
+a vocabulary layer. The head is kept apart so that it can be applied to chosen positions only.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from fsp.base.errors import InputError
+from fsp.distillation.models.identity import fingerprint
+from fsp.distillation.models.loading import check_sees_both_sides, open_model
+from fsp.spaces.space import Architecture
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """sizes: names of D, A, H, I in the configuration. transform: what comes before the vocabulary layer.
+    projections: the modules of the last layer whose outputs are queries, keys and values (or all three on end).
+    """
+
+    sizes: tuple[str, str, str, str]
+    transform: Callable[[Any, Tensor], Tensor]
+    projections: Callable[[Any], list[nn.Module]]
+    causal: bool = False
+
+
+def _bert_projections(body: Any) -> list[nn.Module]:
+    attention = body.encoder.layer[-1].attention.self
+    return [attention.query, attention.key, attention.value]
+
+
+def _roberta_transform(model: Any, states: Tensor) -> Tensor:
+    head = model.lm_head
+    return head.layer_norm(nn.functional.gelu(head.dense(states)))
+
+
+def _distilbert_transform(model: Any, states: Tensor) -> Tensor:
+    return model.vocab_layer_norm(model.activation(model.vocab_transform(states)))
+
+
+def _distilbert_projections(body: Any) -> list[nn.Module]:
+    attention = body.transformer.layer[-1].attention
+    return [attention.q_lin, attention.k_lin, attention.v_lin]
+
+
+_STANDARD = ("num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size")
+_KINDS = {
+    "bert": _Kind(_STANDARD, lambda model, states: model.cls.predictions.transform(states), _bert_projections),
+    "roberta": _Kind(_STANDARD, _roberta_transform, _bert_projections),
+    "distilbert": _Kind(("n_layers", "n_heads", "dim", "hidden_dim"), _distilbert_transform, _distilbert_projections),
+    "electra": _Kind(_STANDARD, lambda model, states: model.generator_predictions(states), _bert_projections),
+    "modernbert": _Kind(_STANDARD, lambda model, states: model.head(states), lambda body: [body.layers[-1].attn.Wqkv]),
+    "gpt2": _Kind(
+        ("n_layer", "n_head", "n_embd", "n_inner"),
+        lambda model, states: states,
+        lambda body: [body.h[-1].attn.c_attn],
+        causal=True,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A network of a supported type, with its vocabulary head or without.
+
+    Example:
+        >>> import torch
+        >>> from transformers import BertConfig, BertForMaskedLM
+        >>> sizes = dict(num_hidden_layers=1, num_attention_heads=2, hidden_size=8, intermediate_size=8, vocab_size=50)
+        >>> model = LanguageModel(BertForMaskedLM(BertConfig(**sizes)))
+        >>> model.architecture, model.has_head, model.transform(torch.ones(3, 8)).shape
+        (Architecture(D=1, A=2, H=8, I=8), True, torch.Size([3, 8]))
+    """
+
+    network: "PreTrainedModel"
+
+    @property
+    def config(self) -> "PretrainedConfig":
+        """Its configuration."""
+        return self.network.config
+
+    @property
+    def causal(self) -> bool:
+        """Whether tokens see only those before them, and the next one is predicted."""
+        return _KINDS[self.config.model_type].causal
+
+    @property
+    def architecture(self) -> Architecture:
+        """Its shape."""
+        return architecture_of(self.config)
+
+    @property
+    def body(self) -> Any:
+        """The network without its vocabulary head."""
+        return self.network.base_model
+
+    @property
+    def has_head(self) -> bool:
+        """Whether there is a vocabulary head."""
+        return self.network.base_model is not self.network
+
+    @property
+    def vocabulary_layer(self) -> nn.Linear:
+        """The last layer, from the transformed states to logits."""
+        layer = self.network.get_output_embeddings()
+        assert isinstance(layer, nn.Linear)
+        return layer
+
+    def transform(self, states: Tensor) -> Tensor:
+        """Return what the vocabulary layer reads, `n x E`, of token states `n x H`."""
+        return _KINDS[self.config.model_type].transform(self.network, states)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Return logits `n x V` of token states `n x H`; for few of them."""
+        return self.vocabulary_layer(self.transform(states))
+
+    def forward(self, tokens: Tensor, *, relations: bool = False) -> tuple[Tensor, list[Tensor]]:
+        """Return the last token states `n x length x H` of token ids, and the last queries, keys and values if asked.
+
+        Args:
+            tokens: ids, `n x length`, without padding.
+            relations: whether to return queries, keys and values, `n x length x H` each; before any rotation.
+        """
+        seen: list[Tensor] = []
+        modules = _KINDS[self.config.model_type].projections(self.body) if relations else []
+        hooks = [module.register_forward_hook(lambda _, inputs, output: seen.append(output)) for module in modules]
+        try:
+            states = self.body(input_ids=tokens).last_hidden_state
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return states, list(seen[0].chunk(3, dim=-1)) if len(seen) == 1 else seen
+
+
+def architecture_of(config: "PretrainedConfig") -> Architecture:
+    """Return the architecture of a configuration. Raises InputError for types that are not supported."""
+    if config.model_type not in _KINDS:
+        raise InputError(f"model type {config.model_type!r} is not supported; it may be {', '.join(_KINDS)}")
+    values = [getattr(config, name) for name in _KINDS[config.model_type].sizes]
+    return Architecture(D=values[0], A=values[1], H=values[2], I=values[3] or 4 * values[2])  # as GPT-2 does
+
+
+def size_names(model_type: str) -> dict[str, str]:
+    """Return what D, A, H and I are called in configurations of a model type."""
+    return dict(zip("DAHI", _KINDS[model_type].sizes, strict=True))
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A loaded language model with its tokenizer, what messages call it, and what it is known by."""
+
+    model: LanguageModel
+    tokenizer: "PreTrainedTokenizerBase"
+    name: str
+    fingerprint: str
+
+
+def load_language_model(source: str | Path, *, what: str = "teacher") -> Pretrained:
+    """Load a language model in Hugging Face format, with its vocabulary head where it has a trained one.
+
+    Args:
+        source: a directory or hub name.
+        what: what messages call it.
+
+    Raises:
+        InputError: it is of another type, its tokenizer has no fast version, or `fsp.distillation.models.loading` refuses it.
+    """
+    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
+
+    found = open_model(source, what=what)
+    with found.blamed():
+        architecture_of(found.config)
+        if not (causal := _KINDS[found.config.model_type].causal):
+            check_sees_both_sides(found.config)
+    network, missing = found.network(AutoModelForCausalLM if causal else AutoModelForMaskedLM)
+    if missing:
+        network, _ = found.network(AutoModel)
+    tokenizer = found.tokenizer()
+    with found.blamed():
+        if getattr(tokenizer, "backend_tokenizer", None) is None:
+            raise InputError("its tokenizer has no fast version (tokenizer.json)")
+    if getattr(network, "pooler", None) is not None:
+        network.pooler = None  # no loss reads it
+    network.requires_grad_(False)
+    known = fingerprint(network, config=network.config, tokenizer=tokenizer)
+    return Pretrained(LanguageModel(network), tokenizer, found.name, known)
+
+
+def check_vocabularies(student: Pretrained, teacher: Pretrained, logits: bool) -> None:
+    """Raise InputError where two models cannot be compared token by token.
+
+    Args:
+        student: its tokenizer reads the text.
+        teacher: reads the same token ids.
+        logits: whether a loss compares logits.
+    """
+    own, wanted = student.tokenizer.get_vocab(), teacher.tokenizer.get_vocab()
+    if own != wanted:
+        differing = sum(wanted.get(token) != number for token, number in own.items())
+        raise InputError(
+            f"the tokenizers differ: {differing:,} of the {len(own):,} tokens of student {student.name} are others in "
+            f"teacher {teacher.name} ({len(wanted):,} tokens); give a teacher with the student's tokenizer, "
+            "or --no-teacher"
+        )
+    sizes = student.model.config.vocab_size, teacher.model.config.vocab_size
+    if logits and sizes[0] != sizes[1]:
+        raise InputError(
+            f"student {student.name} has {sizes[0]:,} logits and teacher {teacher.name} {sizes[1]:,}; "
+            "use --kl 0 (hidden-state losses still work) or a model with as many rows"
+        )
+
+
+def check_sizes(shape: Mapping[str, int], positions: int, length: int) -> None:
+    """Raise InputError where heads do not divide the hidden size or blocks are longer than the positions."""
+    if shape["H"] % shape["A"]:
+        raise InputError(f"A={shape['A']} does not divide H={shape['H']}; choose A so that H % A == 0")
+    if not 8 <= length <= positions:
+        raise InputError(f"blocks of {length} tokens do not suit the model; choose --length from 8 to {positions}")

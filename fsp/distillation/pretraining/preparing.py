@@ -1,0 +1,156 @@
+"""From names and paths to what a run needs: models that fit each other, batches, and the teacher's cache."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fsp.base.errors import InputError
+from fsp.distillation.models.loading import longest_input
+from fsp.distillation.pretraining.batches import Batches
+from fsp.distillation.pretraining.lessons import LiveTeacher
+from fsp.distillation.pretraining.masking import Masking
+from fsp.distillation.pretraining.models import LanguageModel, Pretrained, check_sizes, check_vocabularies, load_language_model
+from fsp.distillation.pretraining.packed import PackedCorpus, tokenizer_digest
+from fsp.distillation.pretraining.settings import Settings
+from fsp.distillation.pretraining.students import cut_student, random_student, student_config
+from fsp.distillation.pretraining.teacher_cache import CachedTeacher, Layout
+from fsp.distillation.pretraining.trainee import Trainee
+from fsp.spaces.space import Architecture
+
+_CUT_TOKENS = 16_384  # of text that a cut is ranked and healed on
+
+
+def named_student(settings: Settings, trained: Pretrained, architecture: Any) -> Pretrained | None:
+    """Return the model that `settings.init` names, None where it is `cut` or `random`.
+
+    Raises:
+        InputError: there is neither a model nor an architecture, or the model does not fit the teacher or the losses.
+    """
+    if settings.init in ("cut", "random"):
+        if not architecture:
+            raise InputError("name an architecture, as D=4 A=8 H=1024 I=768, or a model with --init")
+        return None
+    loaded = load_language_model(settings.init, what="student")
+    shape = loaded.model.architecture
+    if architecture and Architecture(architecture) != shape:
+        raise InputError(f"student {loaded.name} is {shape}, not {Architecture(architecture)}; leave the shape out")
+    if settings.needs_head and not loaded.model.has_head:
+        raise InputError(f"student {loaded.name} has no vocabulary head; use --kl 0 --mlm 0 and a hidden-state loss")
+    if loaded.model.causal != trained.model.causal:
+        raise InputError(f"student {loaded.name} and teacher {trained.name} must both be encoders or both decoders")
+    loaded.model.network.requires_grad_(True)
+    return loaded
+
+
+def check_together(
+    settings: Settings,
+    shape: Architecture,
+    trained: Pretrained,
+    started: Pretrained | None,
+    *,
+    processes: int,
+    device: torch.device,
+    cached: bool,
+) -> None:
+    """Raise InputError where settings, models and processes do not fit each other."""
+    model = trained.model
+    if set(shape) != set("DAHI"):
+        raise InputError(f"{shape} is no shape of a language model; give D, A, H and I")
+    check_sizes(shape, longest_input(model.config), settings.length)
+    if started:
+        check_sizes(shape, longest_input(started.model.config), settings.length)
+        check_vocabularies(started, trained, logits=bool(settings.kl))
+    if settings.kl and not model.has_head:
+        raise InputError(
+            f"teacher {trained.name} has no vocabulary head, so its logits cannot be matched; "
+            "use --kl 0 with --cosine 1 (its hidden states), or another teacher"
+        )
+    if settings.needs_head and not model.causal and trained.tokenizer.mask_token_id is None:
+        raise InputError(f"teacher {trained.name}: its tokenizer has no mask token")
+    if settings.relation:
+        heads = _relation_heads(settings, shape, model.architecture)
+        for name, width in (("student", shape["H"]), ("teacher", model.architecture["H"])):
+            if width % heads:
+                raise InputError(f"{heads} relation heads do not divide the {name}'s H={width}; choose others")
+        if settings.compile:
+            raise InputError("--compile and --relation do not go together; leave one out")
+    parts = processes * settings.accumulate
+    if settings.batch % parts:
+        raise InputError(
+            f"{settings.batch} blocks a step cannot be divided by {processes} processes x "
+            f"{settings.accumulate} passes; choose a multiple of {parts} for --batch"
+        )
+    if cached and settings.relation:
+        raise InputError("a teacher cache cannot hold attention relations; use --relation 0 or no --cache-teacher")
+    if settings.precision == "float16" and device.type != "cuda":
+        raise InputError("--precision float16 needs a GPU; use float32 or bfloat16")
+
+
+def _relation_heads(settings: Settings, shape: Mapping[str, int], teacher: Mapping[str, int]) -> int:
+    return settings.relation_heads or math.gcd(shape["A"], teacher["A"])
+
+
+def batches_of(text: PackedCorpus, trained: Pretrained, settings: Settings) -> dict[str, Batches]:
+    """Return the batches of `train` and `held_out` text; the latter are masked alike whatever the run's seed."""
+    causal, tokenizer = trained.model.causal, trained.tokenizer
+    masking = None
+    if settings.needs_head and not causal:
+        special = tuple(sorted(tokenizer.all_special_ids))
+        masking = Masking(settings.mask_rate, tokenizer.mask_token_id, len(tokenizer), special, settings.seed)
+    return {
+        "train": Batches(text.train, masking, causal, settings.seed),
+        "held_out": Batches(text.held_out, replace(masking, seed=0) if masking else None, causal, 0),
+    }
+
+
+def new_student(teacher: LanguageModel, shape: Architecture, text: PackedCorpus, settings: Settings) -> LanguageModel:
+    """Return the student of a shape before its first step, cut out of the teacher or random."""
+    config = student_config(teacher.config, shape, dropout=settings.dropout)
+    if settings.init == "random":
+        return random_student(config, head=settings.needs_head, causal=teacher.causal, seed=settings.seed)
+    rows = torch.randperm(len(text.train), generator=torch.Generator().manual_seed(0))
+    chosen = rows[: max(1, _CUT_TOKENS // settings.length)].numpy()
+    tokens = torch.from_numpy(text.train.take(chosen))
+    return cut_student(teacher, config, tokens, head=settings.needs_head, seed=settings.seed)
+
+
+def trainee_of(student: LanguageModel, teacher: LanguageModel, settings: Settings) -> Trainee:
+    """Return the student with its losses."""
+    heads = _relation_heads(settings, student.architecture, teacher.architecture) if settings.relation else 1
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return Trainee(
+            student,
+            settings.weights,
+            temperature=settings.temperature,
+            teacher_width=teacher.architecture["H"],
+            relation_heads=heads,
+        )
+
+
+def cached_teacher(
+    folder: Path, live: LiveTeacher, text: PackedCorpus, trained: Pretrained, batches: Batches, settings: Settings
+) -> CachedTeacher:
+    """Return the teacher with a cache of its outputs in a folder. Raises InputError where that holds others."""
+    vocabulary = trained.model.config.vocab_size
+    layout = Layout(
+        blocks=len(text.train),
+        positions=batches.positions_a_block,
+        top=min(settings.top_k, vocabulary) if settings.kl else 0,
+        temperature=settings.temperature,
+        width=trained.model.architecture["H"] if settings.needs_states else 0,
+        vocabulary=vocabulary,
+    )
+    key = {
+        "teacher": trained.fingerprint,
+        "tokenizer": tokenizer_digest(trained.tokenizer),
+        "corpus": text.digest,
+        "length": settings.length,
+        "masking": [settings.mask_rate, settings.seed] if batches.masking else None,
+        "precision": str(next(trained.model.network.parameters()).dtype),
+    }
+    return CachedTeacher(live, folder, layout, key)

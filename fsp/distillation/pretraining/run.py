@@ -1,0 +1,335 @@
+"""A whole pretraining run: from names and paths to a Hugging Face directory."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fsp.base.errors import InputError, RunFailed
+from fsp.base.files import read_json, write_json
+from fsp.base.run_folder import RUN, alone_in
+from fsp.distillation.models.identity import fingerprint
+from fsp.distillation.pretraining import checkpoints
+from fsp.distillation.pretraining.batches import Batches
+from fsp.distillation.pretraining.documents import find_sources
+from fsp.distillation.pretraining.engine import Engine, Outcome, Upkeep, accelerator_for
+from fsp.distillation.pretraining.evaluation import evaluate
+from fsp.distillation.pretraining.flops import forward_flops, peak_flops
+from fsp.distillation.pretraining.lessons import LiveTeacher
+from fsp.distillation.pretraining.models import LanguageModel, Pretrained, load_language_model
+from fsp.distillation.pretraining.output import FACTS, write_model
+from fsp.distillation.pretraining.packed import PackedCorpus, pack
+from fsp.distillation.pretraining.preparing import (
+    batches_of,
+    cached_teacher,
+    check_together,
+    named_student,
+    new_student,
+    trainee_of,
+)
+from fsp.distillation.pretraining.settings import Settings
+from fsp.distillation.pretraining.teacher_cache import CachedTeacher
+from fsp.distillation.pretraining.watching import RunLog, TensorBoard, Watch, plot
+from fsp.base.progress import Bars, Silent
+from fsp.base.machine import processors
+from fsp.spaces.space import Architecture
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_TEXT, _CHECKPOINTS, _LOG, _PLOT = "text", "checkpoints", "log.jsonl", "run.png"
+_CUT_TOKENS = 16_384  # of text that a cut is ranked and healed on
+
+
+@dataclass(frozen=True)
+class Options:
+    """What does not change the result.
+
+    cache_teacher: directory for the teacher's outputs. cache_text: for the tokenised corpus, by default inside the
+    run's own. evaluate_every, checkpoint_every: steps. keep: checkpoints. most_skipped: unusable batches in a row that
+    are borne. tensorboard: also write events. threads: of the processor; None for all.
+    """
+
+    cache_teacher: Path | None = None
+    cache_text: Path | None = None
+    evaluate_every: int = 500
+    checkpoint_every: int = 500
+    keep: int = 2
+    most_skipped: int = 10
+    tensorboard: bool = False
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("evaluate_every", 1), ("checkpoint_every", 1), ("keep", 1), ("most_skipped", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise InputError(f"threads must be 1 to 1024, not {self.threads}")
+
+
+def pretrain(
+    architecture: Mapping[str, int] | None,
+    out: Path,
+    *,
+    teacher: str | Path,
+    corpus: Sequence[str | Path] = (),
+    column: str | None = None,
+    settings: Settings | None = None,
+    use_teacher: bool = True,
+    options: Options | None = None,
+    watched: bool = False,
+) -> dict[str, Any]:
+    """Pretrain one shape by knowledge distillation and write it as a Hugging Face directory.
+
+    Started again with the same arguments, an interrupted run goes on from its last checkpoint, and gives the same
+    losses step for step as one that was not interrupted; a finished one is not made again. Under torchrun all
+    processes work on the same run.
+
+    Args:
+        architecture: D, A, H, I; None to take it from the model that `settings.init` names.
+        out: the directory.
+        teacher: a Hugging Face directory or hub name; its tokenizer and type are also the student's.
+        corpus: see `find_sources`.
+        column: of the text where there are rows; None for `text`, else the only one of strings.
+        settings: of the run.
+        use_teacher: False trains on the text alone, without the teacher's outputs.
+        options: what does not change the result.
+        watched: show progress on stderr.
+
+    Returns:
+        The facts of `fsp.json`, `finished`, and the directory under `model`; of a run that a SIGTERM ended early only
+        `finished`, `steps` and `skipped`.
+
+    Raises:
+        InputError: something given cannot be used.
+        RunFailed: training broke down, or the disk is full.
+    """
+    given = (teacher, corpus, column, settings or Settings(), use_teacher, options or Options(), watched)
+    try:
+        accelerator = accelerator_for(given[3])
+        with alone_in(out, (RUN, _TEXT)) if accelerator.is_main_process else nullcontext():
+            return _pretrain(accelerator, architecture, out, *given)
+    except OSError as error:  # what cannot be read is an InputError already
+        where = f" ({error.filename})" if error.filename else ""
+        raise RunFailed(f"cannot write below {out}{where}: {error.strerror or error}") from None
+
+
+def _pretrain(
+    accelerator: "Accelerator",
+    architecture: Mapping[str, int] | None,
+    out: Path,
+    teacher: str | Path,
+    corpus: Sequence[str | Path],
+    column: str | None,
+    settings: Settings,
+    use_teacher: bool,
+    options: Options,
+    watched: bool,
+) -> dict[str, Any]:
+    if not use_teacher:
+        settings = replace(settings, kl=0.0, cosine=0.0, mse=0.0, relation=0.0, mlm=settings.mlm or 1.0)
+    main = accelerator.is_main_process
+    _set_threads(options.threads)
+    sources = find_sources(corpus, column=column)
+    display = Bars() if watched and main else Silent()
+    trained = load_language_model(teacher)
+    started = named_student(settings, trained, architecture)
+    shape = started.model.architecture if started else Architecture(architecture or {})
+    check_together(
+        settings,
+        shape,
+        trained,
+        started,
+        processes=accelerator.num_processes,
+        device=accelerator.device,
+        cached=options.cache_teacher is not None,
+    )
+    place = options.cache_text or out / _TEXT
+    text = pack(sources, trained.tokenizer, place, length=settings.length, display=display, writes=main)
+    batches = batches_of(text, trained, settings)
+    student = started.model if started else new_student(trained.model, shape, text, settings)
+    _agree(out, _identity(settings, shape, trained, text, use_teacher, student), main)
+    if (out / FACTS).exists():
+        return {"finished": True, **read_json(out / FACTS), "model": str(out)}
+
+    trainee = trainee_of(student, trained.model, settings)
+    if settings.gradient_checkpointing:
+        network: Any = student.network  # transformers 5.23 renamed the method
+        enable = getattr(network, "activation_checkpointing_enable", None) or network.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+    if settings.compile:
+        student.body.compile()
+    live = cached = None
+    if settings.needs_teacher:
+        precision = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision, torch.float32)
+        trained.model.network.to(accelerator.device)
+        if accelerator.device.type == "cuda":
+            trained.model.network.to(precision)
+        live = LiveTeacher(trained.model, bool(settings.kl), settings.needs_states, bool(settings.relation))
+        if options.cache_teacher:
+            cached = cached_teacher(options.cache_teacher, live, text, trained, batches["train"], settings)
+    run = _Run(out, settings, options, trained.model, live, cached, batches, watched and main, main)
+    engine = Engine(
+        accelerator,
+        trainee,
+        batches["train"],
+        cached or live,
+        settings,
+        Upkeep(
+            out / _CHECKPOINTS, options.checkpoint_every, options.evaluate_every, options.keep, options.most_skipped
+        ),
+        after_step=run.after_step,
+        evaluate=run.evaluate,
+    )
+    outcome = run.train(engine)
+    if not outcome.finished:
+        return {"finished": False, "steps": outcome.steps, "skipped": outcome.skipped}
+    facts = _facts(settings, shape, trained, text, use_teacher, student, run, outcome)
+    if main:
+        checkpoints.prune(out / _CHECKPOINTS, options.keep)  # where a kill prevented it
+        plot(out / _LOG, out / _PLOT)
+        write_model(LanguageModel(student.network.cpu()), trained.tokenizer, out, facts)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return {"finished": True, **facts, "model": str(out)}
+
+
+class _Run:
+    """What happens around the steps: log, bar, evaluations."""
+
+    def __init__(
+        self,
+        out: Path,
+        settings: Settings,
+        options: Options,
+        teacher: LanguageModel,
+        live: LiveTeacher | None,
+        cached: CachedTeacher | None,
+        batches: Mapping[str, Batches],
+        watched: bool,
+        main: bool,
+    ):
+        self._settings, self._batches, self._cached, self._main = settings, batches, cached, main
+        self._log = RunLog(out / _LOG) if main else None
+        self._board = TensorBoard(out / "tensorboard") if options.tensorboard and main else None
+        self._watch = Watch(settings.steps) if watched else None
+        self._teacher, self._live = teacher, live
+        self._asked = 0
+        self.results: dict[str, float] = {}
+
+    def train(self, engine: Engine) -> Outcome:
+        accelerator, settings = engine.accelerator, self._settings
+        share = self._batches["train"].positions_a_block / settings.length
+        student = engine.trainee.student
+        sizes: dict[str, Any] = {"length": settings.length, "positions": share}
+        tokens = settings.batch * settings.length
+        self._student_flops = 3 * tokens * forward_flops(student, head=settings.needs_head, **sizes)
+        self._teacher_flops = settings.length * forward_flops(self._teacher, head=bool(settings.kl), **sizes)
+        kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        kind = kinds.get(accelerator.mixed_precision, torch.float32)
+        self._peak = accelerator.num_processes * peak_flops(accelerator.device, kind)
+        with self._watch.shown() if self._watch else nullcontext():
+            outcome = engine.run()
+        if self._log and not self.results:  # killed between its last checkpoint and its end, it did no step again
+            self.results = self._log.held_out(outcome.steps)
+        return outcome
+
+    def after_step(self, record: dict[str, Any]) -> None:
+        settings = self._settings
+        blocks = settings.batch if self._live else 0
+        if self._cached is not None:
+            blocks, self._asked = self._cached.computed - self._asked, self._cached.computed
+        flops = self._student_flops + blocks * self._teacher_flops
+        record["tokens_per_second"] = settings.batch * settings.length / record["seconds"]
+        record["mfu"] = flops / record["seconds"] / self._peak
+        if self._log:
+            self._log.write(record)
+        if self._board:
+            self._board.write(record)
+        if self._watch:
+            self._watch.step(record)
+
+    def evaluate(self, engine: Engine, step: int) -> None:
+        student = engine.trainee.student
+        compared = None
+        if self._live is not None:
+            both = self._teacher.has_head and student.has_head
+            logits = both and self._teacher.config.vocab_size == student.config.vocab_size
+            compared = LiveTeacher(self._teacher, logits=logits, states=True)
+        self.results = evaluate(engine, self._batches["held_out"], compared)
+        if self._log:
+            self._log.write({"step": step, "held_out": self.results})
+        if self._board:
+            self._board.write({"step": step, **self.results}, "held_out")
+        if self._watch:
+            self._watch.evaluation(step, self.results)
+
+
+def _set_threads(threads: int | None) -> None:
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(threads or max(1, processors() // here))
+
+
+def _identity(
+    settings: Settings,
+    shape: Architecture,
+    trained: Pretrained,
+    text: PackedCorpus,
+    use_teacher: bool,
+    student: LanguageModel,
+) -> dict[str, Any]:
+    return {
+        "architecture": str(shape),
+        "teacher": f"{trained.name} {trained.fingerprint}",
+        "use_teacher": use_teacher,
+        "corpus": text.digest,
+        "student": fingerprint(student.network, config=student.config),
+        "settings": asdict(settings),
+    }
+
+
+def _agree(out: Path, identity: Mapping[str, Any], main: bool) -> None:
+    """Refuse to go on with another run than the one a directory was made for."""
+    path = out / RUN
+    if not main:
+        return
+    if not path.exists():
+        write_json(path, dict(identity))
+        return
+    found = read_json(path)
+    for name, value in identity.items():
+        if found.get(name) != value:
+            what = name
+            if name == "settings":
+                what = next(key for key in value if found[name].get(key) != value[key])
+            hint = " (or one of an older fsp)" if name in ("teacher", "student") else ""
+            raise InputError(f"{out} holds a run with another {what}{hint}; choose a new directory")
+
+
+def _facts(
+    settings: Settings,
+    shape: Architecture,
+    trained: Pretrained,
+    text: PackedCorpus,
+    use_teacher: bool,
+    student: LanguageModel,
+    run: _Run,
+    outcome: Outcome,
+) -> dict[str, Any]:
+    return {
+        "architecture": str(shape),
+        "parameters": sum(p.numel() for p in student.network.parameters()),
+        "teacher": trained.name if use_teacher else None,
+        "results": run.results,
+        "data": {
+            **{name: text.facts[name] for name in ("sources", "documents", "text_bytes")},
+            **{f"{part}_tokens": count for part, count in text.facts["tokens"].items()},
+            "digest": text.digest,
+            "tokens_seen": outcome.steps * settings.batch * settings.length,
+        },
+        "settings": {**asdict(settings), "skipped": outcome.skipped},
+    }

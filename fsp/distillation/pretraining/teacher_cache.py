@@ -1,0 +1,170 @@
+"""A teacher's outputs on disk: computed once, memory-mapped, completed where they are missing.
+
+One set of files a pass over the corpus, with a fixed place for every block, so that any number of processes can
+write and read them together. Only what a loss needs is kept: the likeliest tokens with the mass of the rest, and
+hidden states, both at the masked positions.
+"""
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fsp.base.errors import InputError, RunFailed
+from fsp.base.files import read_json, write_json
+from fsp.distillation.pretraining.batches import Batch
+from fsp.distillation.pretraining.lessons import Lesson, LiveTeacher
+from fsp.distillation.pretraining.losses import TopLogits
+from fsp.distillation.pretraining.vocabulary import chunks
+
+_VERSION = 2  # 1: log-probabilities in float16, with which the divergence was no lower bound
+_DESCRIPTION = "cache.json"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is kept of each block: for `positions` positions the `top` likeliest tokens (0: none) at a temperature,
+    and states of `width` (0: none). vocabulary: number of token ids. blocks: in the corpus.
+    """
+
+    blocks: int
+    positions: int
+    top: int
+    temperature: float
+    width: int
+    vocabulary: int
+
+    @property
+    def arrays(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        """Kind and shape of what is kept of one block, by name."""
+        found: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+        if self.top:
+            ids = np.dtype("<u2" if self.vocabulary <= 1 << 16 else "<u4")
+            found["ids"] = (ids, (self.positions, self.top))
+            found["log-probabilities"] = (np.dtype("<f4"), (self.positions, self.top))
+            found["log-tails"] = (np.dtype("<f4"), (self.positions,))
+        if self.width:
+            found["states"] = (np.dtype("<f2"), (self.positions, self.width))
+        return found | {"done": (np.dtype("u1"), ())}
+
+
+class CachedTeacher:
+    """A teacher whose outputs are kept in a folder.
+
+    Args:
+        live: is asked for what is missing; only without relations, which take too much room.
+        folder: of the cache; made if need be.
+        layout: what is kept.
+        key: all else that the outputs depend on (teacher, tokenizer, corpus, masking), by name.
+
+    Raises:
+        InputError: the folder holds the outputs of something else, or damaged ones.
+    """
+
+    def __init__(self, live: LiveTeacher, folder: Path, layout: Layout, key: Mapping[str, Any]):
+        if live.relations:
+            raise InputError("a teacher cache cannot hold attention relations; use --relation 0 or no --cache-teacher")
+        self._live, self._folder, self._layout = live, folder, layout
+        wanted = {"version": _VERSION, **key, **vars(layout)}
+        description = folder / _DESCRIPTION
+        if description.exists():
+            found = read_json(description)
+            if isinstance(found, dict) and found.get("version", _VERSION) != _VERSION:
+                raise InputError(
+                    f"{folder} was written by another version of fsp (format {found['version']}, not {_VERSION}); "
+                    "remove it or choose another"
+                )
+            for name, value in wanted.items():
+                if not isinstance(found, dict) or found.get(name) != value:
+                    was = found.get(name) if isinstance(found, dict) else found
+                    hint = ", of another teacher or an older fsp" if name == "teacher" else ""
+                    raise InputError(
+                        f"{folder} caches something else ({name} is {was}, not {value}{hint}); choose another"
+                    )
+        elif folder.is_dir() and any(p for p in folder.iterdir() if not p.name.startswith(".")):
+            raise InputError(f"{folder} is not empty and no teacher cache; choose another directory")
+        else:
+            write_json(description, wanted)
+        self._passes: dict[int, dict[str, np.memmap[Any, Any]]] = {}
+        self.computed = 0  # blocks the teacher was asked for
+
+    def __call__(self, batch: Batch) -> Lesson:
+        """Return the teacher's outputs for a batch from the cache, after adding what is missing."""
+        rows = list(zip(batch.epochs.tolist(), batch.examples.tolist(), strict=True))
+        if not all(self._arrays(epoch)["done"][example] for epoch, example in rows):
+            self._add(batch, rows)
+        device = batch.tokens.device
+
+        def read(name: str) -> Tensor:
+            values = np.stack([self._arrays(epoch)[name][example] for epoch, example in rows])
+            wide = values.astype(np.int64) if name == "ids" else values.astype(np.float32)
+            return torch.from_numpy(wide).flatten(0, 1).to(device)
+
+        return Lesson(
+            top=TopLogits(read("ids"), read("log-probabilities"), read("log-tails")) if self._layout.top else None,
+            states=read("states") if self._layout.width else None,
+        )
+
+    @torch.no_grad()
+    def _add(self, batch: Batch, rows: list[tuple[int, int]]) -> None:
+        lesson = self._live(batch)
+        layout, count = self._layout, len(batch.positions)
+        values: dict[str, NDArray[Any]] = {}
+        if layout.top:
+            tops = [
+                TopLogits.of(lesson.logits(part), layout.top, layout.temperature)
+                for part in chunks(count, layout.vocabulary, batch.tokens.device)
+            ]
+            values["ids"] = _joined(top.ids for top in tops)
+            values["log-probabilities"] = _joined(top.log_probabilities for top in tops)
+            values["log-tails"] = _joined(top.log_tail for top in tops)
+        if layout.width:
+            assert lesson.states is not None
+            values["states"] = _joined([lesson.states])
+        values["done"] = np.ones(len(rows))  # last, so that what is marked is there
+        try:
+            for name, found in values.items():
+                kind, shape = layout.arrays[name]
+                data = found.reshape(len(rows), *shape).astype(kind)
+                for (epoch, example), value in zip(rows, data, strict=True):
+                    with self._path(epoch, name).open("r+b") as file:
+                        os.pwrite(file.fileno(), value.tobytes(), example * value.nbytes)
+        except OSError as error:
+            raise RunFailed(f"cannot write to the teacher cache {self._folder}: {error.strerror}") from None
+        self.computed += len(rows)
+
+    def _path(self, epoch: int, name: str) -> Path:
+        return self._folder / f"pass-{epoch}.{name}"
+
+    def _arrays(self, epoch: int) -> dict[str, "np.memmap[Any, Any]"]:
+        """The arrays of one pass, `blocks x ...`; made, full of holes, where there are none."""
+        if epoch not in self._passes:
+            arrays, begun = self._layout.arrays, self._path(epoch, "done").exists()
+            self._passes[epoch] = {name: self._array(epoch, name, begun) for name in arrays}  # "done" is made last
+        return self._passes[epoch]
+
+    def _array(self, epoch: int, name: str, begun: bool) -> "np.memmap[Any, Any]":
+        path = self._path(epoch, name)
+        kind, shape = self._layout.arrays[name]
+        size = self._layout.blocks * math.prod(shape) * kind.itemsize
+        if not begun:
+            with path.open("ab") as file:
+                if not file.tell():
+                    file.truncate(size)
+        if not path.is_file() or path.stat().st_size != size:
+            raise InputError(f"{path} is damaged or gone (it must have {size} bytes); remove {self._folder}")
+        return np.memmap(path, dtype=kind, mode="r", shape=(self._layout.blocks, *shape))
+
+
+def _joined(parts: Any) -> NDArray[Any]:
+    return torch.cat([part.cpu() if part.dtype == torch.int64 else part.float().cpu() for part in parts]).numpy()
+
+
+Teach = Callable[[Batch], Lesson]

@@ -1,0 +1,175 @@
+"""Text to token blocks: the corpus, its split into train, validation and test, packing without padding."""
+
+import ast
+import hashlib
+import os
+import sysconfig
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsp.base.errors import InputError
+from fsp.distillation.text.near_copies import clusters, near_copies
+from fsp.distillation.text.reading import files_in, pieces
+from fsp.distillation.text.segmentation import passages, sentences
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SENTENCE_TOKENS = 128  # longest sentence input of measurements and of saved models
+_NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
+_HELD_OUT = 8  # percent of the passages that go to validation, and as many to test
+_LARGEST = 0.02  # of all passages: the largest cluster of near-copies that is held out
+_SMALL = 2  # passages: a cluster that is held out in the smallest corpus
+
+
+def standard_library() -> list[str]:
+    """Return the documentation inside this Python's standard library: help topics and docstrings, one text each.
+
+    Modules are parsed, never imported; files that are no valid Python 3 (test data) are passed over.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    paths: list[Path] = []
+    for folder, below, names in os.walk(root):
+        below[:] = [name for name in below if name not in _NOT_LIBRARY]
+        paths += (Path(folder, name) for name in names if name.endswith(".py"))
+    texts = []
+    for path in sorted(paths):
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (SyntaxError, ValueError):
+            continue
+        if path.parts[-2:] == ("pydoc_data", "topics.py"):
+            strings = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+            texts += [text for text in strings if len(text) > 100]
+        else:
+            texts += _docstrings(tree)
+    return texts
+
+
+def _docstrings(node: ast.Module | ast.stmt) -> Iterator[str]:
+    """Yield the docstrings of a node and of all that is defined in it, also inside `if` and `try`."""
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        text = ast.get_docstring(node)
+        if text:
+            yield text
+    for name in ("body", "orelse", "handlers", "finalbody"):
+        for child in getattr(node, name, ()):
+            yield from _docstrings(child)
+
+
+def read_corpus(paths: Sequence[str | Path], column: str | None = None) -> list[str]:
+    """Return the text of files, and of all files below folders but hidden and empty ones, one text per file.
+
+    Args:
+        paths: files and folders; `fsp.distillation.text.reading` says how each file is read. Rows are paragraphs of their file's text.
+        column: of the text where there are rows; None for `text`, else the only one of strings.
+
+    Raises:
+        InputError: a path does not exist or cannot be read, a file is not UTF-8 text, or there is no text at all.
+    """
+    files = [file for path in map(Path, paths) for file in (files_in(path) if path.is_dir() else [path])]
+    texts = ["\n\n".join(_documents(file, column)) for file in files]
+    if not any(text.strip() for text in texts):
+        raise InputError(f"the corpus {', '.join(map(str, paths))} has no text; name files or folders of UTF-8 text")
+    return texts
+
+
+def _documents(path: Path, column: str | None) -> Iterator[str]:
+    for _, found in groupby(pieces(path, column), attrgetter("document")):
+        yield "".join(piece.text for piece in found)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Passages in three parts, none of which has a near-copy of another's passage.
+
+    Attributes:
+        train: what steps and readouts see.
+        validation: what the search measures the error on.
+        test: what only the final measurement sees.
+        near_copies: number of passages that have a near-copy, which is in the same part.
+    """
+
+    train: list[str]
+    validation: list[str]
+    test: list[str]
+    near_copies: int = 0
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> "Corpus":
+        """Cut texts into passages, drop repeated ones, and split them, near-copies together.
+
+        Which part a cluster of near-copies goes to is decided by a hash of its texts, in whatever order they are; one
+        of more than 2% of all passages goes to train.
+        """
+        found: dict[bytes, str] = {}
+        for text in texts:
+            for passage in passages(text):
+                found.setdefault(hashlib.sha256(" ".join(passage.split()).encode()).digest(), passage)
+        cluster = clusters(list(found.values()))
+        sizes = np.bincount(cluster)
+        first = [b"\xff" * 32] * len(sizes)
+        for key, number in zip(found, cluster.tolist(), strict=True):
+            first[number] = min(first[number], key)
+        parts: tuple[list[str], list[str], list[str]] = ([], [], [])
+        for passage, number in zip(found.values(), cluster.tolist(), strict=True):
+            percent = int.from_bytes(first[number][:8], "big") % 100
+            if sizes[number] > max(_SMALL, len(found) * _LARGEST):
+                percent = 100
+            parts[(percent < 2 * _HELD_OUT) + (percent < _HELD_OUT)].append(passage)
+        return cls(*parts, near_copies=int(sizes[sizes > 1].sum()))
+
+    @cached_property
+    def digest(self) -> str:
+        """Short digest of all text and its split."""
+        whole = hashlib.sha256()
+        for part in (self.train, self.validation, self.test):
+            for passage in part:
+                whole.update(passage.encode() + b"\0")
+            whole.update(b"\1")
+        return whole.hexdigest()[:16]
+
+    @cached_property
+    def test_sentences(self) -> list[str]:
+        """Sentences of the test part that neither occur in the other parts nor nearly repeat a sentence of these."""
+        known = [[sentence] for sentence in sentences([*self.train, *self.validation])]
+        found = sentences(self.test)
+        copied = near_copies([[sentence] for sentence in found], known)
+        return [sentence for sentence, near in zip(found, copied, strict=True) if not near]
+
+    def too_small(self, part: str, has: str, needs: str) -> InputError:
+        """Return the error that a part (`training`, `validation` or `test`) has less text than needed."""
+        total = len(self.train) + len(self.validation) + len(self.test)
+        size = sum(map(len, (*self.train, *self.validation, *self.test)))
+        copies = f", {self.near_copies:,} of them near-copies of one another" if self.near_copies else ""
+        return InputError(
+            f"the corpus is too small: its {part} part has {has} and needs {needs}; all of it is {size:,} characters "
+            f"in {total:,} passages{copies}; give about 300 kB of text or more"
+        )
+
+
+def pack(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], length: int) -> NDArray[np.int32]:
+    """Return texts as full blocks of token ids, `n x length`: no padding, what fills no block is dropped.
+
+    Each block is the tokenizer's start token, `length - 2` tokens of text (texts separated by the end token),
+    and the end token.
+    """
+    start, end = tokenizer.cls_token_id, tokenizer.sep_token_id
+    if not texts:
+        return np.empty((0, length), dtype=np.int32)
+    encoded = tokenizer(list(texts), add_special_tokens=False, padding=False, truncation=False, verbose=False)
+    stream = np.concatenate([np.array([*ids, end], dtype=np.int32) for ids in encoded["input_ids"]])
+    inner = length - 2
+    n = len(stream) // inner
+    blocks = np.empty((n, length), dtype=np.int32)
+    blocks[:, 0], blocks[:, -1] = start, end
+    blocks[:, 1:-1] = stream[: n * inner].reshape(n, inner)
+    return blocks

@@ -1,0 +1,270 @@
+"""Rows of CSV, TSV, JSON, JSON Lines and parquet files, one by one; nothing is guessed that would lose or shift one."""
+
+import codecs
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from io import TextIOWrapper
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from fsp.base.errors import InputError
+
+_LONGEST_CELL = 1 << 27  # characters: where a quotation mark that is never closed ends
+_FIRST = 20  # lines of a CSV file that tell its separator
+_BATCH = 256  # rows of a parquet file that are in memory at a time
+_HALVES = re.compile("[\ud800-\udfff]")  # of characters, which JSON can name and no text can hold
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a file.
+
+    Attributes:
+        place: where it is, as `line 3` (where it begins, from 1) or `row 3`.
+        values: by column. Cells of CSV and TSV are strings, whatever they say.
+        read: bytes of the file that were read so far, about.
+    """
+
+    place: str
+    values: dict[str, Any]
+    read: int
+
+
+def has_rows(path: Path) -> bool:
+    """Tell by a file's ending whether `read_rows` reads it."""
+    return path.suffix.lower() in _READERS
+
+
+def read_rows(path: Path, only: str | None = None) -> Iterator[Row]:
+    """Yield the rows of a .csv, .tsv, .json, .jsonl, .ndjson or .parquet file.
+
+    Text is UTF-8, with or without a byte-order mark. CSV is separated by commas, semicolons or tabs: what makes its
+    first rows whole. Quotation marks in TSV belong to the text where every line has the header's number of fields
+    with them as text, and not with them as quotes. JSON Lines end at line feeds alone. A .json file is an array of
+    objects, or JSON Lines. Half characters (surrogates) that JSON names become U+FFFD. Blank lines are left out.
+
+    Args:
+        path: of the file.
+        only: the single column that is needed; the others may be left out.
+
+    Raises:
+        InputError: the file cannot be read; it is not UTF-8 or not of its format; a row has more or fewer fields than
+            the header; quotation marks do not pair; a column occurs twice; or pyarrow is missing.
+    """
+    try:
+        yield from _READERS[path.suffix.lower()](path, only)
+    except FileNotFoundError:
+        raise InputError(f"there is no file {path}") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or str(error)[:150]}") from None
+    except UnicodeDecodeError:
+        raise not_utf8(path) from None
+
+
+def not_utf8(path: Path) -> InputError:
+    """Return the error that a file, or text in it, is not in UTF-8."""
+    decoder, before = codecs.getincrementaldecoder("utf-8")(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            pending = len(decoder.getstate()[0])
+            try:
+                decoder.decode(chunk)
+            except UnicodeDecodeError as error:
+                before += error.start - pending
+                break
+            before += len(chunk)
+        else:
+            before -= len(decoder.getstate()[0])
+    return InputError(f"{path} is not UTF-8 text (byte {before}); convert it or leave it out")
+
+
+def _csv(path: Path, only: str | None) -> Iterator[Row]:
+    yield from _separated(path, _separator(path), csv.QUOTE_MINIMAL)
+
+
+def _separator(path: Path) -> str:
+    """Return what separates the cells of a CSV file: what gives its first rows as many as its header, two or more.
+
+    Raises:
+        InputError: two marks do.
+    """
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:  # what is no UTF-8 is refused later
+        lines = list(islice(file, _FIRST))
+    fitting = [mark for mark in ",;\t" if _width(lines, mark) > 1]
+    if len(fitting) > 1:
+        raise InputError(
+            f"{path} can be read with {fitting[0]!r} and with {fitting[1]!r} between its cells; put quotation marks "
+            "around cells that hold either"
+        )
+    return fitting[0] if fitting else next((mark for mark in ",;\t" if lines and mark in lines[0]), ",")
+
+
+def _width(lines: Sequence[str], separator: str) -> int:
+    """Return how many cells each of these rows has; 0 where they differ."""
+    widths = set()
+    try:
+        for fields in _parser(lines, separator, csv.QUOTE_MINIMAL):
+            widths.add(len(fields))
+    except csv.Error:  # a cell that goes on after these lines, or marks that are refused when rows are read
+        pass
+    found = widths - {0}  # blank lines
+    return found.pop() if len(found) == 1 else 0
+
+
+def _tsv(path: Path, only: str | None) -> Iterator[Row]:
+    yield from _separated(path, "\t", _tsv_quoting(path))
+
+
+def _tsv_quoting(path: Path) -> Any:
+    """Return csv's rule for quotation marks in a TSV: they are text where lines are whole only so."""
+    quoted = unquoted = True
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        fields = file.readline().count("\t")
+        for line in file:
+            if line.strip("\r\n"):
+                unquoted = unquoted and line.count("\t") == fields
+                quoted = quoted and _is_whole(line, fields)
+    return csv.QUOTE_NONE if unquoted and not quoted else csv.QUOTE_MINIMAL
+
+
+def _is_whole(line: str, separators: int) -> bool:
+    """Tell whether a line of TSV has so many separators where quotation marks quote."""
+    if '"' not in line:
+        return line.count("\t") == separators
+    try:
+        (fields,) = _parser([line], "\t", csv.QUOTE_MINIMAL)
+    except csv.Error:
+        return False
+    return len(fields) == separators + 1
+
+
+def _parser(lines: Iterable[str], separator: str, quoting: Any) -> Any:
+    csv.field_size_limit(_LONGEST_CELL)
+    return csv.reader(lines, delimiter=separator, quoting=quoting, strict=True)
+
+
+def _separated(path: Path, separator: str, quoting: Any) -> Iterator[Row]:
+    with path.open("rb") as raw, TextIOWrapper(raw, "utf-8-sig", newline="") as file:
+        parser = _parser(_without_nul(file, path), separator, quoting)
+        header: list[str] = []
+        line, first = 1, True
+        try:
+            for fields in parser:
+                if fields and not header:
+                    header = _header(fields, path)
+                elif fields:
+                    if first and len(fields) == len(header) + 1 and fields[0] in ("0", "1"):
+                        header = ["", *header]  # the rows have names, whose column has none: R's write.table
+                    first = False
+                    if len(fields) != len(header):
+                        raise InputError(
+                            f"{path}, line {line} has {len(fields)} fields, and the header has {len(header)} "
+                            f"({', '.join(header)}); mend one of them"
+                        )
+                    yield Row(f"line {line}", dict(zip(header, fields, strict=True)), raw.tell())
+                line = parser.line_num + 1
+        except csv.Error:
+            raise InputError(
+                f"{path}, line {line}: the quotation marks of this row do not pair; double those within a quoted cell"
+            ) from None
+    if not header:
+        raise InputError(f"{path} is empty")
+
+
+def _header(fields: Sequence[str], path: Path) -> list[str]:
+    names = [field.strip() for field in fields]
+    _refuse_twice(names, f"{path}: its header")
+    return names
+
+
+def _refuse_twice(names: Iterable[str], where: str) -> None:
+    for name, times in Counter(names).items():
+        if times > 1 and name:
+            raise InputError(f"{where} names {name!r} {times} times; rename or remove all but one")
+
+
+def _without_nul(lines: Iterable[str], path: Path) -> Iterator[str]:
+    for line in lines:
+        if "\0" in line:
+            raise InputError(f"{path} is a binary file (it has a NUL byte); leave it out")
+        yield line
+
+
+def _json_lines(path: Path, only: str | None) -> Iterator[Row]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            if text.strip():
+                place = f"line {number}"
+                yield Row(place, _object(_json(text, path, place), path, place), file.tell())
+
+
+def _json_file(path: Path, only: str | None) -> Iterator[Row]:
+    with path.open(encoding="utf-8-sig") as file:
+        if not (start := file.read(1 << 10).lstrip()) or not start.startswith("["):
+            yield from _json_lines(path, only)
+            return
+        file.seek(0)
+        values, size = _json(file.read(), path, "its array"), path.stat().st_size
+    for number, value in enumerate(values, 1):
+        place = f"row {number}"
+        yield Row(place, _object(value, path, place), size * number // len(values))
+
+
+def _json(text: str, path: Path, place: str) -> Any:
+    def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(value := dict(found)) < len(found):
+            _refuse_twice((name for name, _ in found), f"{path}, {place}")
+        return value
+
+    try:
+        return json.loads(text, object_pairs_hook=pairs)
+    except InputError:
+        raise
+    except (ValueError, RecursionError):
+        raise InputError(f"{path}, {place} is not valid JSON; mend or remove it") from None
+
+
+def _object(value: Any, path: Path, place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{path}, {place} is no JSON object with a value by column; mend or remove it")
+    return {name: _HALVES.sub("\ufffd", cell) if isinstance(cell, str) else cell for name, cell in value.items()}
+
+
+def _parquet(path: Path, only: str | None) -> Iterator[Row]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise InputError(f"{path} is a parquet file, and pyarrow is not installed; run: pip install pyarrow") from None
+    try:
+        with parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            _refuse_twice(names, f"{path}: its schema")
+            wanted = [only] if only in names else names
+            size, total, number = path.stat().st_size, file.metadata.num_rows, 0
+            for batch in file.iter_batches(batch_size=_BATCH, columns=wanted):
+                for cells in zip(*batch.columns, strict=True):
+                    number += 1
+                    values = {name: cell.as_py() for name, cell in zip(batch.schema.names, cells, strict=True)}
+                    yield Row(f"row {number}", values, size * number // total)
+    except FileNotFoundError:
+        raise
+    except (ArrowException, OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"cannot read {path} as parquet: {' '.join(str(error).split())[:150]}") from None
+
+
+_READERS = {
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".json": _json_file,
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".parquet": _parquet,
+}

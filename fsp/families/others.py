@@ -1,0 +1,33 @@
+"""What can be done with families that fsp does not train itself: said once, by every command that refuses one."""
+
+from fsp.base.errors import InputError
+from fsp.families import known_families
+from fsp.spaces.space import SearchSpace
+
+_PRETRAINED = ("gpt2", "modernbert")  # beside BERT and its like, what fsp.distillation.pretraining knows
+
+
+def other_way(family: str) -> str:
+    """Return what fsp trains, and what can be done with another family.
+
+    Args:
+        family: a name, or the type of a model that may be of no family.
+
+    Example:
+        >>> "for family vit use fsp.extract(space, error=...) with an error of your own" in other_way("vit")
+        True
+    """
+    own = "fsp cuts, trains, exports and times saved models of BERT and RoBERTa alone"
+    if family not in known_families():
+        return f"{own}; for other networks write a family and an error of your own (docs/own-space.md)"
+    distilled = "fsp distill SHAPE --teacher DIR --steps N, " if family in _PRETRAINED else ""
+    return (
+        f"{own}; for family {family} use fsp.extract(space, error=...) with an error of your own, {distilled}"
+        "and fsp latency measure SPACE T (docs/own-space.md)"
+    )
+
+
+def check_trained(space: SearchSpace) -> None:
+    """Raise InputError where fsp has no error of its own for a space's family."""
+    if space.family_name != "bert":
+        raise InputError(f"space {space.name} is of family {space.family_name}: {other_way(space.family_name)}")

@@ -1,1 +1,0 @@
-"""Latency of networks: measured in rounds, in several runtimes, and predicted from few measurements."""

@@ -1,0 +1,262 @@
+"""The whole journey of one architecture: load, search, distil, measure, report; resumable at every step."""
+
+import math
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import fsp
+from fsp.distillation.saving import distill, keep_student, load_student, save_student, sentence_sample
+from fsp.base.errors import InputError
+from fsp.search.extraction import Extraction, extract
+from fsp.base.files import read_json, write_json, write_text
+from fsp.base.run_folder import EVALUATIONS, SCHEMA, alone_in, claim
+from fsp.distillation.prepare import Inputs, Settings, fitted_to, load_inputs, surrogate
+from fsp.distillation.measuring import SentenceFigures, latencies, pooled_states
+from fsp.distillation.error import Distillation
+from fsp.search.plan import check_method, method_for, objectives_at, objectives_of, plan
+from fsp.base.progress import Silent
+from fsp.report import write_pages
+from fsp.search.baselines import layer_drop, most_even
+from fsp.spaces.space import Architecture, SearchSpace
+from fsp.base.timing import environment
+from fsp.distillation.student import Student
+from fsp.distillation.teacher import Teacher
+from fsp.trust.on_record import card_for
+
+_SENTENCES = 512  # held-out sentences; all their pairs are compared
+_LEAST_SENTENCES = 50
+_FIGURES = [field.name for field in fields(SentenceFigures)]
+
+
+def run(
+    space: SearchSpace,
+    out: str | Path,
+    *,
+    teacher: str | None = None,
+    corpus: Sequence[str | Path] = (),
+    column: str | None = None,
+    settings: Settings | None = None,
+    card: Path | None = None,
+    display: Silent | None = None,
+) -> dict[str, Any]:
+    """Extract, distil, measure and report; return the content of `result.json`.
+
+    Writes `result.json`, `evaluations.csv`, `pareto.png`, `report.html` and `model/` below `out`. Interrupted, the
+    same call goes on where it was; completed, it returns the result at once. `card` is a report card of the surrogate
+    error to show in the report; by default the one on record for the teacher, if any. `column` is that of the
+    text where the corpus has rows.
+
+    Raises:
+        InputError: something given cannot be used, or `out` holds something else.
+        RunFailed: every candidate failed, or a final distillation diverged.
+    """
+    settings, display, out = settings or Settings(), display or Silent(), Path(out)
+    started = time.perf_counter()
+    method = method_for(space, settings.method, interval=settings.interval)
+    settings = replace(settings, method=method)
+    if method == "certified":
+        raise InputError("fsp run searches by maximal or interval; a certified choice comes from fsp extract")
+    again: dict[str, Any] = {"finalists": settings.finalists, "anchors": settings.anchors, "longer": settings.longer}
+    asked: dict[str, Any] = {name: getattr(settings, name) for name in ("method", "interval", "evaluations")}
+    check_method(**asked, **again)
+    asked["limits"] = settings.limits
+    with alone_in(out):
+        inputs = load_inputs(space, teacher, corpus, display, column=column)
+        inputs.teacher.check_savable()
+        space = fitted_to(space, inputs.teacher)
+        sentences = len(inputs.corpus.test_sentences)
+        if sentences < _LEAST_SENTENCES:
+            raise inputs.corpus.too_small("test", f"{sentences} sentences of its own", f"{_LEAST_SENTENCES}")
+        plan(space, **asked, anchors=settings.anchors)  # or refuses
+        trust = card_for(inputs.teacher.fingerprint, settings.steps, card)
+        claim(out, _configuration(space, inputs, settings))
+        if (out / "result.json").exists():
+            display.say(f"{out} already holds this run's result")
+            shutil.rmtree(out / "cache", ignore_errors=True)
+            return read_json(out / "result.json")
+        error = surrogate(inputs, settings, out / "cache", display)
+        extraction = extract(
+            space,
+            error=error,
+            **asked,
+            **again,
+            study=out / EVALUATIONS,
+            seed=settings.seed,
+            display=display,
+        )
+        students = _final_students(inputs, error, extraction, out, settings, display)
+        models = _measure(inputs, error, extraction, students, display)
+        result = {
+            "schema": SCHEMA,
+            "fsp": fsp.__version__,
+            "config": _configuration(space, inputs, settings),
+            "given": {"teacher": teacher, "corpus": [str(path) for path in corpus], "column": column},
+            "matching": error.matching.name,
+            "controls": error.controls(),
+            **_search_facts(extraction),
+            "models": models,
+            "card": trust,
+            "held_out": {"test_blocks": len(error.material.test), "sentences": min(sentences, _SENTENCES)},
+            "environment": environment(),
+            "seconds": round(time.perf_counter() - started, 1),
+        }
+        with display.bar("writing the report", 1) as advance:
+            _write(out, result, extraction, students["choice"][0], inputs.teacher)
+            advance(1)
+    return result
+
+
+Students = dict[str, list[Student]]  # by contender, one a seed
+
+
+def _final_students(
+    inputs: Inputs, error: Distillation, extraction: Extraction, out: Path, settings: Settings, display: Silent
+) -> Students:
+    """Distil the choice and the baselines, each once a seed, or load those that an earlier call has distilled."""
+    space, selected = extraction.space, extraction.selected
+    contenders = {
+        "choice": selected,
+        "even": most_even(space, objectives_of(space, space.candidates), selected),
+        "layer drop": layer_drop(space, float(extraction.row(selected)["encoder_parameters"])),
+    }
+    students: Students = {}
+    sample = None
+    for name, shape in contenders.items():
+        if shape is None:
+            continue
+        students[name] = []
+        for seed in range(settings.seed, settings.seed + settings.seeds):
+            folder = out / "cache" / f"{str(shape).replace(' ', '-')}-seed{seed}"
+            if not folder.exists():
+                sample = sample or sentence_sample(error, display)
+                label = f"distilling {name}, seed {seed}"
+                student, _ = distill(
+                    shape, error, tokens=settings.tokens, seed=seed, sample=sample, label=label, display=display
+                )
+                keep_student(student, folder)
+            students[name].append(load_student(folder))
+    return students
+
+
+def _measure(
+    inputs: Inputs, error: Distillation, extraction: Extraction, students: Students, display: Silent
+) -> list[dict[str, Any]]:
+    """Return what is known of T and of each contender, measured on the test text."""
+    teacher, sentences = inputs.teacher, inputs.corpus.test_sentences[:_SENTENCES]
+    layout, errors, figures = teacher.layout, {"T": [0.0]}, {"T": [SentenceFigures(1.0, 1.0, 0.0)]}
+    with display.bar("measuring on held-out text", 1 + sum(map(len, students.values()))) as advance:
+        reference = layout.pooled(teacher.model, sentences)
+        advance(1)
+        for name, copies in students.items():
+            errors[name], figures[name] = [], []
+            for student in copies:
+                errors[name].append(error.measure(student, error.material.test))
+                found = pooled_states(student, layout, sentences)
+                figures[name].append(SentenceFigures.of(layout, reference, found))
+                advance(1)
+    timed = latencies(teacher, {name: copies[0] for name, copies in students.items()}, display=display)
+    shapes = {"T": teacher.architecture, **{name: copies[0].architecture for name, copies in students.items()}}
+    return [
+        {
+            "name": name,
+            "architecture": dict(shape),
+            **objectives_at(extraction.space, shape, also=extraction.limits),
+            "readout_parameters": students[name][0].readout_parameters if name in students else 0,
+            "latency": asdict(timed[name]),
+            "error": _summary(errors[name]),
+            **{kind: _summary([getattr(one, kind) for one in figures[name]]) for kind in _FIGURES},
+        }
+        for name, shape in shapes.items()
+    ]
+
+
+def _search_facts(extraction: Extraction) -> dict[str, Any]:
+    evidence = extraction.evidence()
+    return {
+        "search": {
+            "method": extraction.method,
+            "interval": extraction.interval,
+            "candidates": len(extraction.space.candidates),
+            "feasible": extraction.feasible,
+            "maximal": extraction.maximal,
+            "audit": extraction.audit,
+            "monotonicity": evidence.describe(),
+            "evaluated": len(extraction.table),
+            "failed": int(extraction.table["error"].isna().sum()),
+            "limits": extraction.limits,
+            "finalists": [_finalist(extraction.row(shape), shape) for shape in extraction.finalists],
+        },
+        "selected": dict(extraction.selected),
+        "search_error": float(extraction.row(extraction.selected)["error"]),
+        "w_choice": {name: _w_choice(extraction, f"w_{name}") for name in ("total", "encoder")},
+    }
+
+
+def _finalist(row: pd.Series, shape: Architecture) -> dict[str, Any]:
+    longer = float(row["finalist_error"])
+    return {
+        "architecture": dict(shape),
+        "error": float(row["error"]),
+        "longer_error": None if math.isnan(longer) else longer,
+    }
+
+
+def _write(out: Path, result: dict[str, Any], extraction: Extraction, student: Student, teacher: Teacher) -> None:
+    """Write all files of a run; result.json last, because it says that all is there."""
+    choice = next(model for model in result["models"] if model["name"] == "choice")
+    facts = {
+        "architecture": str(extraction.selected),
+        "teacher": teacher.name,
+        "distillation_tokens": result["config"]["tokens"],
+        "error": choice["error"]["values"][0],
+        "spearman": choice["spearman"]["values"][0],
+        "cosine": choice["cosine"]["values"][0],
+        "readout_parameters": choice["readout_parameters"],
+        "longest_input": teacher.layout.longest,
+    }
+    save_student(student, teacher, out / "model", facts)
+    write_text(out / "evaluations.csv", extraction.table.to_csv(index=False))
+    write_pages(result, out)
+    write_json(out / "result.json", result)
+    shutil.rmtree(out / "cache", ignore_errors=True)
+
+
+def _summary(values: list[float]) -> dict[str, Any]:
+    """Mean over seeds, and with at least two seeds half the width of its 95% confidence interval."""
+    from scipy.stats import t
+
+    n = len(values)
+    half = float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else None
+    return {"mean": float(np.mean(values)), "half_width_95": half, "values": values}
+
+
+def _w_choice(extraction: Extraction, column: str) -> dict[str, Any]:
+    """What W would have chosen among the evaluated candidates, and what that costs in error."""
+    shape = extraction.best_by(column)
+    row, chosen = extraction.row(shape), extraction.row(extraction.selected)
+    at_edge = [name for name, choices in extraction.space.parameters.items() if shape[name] == min(choices)]
+    return {
+        "architecture": dict(shape),
+        "w": float(row[column]),
+        "error": float(row["error"]),
+        "error_ratio": float(row["error"] / chosen["error"]),
+        "at_lower_edge_in": at_edge,
+    }
+
+
+def _configuration(space: SearchSpace, inputs: Inputs, settings: Settings) -> dict[str, Any]:
+    return {
+        "space": space.describe(),
+        "teacher": {"name": inputs.teacher.name, "fingerprint": inputs.teacher.fingerprint},
+        "sentences": inputs.teacher.layout.describe(),
+        "corpus": inputs.corpus.digest,
+        **asdict(settings),
+        "threads": settings.processor_threads,
+    }

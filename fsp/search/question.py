@@ -1,0 +1,121 @@
+"""What is asked of evaluated candidates: an objective with its limits, or W with its p and exponents."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fsp.base.errors import InputError
+from fsp.families import family_of
+from fsp.search.certificates.settings import CertifiedSettings
+from fsp.search.coefficient import w_coefficient
+from fsp.search.limits import resolve_limits, within
+from fsp.spaces.space import SearchSpace
+
+Objective = Literal["limits", "w"]
+Size = Literal["parameters", "encoder_parameters"]
+
+DEFAULT_SHARE = "25%"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question that a table of p, i and error answers.
+
+    objective: `limits` or `w`. limits: absolute, empty for `w`. size, exponents: of W. maximum: p and i of T; what
+    is i in W and in the default limits is its `latency` where it has one, else its `operations`.
+    """
+
+    objective: Objective
+    limits: dict[str, float]
+    size: Size
+    exponents: tuple[float, float]
+    maximum: Mapping[str, float]
+
+    @property
+    def speed(self) -> str:
+        """The column of i."""
+        return _speed(self.maximum)
+
+    @classmethod
+    def of(
+        cls,
+        objective: Objective,
+        limits: Mapping[str, float | str] | None,
+        size: Size,
+        exponents: tuple[float, float],
+        maximum: Mapping[str, float],
+    ) -> "Question":
+        """Return the question, limits made absolute (a quarter of T where none are given).
+
+        Raises:
+            InputError: an unknown objective or size, limits for W, a limit or exponent out of range.
+        """
+        if objective not in ("limits", "w"):
+            raise InputError(f"no objective {objective!r}; there are limits and w")
+        if objective == "w" and limits:
+            raise InputError("limits belong to objective 'limits'; leave them out for 'w'")
+        if size not in ("parameters", "encoder_parameters"):
+            raise InputError(f"no size {size!r} for W; there are parameters and encoder_parameters")
+        if len(exponents) != 2 or not all(0 <= exponent < np.inf for exponent in exponents):
+            raise InputError(f"exponents {exponents} are out of range; give two numbers from 0, e.g. 1 and 1")
+        default = {"encoder_parameters": DEFAULT_SHARE, _speed(maximum): DEFAULT_SHARE}
+        absolute = resolve_limits(limits or default, maximum) if objective == "limits" else {}
+        return cls(objective, absolute, size, exponents, maximum)
+
+    def feasible(self, table: pd.DataFrame) -> NDArray[np.intp]:
+        """Return the positions of the rows within the limits. Raises InputError where there is none."""
+        return np.flatnonzero(within(table, self.limits)) if self.limits else np.arange(len(table))
+
+    def score(self, table: pd.DataFrame) -> NDArray[np.float64]:
+        """Return W or, under limits, 1/error of each row; NaN where it has no error, `(n,)`."""
+        error = table["error"].to_numpy(dtype=np.float64)
+        scores = np.full(len(table), np.nan)
+        known = ~np.isnan(error)
+        if self.objective == "limits":
+            scores[known] = 1 / error[known]
+        else:
+            maximum = (self.maximum[self.size], self.maximum[self.speed])
+            rows = table[known]
+            scores[known] = w_coefficient(
+                rows[self.size], rows[self.speed], rows["error"], maximum=maximum, exponents=self.exponents
+            )
+        return scores
+
+    def record(
+        self, space: SearchSpace, table: pd.DataFrame, settings: CertifiedSettings, gap: float
+    ) -> dict[str, Any]:
+        """Return the record of a certificate before any evaluation.
+
+        Args:
+            space: the search space; its neutral parameters must be equal in comparable shapes unless the settings
+                give them a tolerance.
+            table: p and i of all candidates, in the order of `space.candidates`.
+            settings: what is assumed.
+            gap: the gap to prove.
+        """
+        if self.objective == "limits":
+            choice: dict[str, Any] = {"objective": "limits", "limits": self.limits}
+        else:
+            choice = {"objective": "w", "size": self.size, "speed": ["operations"] * 2}
+            choice["exponents"] = list(self.exponents)
+        needed = family_of(space).CONSTANTS
+        constants = {name: value for name, value in space.constants.items() if name in needed}
+        return {
+            "space": space.describe() | {"constants": constants},
+            "parameters": {name: column.tolist() for name, column in space.columns(space.candidates).items()},
+            "equal": [name for name in getattr(space, "neutral", ()) if name not in settings.neutral],
+            "objectives": {name: table[name].tolist() for name in self.maximum},
+            "maximum": dict(self.maximum),
+            "choice": choice,
+            "assumptions": settings.assumptions(),
+            "alpha": settings.alpha,
+            "target": gap,
+        }
+
+
+def _speed(maximum: Mapping[str, float]) -> str:
+    return "latency" if "latency" in maximum else "operations"

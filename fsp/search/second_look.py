@@ -1,0 +1,80 @@
+"""Longer training of those candidates that it says most about: anchors of a law, and the finalists of a search."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from fsp.base.errors import InputError, RunFailed
+from fsp.studies.evaluator import ErrorFunction, Evaluator
+from fsp.objectives.anchored import LEAST_ANCHORS, anchor_rows, anchored, sizes_of
+from fsp.base.progress import Silent
+
+
+def longer_of(error: ErrorFunction, factor: int) -> ErrorFunction:
+    """Return the error with `factor` times the training. Raises InputError where it offers none."""
+    longer = getattr(error, "longer", None)
+    if not callable(longer):
+        raise InputError(
+            "finalists and anchors need an error with a method longer(factor); add one, or leave finalists at 1 and "
+            "anchors at 0"
+        )
+    return longer(factor)
+
+
+class LongRuns:
+    """The errors after longer training of some candidates of a table, each measured at most once.
+
+    Args:
+        table: the evaluated candidates, see `fsp.studies.evaluator.evaluation_table`.
+        evaluator: that of the search; the longer evaluations go into its study, under settings of their own.
+        longer: see `longer_of`. factor: how much longer it trains.
+        seed: of the longer evaluations.
+        display: where progress goes.
+
+    errors: of each row of the table, NaN where not measured or failed.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        evaluator: Evaluator,
+        longer: ErrorFunction,
+        factor: int,
+        *,
+        seed: int,
+        display: Silent,
+    ):
+        self._evaluate = Evaluator(longer, evaluator.space, evaluator.study, {"longer": factor})
+        self._shapes = evaluator.space.architectures(table[list(evaluator.space.names)].to_numpy())
+        self._cost = table["operations"].to_numpy(dtype=float)
+        self._table, self._seed, self._display = table, seed, display
+        self._measured: set[int] = set()
+        self.errors = pd.Series(np.nan, index=table.index)
+
+    def measure(self, rows: Sequence[int], called: str) -> None:
+        """Train the candidates in these rows longer, once each; `called` names them on the screen."""
+        new = [row for row in rows if row not in self._measured]
+        with self._display.bar(f"training {len(new)} {called} longer", float(self._cost[new].sum())) as advance:
+            self._evaluate.expect((self._shapes[row], self._seed) for row in new)
+            for row in new:
+                error = self._evaluate(self._shapes[row], self._seed).error
+                self.errors.iloc[row] = np.nan if error is None else error
+                self._measured.add(row)
+                advance(self._cost[row])
+
+    def tell(self, anchors: int) -> pd.DataFrame:
+        """Train so many anchors longer, and return the longer error of all rows as they tell it.
+
+        Returns:
+            See `fsp.objectives.anchored.anchored`; with the table's index.
+
+        Raises:
+            RunFailed: too few of them could be trained.
+        """
+        short, sizes, top = self._table["error"], *sizes_of(self._evaluate.space, self._table)
+        self.measure(anchor_rows(short, sizes, top, self._cost, anchors), "anchors")
+        trained = self.errors.count()
+        if trained < LEAST_ANCHORS:
+            raise RunFailed(f"{trained} of {anchors} anchors could be trained longer, too few to tell a law by")
+        return anchored(short, self.errors, sizes, top).set_index(self._table.index)

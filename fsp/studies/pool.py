@@ -1,0 +1,101 @@
+"""The workers that a search starts beside itself on its own machine."""
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from fsp.base.errors import InputError
+from fsp.base.progress import Silent
+from fsp.base.machine import processors
+from fsp.studies.store import Store
+
+_GRACE = 5  # seconds that a worker has to leave
+
+
+def check_cores(workers: int, threads: int) -> None:
+    """Raise InputError where so many workers of so many threads do not fit the processors of this machine.
+
+    The threads are no mere matter of speed: they belong to what an error depends on, so none are taken away silently.
+    """
+    if workers < 1:
+        raise InputError(f"workers must be at least 1, not {workers}")
+    cores = processors()
+    if workers > 1 and workers * threads > cores:
+        advice = f"add --threads {cores // workers}" if cores >= workers else f"give at most {cores} workers"
+        raise InputError(
+            f"{workers} workers of {threads} threads need {workers * threads} processors, and there are {cores}; "
+            f"{advice} (numbers depend on the threads)"
+        )
+
+
+@contextmanager
+def beside(store: Store, count: int, arguments: Sequence[str], display: Silent) -> Iterator[None]:
+    """Have so many `fsp worker` processes help while the block runs.
+
+    They leave when it ends, and after their current evaluation when this process is killed.
+
+    Args:
+        store: what they share with this process; not in memory.
+        count: how many.
+        arguments: of `fsp worker`.
+        display: where it is told that one has failed.
+    """
+    if not count:
+        yield
+        return
+    leader = f"leader {uuid.uuid4().hex}"
+    command = [sys.executable, "-m", "fsp", "worker", *arguments, "--leader", leader]
+    with store.claims.holding(leader), tempfile.TemporaryFile("w+") as messages:
+        started = [_start(command, messages) for _ in range(count)]
+        try:
+            yield
+        finally:
+            failed = [process for process in started if process.poll()]
+            _end(started)
+            if failed:
+                messages.seek(0)
+                last = (messages.read().strip().splitlines() or ["no message"])[-1]
+                display.say(f"{len(failed)} of {count} workers ended early, and the search went on: {last[:300]}")
+
+
+def _start(command: Sequence[str], messages: IO[str]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=messages,
+        start_new_session=True,  # a Ctrl-C in the terminal is for the search, which ends its workers itself
+    )
+
+
+def _end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE)
+        process.kill()
+        process.wait()
+
+
+def worker_arguments(
+    space: str,
+    where: str | Path,
+    teacher: str | None,
+    corpus: Sequence[str],
+    column: str | None,
+    *,
+    tokens: int,
+    cache: Path,
+) -> list[str]:
+    """Return the arguments of an `fsp worker` that helps a search with such arguments."""
+    given = [space, "--study", str(where), "--tokens", str(tokens), "--cache", str(cache)]
+    given += [] if teacher is None else ["--teacher", teacher]
+    given += [] if column is None else ["--column", column]
+    return given + [word for path in corpus for word in ("--corpus", path)]

@@ -1,1 +1,0 @@
-"""Losses, teacher outputs and the training loop; used by the error surrogate and by distillation alike."""

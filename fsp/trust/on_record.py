@@ -1,0 +1,45 @@
+"""Report cards on record: how far the surrogate error of a space and teacher was found to rank."""
+
+from pathlib import Path
+from typing import Any
+
+from fsp.base.errors import InputError
+from fsp.base.files import read_json
+from fsp.spaces.space import shipped_spaces
+
+SCHEMA = 1
+_NEEDED = ("space", "teacher", "corpus", "fingerprint", "steps", "shapes", "rankings", "stability")
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Return the report card in a `card.json`. Raises InputError where it is none."""
+    card = read_json(path)
+    if not isinstance(card, dict) or card.get("schema") != SCHEMA or any(name not in card for name in _NEEDED):
+        raise InputError(f"{path} is no report card of this version of fsp (schema {SCHEMA}); see fsp error card")
+    return card
+
+
+def card_for(fingerprint: str, steps: int, given: Path | None = None) -> dict[str, Any] | None:
+    """Return the report card of a teacher's surrogate error after so many steps, None where none is on record.
+
+    Args:
+        fingerprint: of the teacher, see `fsp.distillation.models.identity`.
+        steps: s.
+        given: a `card.json`; by default those that come with fsp beside its search spaces are looked through.
+
+    Raises:
+        InputError: the given one is unreadable, or of another teacher or number of steps.
+    """
+    if given is not None:
+        card = read_card(given)
+        if (card["fingerprint"], card["steps"]) != (fingerprint, steps):
+            raise InputError(
+                f"{given} is the report card of {card['teacher']} after {card['steps']} steps, and this is another "
+                "teacher (or an older fsp made it) or number of steps; make one with: fsp error card"
+            )
+        return card
+    for path in shipped_spaces().values():
+        beside = path.with_suffix(".card.json")
+        if beside.is_file() and (card := read_card(beside))["fingerprint"] == fingerprint and card["steps"] == steps:
+            return card
+    return None

@@ -1,0 +1,115 @@
+"""True errors of candidates, to hold a surrogate against: read from a table, or measured by training long."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fsp.base.errors import InputError
+from fsp.studies.evaluator import Evaluator
+from fsp.distillation.error import Distillation
+from fsp.search.plan import objectives_of
+from fsp.base.progress import Silent
+from fsp.spaces.space import Architecture, SearchSpace
+
+_TRUTH_SEEDS = 1000  # from here on: no search uses them
+
+
+def read_truth(path: Path, space: SearchSpace) -> tuple[pd.DataFrame, int]:
+    """Return measured errors of a space's candidates: its parameters and `error`, one row a training.
+
+    And the number of rows that are left out because their shapes are no candidates.
+
+    Args:
+        path: a CSV file with a column for every parameter and one `error`; others are ignored.
+        space: decides the parameters.
+
+    Raises:
+        InputError: the file cannot be read, lacks a column, or holds an error that is no positive number.
+    """
+    names = [*space.names, "error"]
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as problem:
+        raise InputError(f"cannot read the truth {path}: {' '.join(str(problem).split())[:120]}") from None
+    missing = [name for name in names if name not in table]
+    if missing:
+        raise InputError(f"truth {path} has no column {missing[0]}; it needs {', '.join(names)}")
+    values = table[names].apply(pd.to_numeric, errors="coerce")
+    if not (np.isfinite(values).all(axis=None) and (values > 0).all(axis=None)):
+        raise InputError(f"truth {path} holds values that are no positive numbers; leave those rows out")
+    if (values[list(space.names)] % 1 != 0).any(axis=None):
+        raise InputError(f"truth {path} holds parameters that are no whole numbers; correct those rows")
+    values = values.astype(dict.fromkeys(space.names, "int64"))
+    candidates = pd.MultiIndex.from_arrays(list(space.columns(space.candidates).values()))
+    kept = values[pd.MultiIndex.from_frame(values[list(space.names)]).isin(candidates)].reset_index(drop=True)
+    if kept.empty:
+        raise InputError(f"truth {path} holds no candidate of space {space.name}; give the table of another space")
+    return kept, len(values) - len(kept)
+
+
+def mean_truth(space: SearchSpace, table: pd.DataFrame) -> tuple[pd.DataFrame, float | None]:
+    """Return one row a shape with p, i, its geometric mean error `truth` and number of `trainings`, and the noise.
+
+    The noise is the sd of log e of one training, pooled over the shapes with several.
+    """
+    groups = np.log(table["error"]).groupby([table[name] for name in space.names])
+    logs = groups.agg(["mean", "count", "var"]).reset_index()
+    freedom = (logs["count"] - 1).clip(lower=0)
+    noise = None
+    if freedom.sum():
+        noise = math.sqrt(float((logs["var"].fillna(0) * freedom).sum() / freedom.sum()))
+    shapes = objectives_of(space, logs[list(space.names)].to_numpy(dtype=np.int64))
+    return shapes.assign(truth=np.exp(logs["mean"]), trainings=logs["count"]), noise
+
+
+def sample(space: SearchSpace, table: pd.DataFrame, count: int) -> list[Architecture]:
+    """Return that many candidates evenly spaced over a table that is ordered by size; all if it has no more."""
+    rows = np.unique(np.linspace(0, len(table) - 1, min(count, len(table))).round().astype(int))
+    return space.architectures(table.iloc[rows][list(space.names)].to_numpy())
+
+
+def train_truth(
+    space: SearchSpace,
+    error: Distillation,
+    shapes: Sequence[Architecture],
+    *,
+    steps: int,
+    seeds: int,
+    study: Path | None = None,
+    display: Silent | None = None,
+) -> pd.DataFrame:
+    """Train shapes long and return their errors on the test text, as `read_truth` does; failed ones are left out.
+
+    The seeds, and so the order of the text, differ from those of any search.
+    """
+    evaluate = Evaluator(_Truth(error.with_steps(steps)), space, study)
+    rows = []
+    cost = objectives_of(space, np.array([list(shape.values()) for shape in shapes]))["operations"].to_numpy(float)
+    with (display or Silent()).bar(f"training {len(shapes)} shapes for {steps} steps", seeds * cost.sum()) as advance:
+        for shape, share in zip(shapes, cost, strict=True):
+            for seed in range(seeds):
+                found = evaluate(shape, _TRUTH_SEEDS + seed)
+                advance(share)
+                if found.error is not None:
+                    rows.append({**shape, "error": found.error})
+    return pd.DataFrame(rows, columns=[*space.names, "error"])
+
+
+class _Truth:
+    """The error on the test text after training long."""
+
+    def __init__(self, error: Distillation):
+        self._error = error
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {**self._error.settings, "truth": self._error.material.test.digest}
+
+    def __call__(self, architecture: Architecture, seed: int) -> float:
+        student = self._error.student(architecture)
+        self._error.train(student, steps=self._error.steps_of(architecture), seed=seed)
+        return self._error.measure(student, self._error.material.test)

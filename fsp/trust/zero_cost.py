@@ -1,0 +1,199 @@
+"""Zero-cost baselines: scores of an architecture that need no training, to hold an error surrogate against.
+
+All are to be read one way: the expected error falls as the score rises. Only their order means anything.
+
+Two are closed forms. The two others build the untrained candidate (family `bert`) and look at its gradients once; they
+were defined for convolutional image classifiers, and their docstrings say what had to be adapted. For transformers
+such proxies often rank worse than the plain number of parameters (Chen et al. 2025, arXiv 2503.18646), which alone
+ranks language models well (Javaheripi et al. 2022, arXiv 2203.02094): the closed forms are the baselines to beat.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsp.base.errors import Diverged, InputError
+from fsp.families import family_of
+from fsp.objectives import sizes as size, operations as speed
+from fsp.spaces.space import SearchSpace
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+_SEQUENCES, _LENGTH = 32, 32  # of random tokens, where no text is given
+_K = 1e-5  # Mellor et al.'s constant: keeps logarithm and inverse of vanishing eigenvalues finite
+
+Shape = Mapping[str, int]
+
+
+def encoder_parameters(space: SearchSpace, architecture: Shape, seed: int = 0) -> float:
+    """Return the number of encoder parameters, in closed form; `seed` is without meaning.
+
+    Example:
+        >>> from fsp.spaces.space import load_space
+        >>> encoder_parameters(load_space("bert_large"), dict(D=4, A=8, H=1024, I=768))
+        23108608.0
+    """
+    return float(size.sizes(space, space.point(architecture))["encoder_parameters"][0])
+
+
+def operations(space: SearchSpace, architecture: Shape, seed: int = 0) -> float:
+    """Return the operations of one forward pass, in closed form (`fsp.objectives.operations`); `seed` is without meaning.
+
+    Example:
+        >>> from fsp.spaces.space import load_space
+        >>> space = load_space("minilm")
+        >>> operations(space, space.maximum) > operations(space, dict(D=1, A=4, H=128, I=128))
+        True
+    """
+    return float(speed.operations(space, space.point(architecture))[0])
+
+
+def synflow(space: SearchSpace, architecture: Shape, seed: int = 0) -> float:
+    """Return the logarithm of the untrained encoder's synaptic flow, `log Σ |θ ∂R/∂θ|`.
+
+    R is the sum of the outputs for an input of ones, of the network with all weights replaced by their absolute values
+    (Tanaka et al. 2020, arXiv 2006.05467), and the sum runs over the weights of linear layers, as Abdelfattah et al.
+    2021 (arXiv 2101.08134) do to score a whole network.
+
+    Adapted to a transformer encoder:
+    the ones stand for embedded tokens, so embeddings do not count;
+    layer norms, like the batch norms of Abdelfattah et al., are taken out;
+    GELU becomes the identity that ReLU already is on positive values;
+    softmax over tokens that are all alike is uniform and passes no gradient: query and key carry no flow, and one token
+    suffices. What is left is linear in its input. In place of each layer norm the values are divided by their
+    mean, held constant, and the logarithms of the means are added to the result. By linearity that changes nothing, and
+    no depth or width overflows.
+
+    Args:
+        space: of family `bert`.
+        architecture: D, A, H, I.
+        seed: of the init.
+
+    Raises:
+        InputError: the space is of another family.
+
+    Example:
+        >>> from fsp.spaces.space import load_space
+        >>> space = load_space("minilm")
+        >>> shallow, deep = (synflow(space, dict(D=depth, A=4, H=128, I=256)) for depth in (1, 2))
+        >>> shallow < deep
+        True
+    """
+    model = _untrained(space, architecture, seed)
+    model.set_attn_implementation("eager")  # its softmax of a single score is exactly 1, its gradient exactly 0
+    return _synflow(model.double())
+
+
+def _synflow(model: "PreTrainedModel") -> float:
+    """Return `log Σ |θ ∂R/∂θ|` of an encoder, which is changed in place."""
+    import torch
+    from torch import nn
+
+    class Rescaled(nn.Module):
+        def forward(self, values: "torch.Tensor") -> "torch.Tensor":
+            mean = values.detach().mean()
+            scales.append(float(mean.log()))
+            return values / mean
+
+    scales: list[float] = []
+    for layer in model.encoder.layer:
+        layer.attention.output.LayerNorm = Rescaled()
+        layer.output.LayerNorm = Rescaled()
+        layer.intermediate.intermediate_act_fn = nn.Identity()
+    for weight in model.parameters():
+        weight.detach().abs_()
+    weights = [module.weight for module in model.encoder.modules() if isinstance(module, nn.Linear)]
+    ones = torch.ones(1, 1, model.config.hidden_size, dtype=torch.float64)
+    flow = model.encoder(ones).last_hidden_state.sum()
+    gradients = torch.autograd.grad(flow, weights)
+    flows = zip(weights, gradients, strict=True)
+    total = sum(float((weight.detach() * gradient).sum()) for weight, gradient in flows)  # no term is negative
+    return sum(scales) + float(np.log(total))
+
+
+def jacobian_covariance(
+    space: SearchSpace, architecture: Shape, seed: int = 0, tokens: NDArray[np.integer] | None = None
+) -> float:
+    """Return how little the untrained network's responses to different sequences are alike, `jacob_cov`.
+
+    With the eigenvalues v of the correlation matrix of the sequences' gradients, it is `-Σ (log(v + k) + 1 / (v + k))`,
+    k = 1e-5 (Mellor et al. 2020, arXiv 2006.04647v1; `jacob_cov` of Abdelfattah et al. 2021, arXiv 2101.08134). The
+    largest value is -n, for n sequences whose gradients are uncorrelated.
+
+    Adapted to a transformer encoder:
+    gradients are taken with respect to the embedded words, since tokens have none (as Serianni & Kalita
+    2023, arXiv 2306.00288, do for recurrent language models);
+    the published sum over all outputs would be constant, because each output of an encoder leaves a layer norm and
+    sums to zero, so the outputs are summed with random weights from the seed, as the untrained head of a language
+    model does;
+    eigenvalues are those of a symmetric matrix in float64, floored at 0.
+
+    Args:
+        space: of family `bert`.
+        architecture: D, A, H, I.
+        seed: of the init, the weights of the sum, and the random tokens.
+        tokens: sequences of token ids, `n x length`; 32 random sequences of 32 tokens by default.
+
+    Raises:
+        InputError: the space is of another family, or there are fewer than two sequences.
+        Diverged: the gradients are zero or no numbers.
+
+    Example:
+        >>> from fsp.spaces.space import load_space
+        >>> jacobian_covariance(load_space("minilm"), dict(D=1, A=4, H=128, I=128)) < -32
+        True
+    """
+    model = _untrained(space, architecture, seed).double()
+    if tokens is None:
+        length = min(_LENGTH, model.config.max_position_embeddings)
+        tokens = np.random.default_rng(seed).integers(model.config.vocab_size, size=(_SEQUENCES, length))
+    if len(tokens) < 2:
+        raise InputError(f"the Jacobian covariance compares sequences; give two or more, not {len(tokens)}")
+    return _spectrum_score(_jacobian(model, tokens, seed))
+
+
+def _jacobian(model: "PreTrainedModel", tokens: NDArray[np.integer], seed: int) -> NDArray[np.float64]:
+    """Return the gradients of the weighted sum of outputs by the embedded words, `n x (length H)`."""
+    import torch
+
+    model.requires_grad_(False)
+    embedded = model.embeddings.word_embeddings(torch.from_numpy(tokens.astype(np.int64))).requires_grad_()
+    weights = torch.from_numpy(np.random.default_rng([seed, 1]).normal(size=model.config.hidden_size))
+    total = (model(inputs_embeds=embedded).last_hidden_state @ weights).sum()
+    (gradient,) = torch.autograd.grad(total, embedded)
+    return gradient.flatten(1).numpy()
+
+
+def _spectrum_score(jacobian: NDArray[np.float64]) -> float:
+    centred = jacobian - jacobian.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+    if not (np.isfinite(lengths).all() and lengths.all()):
+        raise Diverged("the gradients of the untrained network are zero or no numbers")
+    unit = centred / lengths
+    eigenvalues = np.maximum(np.linalg.eigvalsh(unit @ unit.T), 0) + _K
+    return -float(np.sum(np.log(eigenvalues) + 1 / eigenvalues))
+
+
+def _untrained(space: SearchSpace, architecture: Shape, seed: int) -> Any:
+    import torch
+
+    if space.family_name != "bert":
+        raise InputError(
+            f"this proxy knows the layers of family bert, and space {space.name} is of {space.family_name}"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return family_of(space).build(architecture, space.constants).eval()
+
+
+ZERO_COST: dict[str, Callable[[SearchSpace, Shape], float]] = {
+    "encoder_parameters": encoder_parameters,
+    "operations": operations,
+    "synflow": synflow,
+    "jacobian_covariance": jacobian_covariance,
+}
+"""The baselines by name; the expected error falls as the score rises."""
