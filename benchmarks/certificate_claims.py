@@ -20,12 +20,12 @@ from certificates import COST, MAXIMUM, POINTS, QUESTIONS, SPACE, TABLE, D, H, I
 from scipy import stats
 
 from fsp.base.files import write_json
-from fsp.search.question import Question
 from fsp.search.certificates.bounds import squared_deviations
 from fsp.search.certificates.certificate import assess, problem_of, seal
 from fsp.search.certificates.certified import search
 from fsp.search.certificates.settings import CertifiedSettings
 from fsp.search.certificates.spread import Spread
+from fsp.search.question import Question
 
 ALPHA, TARGET = 0.05, 0.02
 RELATIVE = (COST - COST.min()) / (COST.max() - COST.min())

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 import fsp
-from fsp.trust.agreement import size_bands, spearman, spearman_in_bands
-from fsp.search.extraction import Extraction, extract
-from fsp.run import _summary
 from fsp.deploy.latency.rounds import median_of, ratio_of
 from fsp.objectives.anchored import anchor_rows, anchored, sizes_of
 from fsp.objectives.fitted import FittedError
 from fsp.objectives.power_law import fit_power_law, least_groups
+from fsp.run import _summary
+from fsp.search.extraction import Extraction, extract
 from fsp.search.plan import plan
+from fsp.trust.agreement import size_bands, spearman, spearman_in_bands
 from fsp.trust.ranking import rank
 
 Floats = NDArray[np.float64]

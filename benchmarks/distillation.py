@@ -10,10 +10,10 @@ Compared, in interleaved rounds: fsp with a live teacher, fsp with the teacher's
 The Trainer's time is that between its callbacks `on_step_begin` and `on_step_end`, without its data loader. Ratios are
 those of the fastest steps, which other work on the machine disturbs least; medians are printed beside them.
 
-FLOP of a step: tokens x (3 x the student's forward FLOP a token + the teacher's), see `fsp.distillation.pretraining.flops`; the peak
-is the fastest float32 product of 2048 x 2048 matrices of the same run. Memory: the peak resident size of a process of
-each kind (the median of five), less its size before the models are made, code that is used for the first time later,
-weights, gradients and AdamW's moments.
+FLOP of a step: tokens x (3 x the student's forward FLOP a token + the teacher's), see
+`fsp.distillation.pretraining.flops`; the peak is the fastest float32 product of 2048 x 2048 matrices of the same run.
+Memory: the peak resident size of a process of each kind (the median of five), less its size before the models are made,
+code that is used for the first time later, weights, gradients and AdamW's moments.
 """
 
 import argparse
@@ -32,7 +32,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from fsp.objectives.bort import SHAPE
+from fsp.base.timing import environment
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.engine import Engine, Upkeep, accelerator_for
 from fsp.distillation.pretraining.flops import forward_flops, peak_flops
@@ -44,7 +44,7 @@ from fsp.distillation.pretraining.settings import PRESETS, Settings
 from fsp.distillation.pretraining.students import random_student, student_config
 from fsp.distillation.pretraining.teacher_cache import CachedTeacher, Layout
 from fsp.distillation.pretraining.trainee import Trainee
-from fsp.base.timing import environment
+from fsp.objectives.bort import SHAPE
 
 VOCABULARY, LENGTH, BATCH, STEPS = 50_265, 128, 4, 3  # steps a round, the first of which is not timed
 SETTINGS = Settings(**{**PRESETS["bort"], "length": LENGTH, "batch": BATCH, "steps": 1000})

@@ -9,11 +9,11 @@ import time
 
 import numpy as np
 
-from fsp.objectives.sizes import sizes
+from fsp.base.timing import environment
 from fsp.objectives.operations import operations
+from fsp.objectives.sizes import sizes
 from fsp.search.interval import order
 from fsp.spaces.space import SearchSpace
-from fsp.base.timing import environment
 
 CHOICES = {"D": range(1, 51), "A": range(1, 41), "H": range(64, 6401, 64), "I": range(64, 3201, 64)}
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsp.trust.replay.search import Objective, replay_search
 from fsp.search.methods import METHODS, UNLIMITED
+from fsp.trust.replay.search import Objective, replay_search
 from fsp.trust.replay.table import Table, read_table
 
 EVALUATIONS = 30

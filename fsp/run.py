@@ -11,23 +11,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import fsp
-from fsp.distillation.saving import distill, keep_student, load_student, save_student, sentence_sample
 from fsp.base.errors import InputError
-from fsp.search.extraction import Extraction, extract
 from fsp.base.files import read_json, write_json, write_text
-from fsp.base.run_folder import EVALUATIONS, SCHEMA, alone_in, claim
-from fsp.distillation.prepare import Inputs, Settings, fitted_to, load_inputs, surrogate
-from fsp.distillation.measuring import SentenceFigures, latencies, pooled_states
-from fsp.distillation.error import Distillation
-from fsp.search.plan import check_method, method_for, objectives_at, objectives_of, plan
 from fsp.base.progress import Silent
-from fsp.report import write_pages
-from fsp.search.baselines import layer_drop, most_even
-from fsp.spaces.space import Architecture, SearchSpace
+from fsp.base.run_folder import EVALUATIONS, SCHEMA, alone_in, claim
 from fsp.base.timing import environment
+from fsp.base.version import __version__
+from fsp.distillation.error import Distillation
+from fsp.distillation.measuring import SentenceFigures, latencies, pooled_states
+from fsp.distillation.prepare import Inputs, Settings, fitted_to, load_inputs, surrogate
+from fsp.distillation.saving import distill, keep_student, load_student, save_student, sentence_sample
 from fsp.distillation.student import Student
 from fsp.distillation.teacher import Teacher
+from fsp.families.architecture import Architecture
+from fsp.objectives.table import objectives_at, objectives_of
+from fsp.report.pages import write_pages
+from fsp.search.baselines import layer_drop, most_even
+from fsp.search.extraction import Extraction, extract
+from fsp.search.plan import check_method, method_for, plan
+from fsp.spaces.space import SearchSpace
 from fsp.trust.on_record import card_for
 
 _SENTENCES = 512  # held-out sentences; all their pairs are compared
@@ -95,7 +97,7 @@ def run(
         models = _measure(inputs, error, extraction, students, display)
         result = {
             "schema": SCHEMA,
-            "fsp": fsp.__version__,
+            "fsp": __version__,
             "config": _configuration(space, inputs, settings),
             "given": {"teacher": teacher, "corpus": [str(path) for path in corpus], "column": column},
             "matching": error.matching.name,

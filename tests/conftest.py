@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from fsp.distillation.text.corpus import standard_library
-from fsp.spaces.space import SearchSpace, load_space
+from fsp.spaces.loading import load_space
+from fsp.spaces.space import SearchSpace
 
 TINY_SPACE = """
 family = "bert"

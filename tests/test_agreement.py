@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau, spearmanr
 
+from fsp.base.errors import InputError
 from fsp.trust.agreement import (
     kendall,
     mean,
@@ -17,7 +18,6 @@ from fsp.trust.agreement import (
     spearman_in_bands,
     top_overlap,
 )
-from fsp.base.errors import InputError
 
 columns = st.integers(3, 30).flatmap(lambda n: st.tuples(*[st.lists(st.integers(0, 12), min_size=n, max_size=n)] * 2))
 

@@ -8,17 +8,18 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from fsp.trust.card import interaction_sd, report_card, text_noise_of
-from fsp.cli.app import app
-from fsp.distillation.text.corpus import Corpus, read_corpus
 from fsp.base.errors import InputError
-from fsp.distillation.prepare import fitted_to
-from fsp.distillation.error import Distillation, DistillationSettings
-from fsp.search.plan import objectives_of, plan
-from fsp.report.summary import card_rows, trust
-from fsp.spaces.space import load_space
+from fsp.cli.app import app
 from fsp.distillation.blocks import Material
+from fsp.distillation.error import Distillation, DistillationSettings
+from fsp.distillation.prepare import fitted_to
 from fsp.distillation.teacher import load_teacher
+from fsp.distillation.text.corpus import Corpus, read_corpus
+from fsp.objectives.table import objectives_of
+from fsp.report.summary import card_rows, trust
+from fsp.search.plan import plan
+from fsp.spaces.loading import load_space
+from fsp.trust.card import interaction_sd, report_card, text_noise_of
 from fsp.trust.on_record import card_for
 from fsp.trust.truth import mean_truth, read_truth, sample, train_truth
 

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
+from fsp.families import mlp
+from fsp.families.family import load_family
 from fsp.objectives.checks import check_space, head_dims
-from fsp.families import load_family, mlp
-from fsp.spaces.space import SearchSpace, load_space, shipped_spaces
+from fsp.spaces.loading import load_space, shipped_spaces
+from fsp.spaces.space import SearchSpace
 
 
 @pytest.mark.parametrize("name", shipped_spaces())

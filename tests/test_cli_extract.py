@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 import fsp
-from fsp.distillation.prepare import Settings, load_inputs, surrogate
-from fsp.distillation.error import Distillation
-from fsp.search.plan import objectives_at_maximum
 from fsp.base.progress import Silent
+from fsp.distillation.error import Distillation
+from fsp.distillation.prepare import Settings, load_inputs, surrogate
+from fsp.objectives.table import objectives_at_maximum
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,9 @@ def errors(loaded, tmp_path_factory):
 def quick(monkeypatch, loaded, errors):
     """Make a search of the tiny T's space start at once."""
     monkeypatch.setattr("fsp.distillation.prepare.load_inputs", lambda *given, **named: loaded)
-    monkeypatch.setattr("fsp.distillation.prepare.surrogate", lambda inputs, settings, folder, display: errors(settings.steps))
+    monkeypatch.setattr(
+        "fsp.distillation.prepare.surrogate", lambda inputs, settings, folder, display: errors(settings.steps)
+    )
 
 
 @pytest.fixture

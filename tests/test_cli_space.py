@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from running import HANG
 
-from fsp.spaces.space import load_space, shipped_spaces
+from fsp.spaces.loading import load_space, shipped_spaces
 
 
 @pytest.fixture

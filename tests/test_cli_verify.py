@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 import fsp
-from fsp.search.choose import choose
 from fsp.base.errors import InputError
 from fsp.base.files import write_json
 from fsp.search.certificates.certificate import seal
 from fsp.search.certificates.settings import CertifiedSettings
-from fsp.spaces.space import load_space
+from fsp.search.choose import choose
+from fsp.spaces.loading import load_space
 
 SPACE = load_space("bert_large")
 

@@ -4,8 +4,8 @@ import torch
 from sentence_models import sentence_model
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-from fsp.deploy.comparison import Limits, compare
 from fsp.base.errors import InputError, RunFailed
+from fsp.deploy.comparison import Limits, compare
 from fsp.deploy.serving import LOGITS, SENTENCE, STATES, Saved, Serving, load_saved
 
 SENTENCES = [f"The {noun} has {count} parts." for noun in ("net", "layer", "word", "head") for count in range(2, 10)]

@@ -1,7 +1,7 @@
 import pytest
 
-from fsp.distillation.text.corpus import Corpus, pack, read_corpus, standard_library
 from fsp.base.errors import InputError
+from fsp.distillation.text.corpus import Corpus, pack, read_corpus, standard_library
 from fsp.distillation.text.segmentation import sentences
 
 

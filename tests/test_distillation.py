@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from fsp.distillation.saving import keep_student, load_student, save_student
 from fsp.base.errors import InputError
-from fsp.families.bert.cutter import Cutter
-from fsp.distillation.measuring import embeddings, latencies, pooled, pooled_states, similarity_agreement
 from fsp.base.timing import interleaved
+from fsp.distillation.measuring import embeddings, latencies, pooled, pooled_states, similarity_agreement
+from fsp.distillation.saving import keep_student, load_student, save_student
 from fsp.distillation.student import Student
 from fsp.distillation.teacher import load_teacher
+from fsp.families.bert.cutter import Cutter
 
 SENTENCES = ["Return the current file position.", "A list of all matches.", "Parse the arguments.", "Cats sleep a lot."]
 

@@ -19,9 +19,9 @@ from transformers import (
 
 import fsp.deploy.exporting
 from fsp import export
+from fsp.base.errors import InputError, RunFailed
 from fsp.deploy.comparison import FLOAT32_TOLERANCE, INT8_TOLERANCE, LEAST_PREDICTIONS, LEAST_SIMILARITIES
 from fsp.deploy.equalising import equalise
-from fsp.base.errors import InputError, RunFailed
 from fsp.deploy.serving import load_saved
 
 
@@ -222,7 +222,8 @@ def test_int8_embeddings_point_where_sentence_transformers_point(tiny, tmp_path)
 def test_what_is_exported_is_compared_with_the_library_not_with_fsp(tiny, tmp_path, monkeypatch):
     model = sentence_model(tiny, tmp_path / "T", pooling="cls")
     monkeypatch.setattr(
-        "fsp.distillation.models.sentence_layout.SentenceLayout.pool", lambda self, states, mask, prompt=0: states.mean(dim=1)
+        "fsp.distillation.models.sentence_layout.SentenceLayout.pool",
+        lambda self, states, mask, prompt=0: states.mean(dim=1),
     )
     with pytest.raises(RunFailed, match=r"sentence_embedding: .*nothing was kept"):
         export(model, tmp_path / "onnx", corpus=[tiny.corpus])

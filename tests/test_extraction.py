@@ -5,8 +5,9 @@ import pytest
 
 import fsp
 from fsp.base.errors import InputError, RunFailed
-from fsp.search.extraction import extract, objectives_of
-from fsp.spaces.space import load_space
+from fsp.objectives.table import objectives_of
+from fsp.search.extraction import extract
+from fsp.spaces.loading import load_space
 
 SPACE = load_space("minilm")
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsp.search.choose import choose
 from fsp.base.errors import InputError, RunFailed
+from fsp.search.choose import choose
 from fsp.search.extraction import extract
 from fsp.search.finalists import TOLERANCE, undecided
-from fsp.spaces.space import load_space
+from fsp.spaces.loading import load_space
 from fsp.studies.study import stored_studies
 
 SPACE = load_space("minilm")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from fsp.base.errors import InputError
 from fsp.search.extraction import extract
 from fsp.search.halving import at_fidelities, successive_halving
-from fsp.spaces.space import load_space
+from fsp.spaces.loading import load_space
 
 SPACE = load_space("minilm")
 

@@ -14,12 +14,12 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, BertModel
 
 from fsp.base.errors import InputError
 from fsp.base.files import read_json
-from fsp.finetuning.classifier import Classifier
 from fsp.distillation.models.identity import fingerprint
 from fsp.distillation.models.loading import open_model
 from fsp.distillation.pretraining.models import load_language_model
-from fsp.spaces.space import load_space
 from fsp.distillation.teacher import load_teacher, packaged_teacher
+from fsp.finetuning.classifier import Classifier
+from fsp.spaces.loading import load_space
 from fsp.trust.on_record import card_for
 
 SHARED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

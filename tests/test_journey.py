@@ -12,13 +12,14 @@ import pytest
 from running import HANG
 from sentence_models import sentence_model
 
-from fsp.cli.distill import _short
-from fsp.distillation.text.corpus import Corpus, read_corpus
 from fsp.base.errors import InputError
-from fsp.distillation.prepare import Settings
-from fsp.run import run
+from fsp.cli.distill import _short
 from fsp.distillation.measuring import similarity_agreement
-from fsp.spaces.space import Architecture, load_space
+from fsp.distillation.prepare import Settings
+from fsp.distillation.text.corpus import Corpus, read_corpus
+from fsp.families.architecture import Architecture
+from fsp.run import run
+from fsp.spaces.loading import load_space
 
 SETTINGS = Settings(interval=1, limits={"encoder_parameters": "60%"}, steps=1, tokens=8192, threads=1)
 

@@ -54,7 +54,7 @@ def test_the_pages_files_and_commands_work(tmp_path):
 
 
 def test_the_pages_python_space(tmp_path):
-    from fsp.spaces.space import load_space
+    from fsp.spaces.loading import load_space
 
     content = next(content for _, content in BLOCKS if content.startswith("# tapered.py"))
     (tmp_path / "tapered.py").write_text(content)

@@ -9,7 +9,7 @@ from running import experiment
 
 import fsp
 from fsp.objectives.bort import SHAPE
-from fsp.search.plan import objectives_at_maximum, objectives_of
+from fsp.objectives.table import objectives_at_maximum, objectives_of
 
 FOLDER = Path(__file__).parent.parent / "experiments" / "paper"
 

@@ -4,11 +4,11 @@ from functools import partial
 import pytest
 
 import fsp.families.bert as bert
-from fsp.search.cost import EFFICIENCY, achieved_gflops, training_cost
 from fsp.base.errors import InputError
-from fsp.search.extraction import extract, plan
 from fsp.search.certificates.settings import CertifiedSettings
-from fsp.spaces.space import load_space
+from fsp.search.cost import EFFICIENCY, achieved_gflops, training_cost
+from fsp.search.extraction import extract, plan
+from fsp.spaces.loading import load_space
 
 SPACE = load_space("bert_large")
 

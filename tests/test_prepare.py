@@ -7,7 +7,7 @@ import running
 
 from fsp import extract, prepare
 from fsp.base.errors import InputError
-from fsp.spaces.space import load_space
+from fsp.spaces.loading import load_space
 
 
 def test_errors_are_those_of_the_command(tiny):

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsp.base.errors import InputError
-from fsp.trust.ranking import rank, regret, w_regret
 from fsp.search.coefficient import w_coefficient
+from fsp.trust.ranking import rank, regret, w_regret
 
 
 def problem(seed=0, rows=100, noise=0.2):

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from running import fsp
 
-from fsp.distillation.text.corpus import Corpus, read_corpus
 from fsp.base.errors import InputError
 from fsp.distillation.pretraining.documents import find_sources
+from fsp.distillation.text.corpus import Corpus, read_corpus
 from fsp.distillation.text.reading import pieces
 from fsp.distillation.text.rows import read_rows
 from fsp.distillation.text.segmentation import sentences

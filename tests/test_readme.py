@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fsp.spaces.space import load_space
+from fsp.spaces.loading import load_space
 
 README = Path(__file__).parent.parent / "README.md"
 

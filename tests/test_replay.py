@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsp.base.errors import InputError
-from fsp.trust.replay.search import replay_search
 from fsp.search import methods
 from fsp.search.certificates.certificate import verify
+from fsp.trust.replay.search import replay_search
 from fsp.trust.replay.table import Table
 
 CHEAP = [name for name in methods.METHODS if name != "gp"]

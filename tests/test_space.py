@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsp.base.errors import InputError
-from fsp.spaces.space import Architecture, SearchSpace, load_space, shipped_spaces
+from fsp.families.architecture import Architecture
+from fsp.spaces.loading import load_space, shipped_spaces
+from fsp.spaces.space import SearchSpace
 
 GOOD = {"D": (1, 2), "H": (4, 8)}
 

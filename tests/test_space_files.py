@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsp.base.errors import InputError
+from fsp.spaces.loading import installed_spaces, load_space
 from fsp.spaces.rules import FunctionRule
-from fsp.spaces.space import SearchSpace, installed_spaces, load_space
+from fsp.spaces.space import SearchSpace
 
 PYTHON = """
 from fsp import SearchSpace

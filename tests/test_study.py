@@ -3,7 +3,8 @@ import json
 import pytest
 
 from fsp.base.errors import InputError
-from fsp.spaces.space import Architecture, load_space
+from fsp.families.architecture import Architecture
+from fsp.spaces.loading import load_space
 from fsp.studies.study import Evaluation, Study
 
 SPACE = load_space("minilm")

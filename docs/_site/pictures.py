@@ -17,9 +17,9 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 import fsp
 from fsp.objectives.bort import SHAPE
-from fsp.objectives.sizes import sizes
 from fsp.objectives.operations import operations
-from fsp.search.plan import objectives_at_maximum, objectives_of
+from fsp.objectives.sizes import sizes
+from fsp.objectives.table import objectives_at_maximum, objectives_of
 from fsp.report import figures
 from fsp.report.style import BLUE, GREEN, GREY, ORANGE, SMALL
 

@@ -13,8 +13,8 @@ from transformers import AutoTokenizer, BertForMaskedLM
 
 from fsp.distillation.pretraining.run import Options, pretrain
 from fsp.distillation.pretraining.settings import Settings
-from fsp.spaces.space import load_space
 from fsp.distillation.teacher import packaged_teacher
+from fsp.spaces.loading import load_space
 
 STEPS, BATCH, LENGTH = 800, 16, 64
 

@@ -11,9 +11,9 @@ import time
 import numpy as np
 from run import SETTINGS, Bench, _spread
 
-from fsp.search.plan import plan
-from fsp.spaces.space import load_space
 from fsp.distillation.fitting import train
+from fsp.search.plan import plan
+from fsp.spaces.loading import load_space
 
 STEPS = 40
 SURROGATES = (0, 16, 32)

@@ -14,12 +14,12 @@ import pandas as pd
 import torch
 from run import HEADS, SETTINGS
 
-from fsp.base.files import write_text
-from fsp.deploy.latency.calibrating import reference_time, relative_times
-from fsp.base.fingerprint import fingerprint
-from fsp.search.plan import plan
-from fsp.spaces.space import load_space
 from fsp.base.defaults import BATCH, LENGTH
+from fsp.base.files import write_text
+from fsp.base.fingerprint import fingerprint
+from fsp.deploy.latency.calibrating import reference_time, relative_times
+from fsp.search.plan import plan
+from fsp.spaces.loading import load_space
 
 HERE = Path(__file__).parent
 ROUNDS = 24

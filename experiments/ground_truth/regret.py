@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from table import HERE, MAXIMUM, NAMES, SPACE, curve, native, rows
 
 from fsp.base.files import write_json
-from fsp.search.question import DEFAULT_SHARE
 from fsp.search.certificates.bounds import Noise, Order, evidence
 from fsp.search.finalists import undecided
 from fsp.search.interval import every_kth, interval_for, order
 from fsp.search.limits import within
 from fsp.search.maximal import with_audit
+from fsp.search.question import DEFAULT_SHARE
 
 LIMITED = ("encoder_parameters", "operations")
 FIXED = (1.0, 0.8, 0.6, 0.4)  # shares of the default limits

@@ -24,18 +24,19 @@ import probes
 import torch
 from filelock import FileLock
 
-from fsp.distillation.text.corpus import Corpus, standard_library
-from fsp.families import bert
 from fsp.base.files import write_json
-from fsp.distillation.measuring import embeddings, similarity_agreement
-from fsp.distillation.error import Distillation
-from fsp.search.plan import plan
-from fsp.spaces.space import Architecture, load_space
 from fsp.base.timing import environment
 from fsp.distillation.blocks import Material
+from fsp.distillation.error import Distillation
 from fsp.distillation.fitting import train
+from fsp.distillation.measuring import embeddings, similarity_agreement
 from fsp.distillation.student import Student
 from fsp.distillation.teacher import Teacher, load_teacher, packaged_teacher
+from fsp.distillation.text.corpus import Corpus, standard_library
+from fsp.families import bert
+from fsp.families.architecture import Architecture
+from fsp.search.plan import plan
+from fsp.spaces.loading import load_space
 
 HERE = Path(__file__).parent
 SETTINGS = {

@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fsp.trust.card import _anchored, _few, _fitted_quality, text_noise_of
-from fsp.distillation.prepare import Settings, fitted_to, load_inputs, surrogate
-from fsp.search.plan import objectives_at
 from fsp.base.progress import Bars
+from fsp.distillation.prepare import Settings, fitted_to, load_inputs, surrogate
+from fsp.objectives.table import objectives_at
+from fsp.spaces.loading import load_space
+from fsp.trust.card import _anchored, _few, _fitted_quality, text_noise_of
 from fsp.trust.ranking import rank
-from fsp.spaces.space import load_space
 
 HERE = Path(__file__).parent
 CARD = HERE.parents[1] / "search_spaces" / "minilm.card.json"

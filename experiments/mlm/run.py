@@ -11,11 +11,17 @@ from pathlib import Path
 
 import torch
 
+from fsp.distillation.from_scratch import (
+    Hyperparameters,
+    MaskedLanguageModelling,
+    MaskedLanguageModellingSettings,
+    MaskedText,
+)
+from fsp.distillation.teacher import packaged_teacher
 from fsp.distillation.text.corpus import Corpus, standard_library
 from fsp.families import bert
-from fsp.distillation.from_scratch import Hyperparameters, MaskedLanguageModelling, MaskedLanguageModellingSettings, MaskedText
-from fsp.spaces.space import Architecture, load_space
-from fsp.distillation.teacher import packaged_teacher
+from fsp.families.architecture import Architecture
+from fsp.spaces.loading import load_space
 
 HERE = Path(__file__).parent
 SHAPES = [

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 import fsp
-from fsp.search.plan import objectives_at_maximum, objectives_of
 from fsp.base.rounding import at_most
+from fsp.objectives.table import objectives_at_maximum, objectives_of
 from fsp.search.certificates.settings import CertifiedSettings
 from fsp.search.coefficient import w_coefficient
 from fsp.search.interval import order

@@ -14,7 +14,7 @@ from scipy.optimize import linprog
 
 import fsp
 from fsp.objectives.bort import SHAPE
-from fsp.search.plan import objectives_at_maximum, objectives_of
+from fsp.objectives.table import objectives_at_maximum, objectives_of
 
 HERE = Path(__file__).parent
 SMALLEST = (2, 4, 512, 256)

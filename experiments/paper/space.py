@@ -8,8 +8,8 @@ import math
 import numpy as np
 
 import fsp
-from fsp.objectives.sizes import sizes
 from fsp.objectives.operations import operations
+from fsp.objectives.sizes import sizes
 
 
 def main() -> None:

@@ -14,15 +14,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from fsp.distillation.text.corpus import sentences
-from fsp.distillation.saving import distill
-from fsp.distillation.prepare import Settings, load_inputs, surrogate
-from fsp.distillation.measuring import SentenceFigures
 from fsp.base.progress import Silent
-from fsp.spaces.space import Architecture, load_space
+from fsp.distillation.measuring import SentenceFigures
 from fsp.distillation.models.sentence_layout import SentenceLayout, layout_of
+from fsp.distillation.prepare import Settings, load_inputs, surrogate
+from fsp.distillation.saving import distill
 from fsp.distillation.sentence_readout import SentenceSample, ridge
 from fsp.distillation.teacher import packaged_teacher
+from fsp.distillation.text.corpus import sentences
+from fsp.families.architecture import Architecture
+from fsp.spaces.loading import load_space
 
 HERE = Path(__file__).parent
 STATES = HERE / "cache" / "states.npz"

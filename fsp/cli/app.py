@@ -9,14 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from fsp import __version__
-
+from fsp.base.defaults import LONGER
+from fsp.base.errors import InputError, ModelWarning, RunFailed, is_out_of_memory
+from fsp.base.progress import Bars
+from fsp.base.version import __version__
 from fsp.cli.app import error as cli_error
-
 from fsp.cli.app import latency as cli_latency
-
 from fsp.cli.app import replay as cli_replay
-
 from fsp.cli.app import space as cli_space
 from fsp.cli.distill import distill
 from fsp.cli.export import export
@@ -44,9 +43,6 @@ from fsp.cli.options import (
 )
 from fsp.cli.verify import choose, verify
 from fsp.cli.worker import worker
-from fsp.base.errors import InputError, ModelWarning, RunFailed, is_out_of_memory
-from fsp.base.progress import Bars
-from fsp.base.defaults import LONGER
 
 # typer keeps its click either inside or beside itself, depending on the version; its own exceptions lead to both
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -117,7 +113,7 @@ def run(
     from fsp.distillation.prepare import Settings
     from fsp.run import run as journey
     from fsp.search.limits import parse_limits
-    from fsp.spaces.space import load_space
+    from fsp.spaces.loading import load_space
 
     settings = Settings(
         parse_limits(limit),
@@ -154,7 +150,7 @@ def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)], as_json: Json = False
 ) -> None:
     """Write the figures and report.html of a finished run again."""
-    from fsp.report import write_report
+    from fsp.report.pages import write_report
 
     write_report(folder)
     written = [str(folder / name) for name in ("pareto.png", "report.html")]

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsp.cli.options import Column, CorpusOption, Json, MaxMemory, MaxTime, Seed, Teacher, Threads
 from fsp.base.errors import InputError
 from fsp.base.progress import Bars
+from fsp.cli.options import Column, CorpusOption, Json, MaxMemory, MaxTime, Seed, Teacher, Threads
 
 if TYPE_CHECKING:
-    from fsp.spaces.space import Architecture
+    from fsp.families.architecture import Architecture
 
 _SHORT_TOKENS = 131_072
 _UPKEEP = ("cache_teacher", "cache_text", "evaluate_every", "checkpoint_every", "keep", "most_skipped", "tensorboard")
@@ -137,8 +137,8 @@ def _last_lines(found: dict[str, Any], out: Path) -> str:
 
 
 def _default_teacher(space: str) -> str:
-    from fsp.spaces.space import load_space
     from fsp.distillation.teacher import packaged_teacher
+    from fsp.spaces.loading import load_space
 
     source = load_space(space).teacher
     if not source:
@@ -149,7 +149,7 @@ def _default_teacher(space: str) -> str:
 def _shape(words: list[str] | None, preset: str | None) -> "Architecture | None":
     """The architecture that is named, written out, or in a file or folder of a result."""
     from fsp.base.files import read_json
-    from fsp.spaces.space import Architecture
+    from fsp.families.architecture import Architecture
 
     if not words:
         words = ["bort"] if preset == "bort" else []
@@ -186,11 +186,11 @@ def _short(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    from fsp.distillation.saving import distill as train
-    from fsp.distillation.saving import save_student
     from fsp.base.files import check_writable
     from fsp.distillation.prepare import Settings, load_inputs, surrogate
-    from fsp.spaces.space import load_space
+    from fsp.distillation.saving import distill as train
+    from fsp.distillation.saving import save_student
+    from fsp.spaces.loading import load_space
 
     if shape is None:
         raise InputError("name an architecture, as D=3 A=8 H=256 I=768")

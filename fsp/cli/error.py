@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsp import __version__
-from fsp.cli.options import Column, CorpusOption, Json, Limit, MaxMemory, MaxTime, Seed, Space, Steps, Teacher, Threads
 from fsp.base.errors import InputError
 from fsp.base.progress import Bars
 from fsp.base.rounding import at_least
+from fsp.base.version import __version__
+from fsp.cli.options import Column, CorpusOption, Json, Limit, MaxMemory, MaxTime, Seed, Space, Steps, Teacher, Threads
 
 if TYPE_CHECKING:
     from fsp.trust.card import ReportCard
@@ -52,13 +52,13 @@ def card(
 
     Interrupted, the same command goes on where it was.
     """
-    from fsp.trust.card import LEAST_SHAPES, report_card
     from fsp.base.files import write_json, write_text
     from fsp.base.run_folder import alone_in, claim
     from fsp.distillation.prepare import Settings, fitted_to, load_inputs, surrogate
-    from fsp.search.plan import plan
     from fsp.search.limits import parse_limits
-    from fsp.spaces.space import load_space
+    from fsp.search.plan import plan
+    from fsp.spaces.loading import load_space
+    from fsp.trust.card import LEAST_SHAPES, report_card
     from fsp.trust.on_record import SCHEMA
     from fsp.trust.truth import read_truth, sample, train_truth
 

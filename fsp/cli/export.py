@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from fsp.cli.options import Column, CorpusOption, Json
 from fsp.base.errors import InputError
 from fsp.base.progress import Bars
+from fsp.cli.options import Column, CorpusOption, Json
 
 
 def export(

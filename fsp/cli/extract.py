@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fsp.base.defaults import LONGER
+from fsp.base.errors import InputError
+from fsp.base.progress import Bars
+from fsp.base.run_folder import EVALUATIONS, RUN
 from fsp.cli.options import (
     Anchors,
     Column,
@@ -31,14 +35,10 @@ from fsp.cli.options import (
     Teacher,
     Threads,
 )
-from fsp.base.errors import InputError
-from fsp.base.run_folder import EVALUATIONS, RUN
-from fsp.base.progress import Bars
-from fsp.base.defaults import LONGER
 
 if TYPE_CHECKING:
-    from fsp.search.extraction import Extraction
     from fsp.distillation.prepare import Settings
+    from fsp.search.extraction import Extraction
     from fsp.search.plan import Plan
     from fsp.spaces.space import SearchSpace
 
@@ -108,18 +108,18 @@ def extract(
     """Search only: evaluate some of the candidates and print the choice and the table."""
     import torch
 
-    from fsp.search.extraction import calibration_for
-    from fsp.search.extraction import extract as search
-    from fsp.families.others import check_trained
     from fsp.base.files import check_writable, write_json
     from fsp.distillation.prepare import SEARCH_TOKENS, Settings, fitted_to, literal, load_inputs, surrogate
-    from fsp.search.plan import check_method, method_for, plan
-    from fsp.search.certificates.settings import CertifiedSettings
-    from fsp.search.limits import parse_limits
-    from fsp.spaces.space import load_space
-    from fsp.studies.store import is_url, open_store
     from fsp.distillation.teacher import load_teacher
+    from fsp.distillation.trained import check_trained
+    from fsp.search.certificates.settings import CertifiedSettings
+    from fsp.search.extraction import calibration_for
+    from fsp.search.extraction import extract as search
+    from fsp.search.limits import parse_limits
+    from fsp.search.plan import check_method, method_for, plan
+    from fsp.spaces.loading import load_space
     from fsp.studies.pool import beside, check_cores, worker_arguments
+    from fsp.studies.store import is_url, open_store
 
     rungs = _numbers(fidelities)
     if error not in _ERRORS:
@@ -293,8 +293,8 @@ def _numbers(text: str | None) -> list[int] | None:
 
 
 def _print_plan(space: "SearchSpace", planned: "Plan", settings: "Settings", as_json: bool) -> None:
-    from fsp.search.cost import EFFICIENCY, achieved_gflops, training_cost
     from fsp.distillation.error import DistillationSettings
+    from fsp.search.cost import EFFICIENCY, achieved_gflops, training_cost
 
     again = settings.anchors + (settings.finalists if settings.finalists > 1 or settings.anchors else 0)
     cost = training_cost(

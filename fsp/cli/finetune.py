@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from fsp.cli.options import Json, MaxMemory, MaxTime, Seed, Threads
 from fsp.base.progress import Bars
 from fsp.base.rounding import at_least, at_most
+from fsp.cli.options import Json, MaxMemory, MaxTime, Seed, Threads
 
 
 def finetune(

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from fsp.cli.options import Json, Seed, Space, Threads
+from fsp.base.defaults import BATCH, LENGTH
 from fsp.base.files import check_writable
 from fsp.base.progress import Bars
 from fsp.base.rounding import at_least
-from fsp.base.defaults import BATCH, LENGTH
+from fsp.cli.options import Json, Seed, Space, Threads
 
 app = typer.Typer(help="Measure and predict latency.", no_args_is_help=True, rich_markup_mode=None)
 Batch = Annotated[int, typer.Option(help="Sequences of an input.")]
@@ -84,7 +84,7 @@ def calibrate(
     """Measure some candidates, predict all others, and show how far off the prediction is on held-out ones."""
     from fsp.deploy.latency.calibrating import calibrate as calibrated
     from fsp.objectives.latency import KEPT, path_for
-    from fsp.spaces.space import load_space
+    from fsp.spaces.loading import load_space
 
     chosen = load_space(space)
     check_writable(out or path_for(chosen))  # now rather than when all is measured

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fsp.cli.app import replay_speed as cli_replay_speed
-from fsp.cli.options import Columns, names_in
 from fsp.base.progress import Bars
 from fsp.base.rounding import at_least
+from fsp.cli.app import replay_speed as cli_replay_speed
+from fsp.cli.options import Columns, names_in
 
 if TYPE_CHECKING:
     from fsp.trust.replay.table import Table

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from fsp.cli.options import Columns, Json, names_in
 from fsp.base.progress import Bars
 from fsp.base.rounding import at_least
+from fsp.cli.options import Columns, Json, names_in
 
 
 def speed(

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fsp.cli.options import Json, Space
 from fsp.base.errors import InputError
+from fsp.cli.options import Json, Space
 
 
 def space(
@@ -20,8 +20,8 @@ def space(
     as_json: Json = False,
 ) -> None:
     """List the search spaces, or describe one of them."""
-    from fsp.families import load_family, with_usual_constants
-    from fsp.spaces.space import load_space
+    from fsp.families.family import load_family
+    from fsp.spaces.loading import load_space, with_usual_constants
 
     if name is None:
         if check:
@@ -47,12 +47,12 @@ def size(
     as_json: Json = False,
 ) -> None:
     """Count the parameters and operations of one shape."""
-    from fsp.objectives import bort
-    from fsp.families import with_usual_constants
-    from fsp.objectives.sizes import sizes
-    from fsp.objectives.operations import operations
-    from fsp.spaces.space import Architecture, load_space
     from fsp.base.defaults import BATCH, LENGTH
+    from fsp.families.architecture import Architecture
+    from fsp.objectives import bort
+    from fsp.objectives.operations import operations
+    from fsp.objectives.sizes import sizes
+    from fsp.spaces.loading import load_space, with_usual_constants
 
     found, lender = with_usual_constants(load_space(space))
     shape = Architecture.parse(" ".join(architecture))
@@ -97,7 +97,7 @@ def size(
 
 
 def _list(as_json: bool) -> None:
-    from fsp.spaces.space import installed_spaces, load_space, shipped_spaces
+    from fsp.spaces.loading import installed_spaces, load_space, shipped_spaces
 
     shipped = [load_space(name).describe() for name in shipped_spaces()]
     others = {name: entry.value for name, entry in installed_spaces().items() if name not in shipped_spaces()}

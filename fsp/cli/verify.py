@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsp.cli.options import Json, LimitOfLatency, Speed
 from fsp.base.rounding import at_least, at_most, up
+from fsp.cli.options import Json, LimitOfLatency, Speed
 
 if TYPE_CHECKING:
     from fsp.search.certificates.certificate import Verdict
@@ -56,7 +56,7 @@ def choose(
     """Ask a finished study again with other limits, without training."""
     from fsp.search.choose import choose as ask
     from fsp.search.limits import parse_limits
-    from fsp.spaces.space import load_space
+    from fsp.spaces.loading import load_space
 
     answer = ask(
         study,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fsp.cli.options import Column, CorpusOption, Json, MaxMemory, MaxTime, Teacher
 from fsp.base.errors import InputError
 from fsp.base.progress import Bars
+from fsp.cli.options import Column, CorpusOption, Json, MaxMemory, MaxTime, Teacher
 
 if TYPE_CHECKING:
     from fsp.studies.store import Store
@@ -46,9 +46,9 @@ def worker(
     """
     from fsp.distillation.prepare import SEARCH_TOKENS, fitted_to, load_inputs
     from fsp.distillation.rebuilding import Rebuilder
-    from fsp.spaces.space import load_space
-    from fsp.studies.store import open_store
+    from fsp.spaces.loading import load_space
     from fsp.studies.helper import Helper
+    from fsp.studies.store import open_store
 
     bars = Bars()
     store = open_store(study)

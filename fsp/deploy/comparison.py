@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fsp.base.errors import InputError, RunFailed
-from fsp.distillation.measuring import similarity_agreement
 from fsp.deploy.serving import LOGITS, SENTENCE, STATES, Saved, tokenised
+from fsp.distillation.measuring import similarity_agreement
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

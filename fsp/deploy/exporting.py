@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fsp.deploy.comparison import Limits, compare
-from fsp.distillation.text.corpus import Corpus, read_corpus, standard_library
-from fsp.deploy.equalising import Batch
 from fsp.base.errors import InputError
 from fsp.base.files import check_writable, temporary_folder, usual_modes, write_json
-from fsp.deploy.onnx_graph import require_onnx, write_float32, write_int8
 from fsp.base.progress import Silent
-from fsp.distillation.text.segmentation import sentences
+from fsp.deploy.comparison import Limits, compare
+from fsp.deploy.equalising import Batch
+from fsp.deploy.onnx_graph import require_onnx, write_float32, write_int8
 from fsp.deploy.serving import Saved, Serving, inputs_for, load_saved, save_tokenizer, tokenised
+from fsp.distillation.text.corpus import Corpus, read_corpus, standard_library
+from fsp.distillation.text.segmentation import sentences
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

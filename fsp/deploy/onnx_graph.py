@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fsp.deploy.equalising import Batch, equalise
 from fsp.base.errors import InputError, RunFailed
+from fsp.deploy.equalising import Batch, equalise
 
 if TYPE_CHECKING:
     import onnx_ir

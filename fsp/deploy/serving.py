@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from fsp.base.errors import InputError
-from fsp.families import bert
 from fsp.distillation.models.loading import longest_input, open_model, quiet
 from fsp.distillation.models.sentence_layout import SentenceLayout, layout_of
+from fsp.families import bert
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -146,7 +146,8 @@ def load_saved(folder: Path) -> Saved:
         folder: the directory, with config.json, model.safetensors and the tokenizer's files.
 
     Raises:
-        InputError: no such directory, another family or head, parts of a head missing, or `fsp.distillation.models.loading` refuses it.
+        InputError: no such directory, another family or head, parts of a head missing, or what
+            `fsp.distillation.models.loading` refuses.
     """
     import transformers
 

@@ -12,12 +12,12 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fsp.distillation.text.corpus import Corpus, pack
 from fsp.base.errors import InputError
 from fsp.base.files import check_room, digest, replacing
-from fsp.distillation.models.loading import longest_input
 from fsp.distillation.masking import Masking
+from fsp.distillation.models.loading import longest_input
 from fsp.distillation.teacher import Teacher
+from fsp.distillation.text.corpus import Corpus, pack
 
 READOUT_TOKENS = 16_384  # a readout fitted on fewer overfits: it has up to a thousand inputs
 LEAST_HELD_OUT_TOKENS = 2_048

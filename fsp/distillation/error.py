@@ -9,16 +9,16 @@ from typing import Any
 
 import torch
 
-import fsp
 from fsp.base.errors import Diverged, InputError
-from fsp.families import bert
-from fsp.families.bert.cutter import Cutter
-from fsp.spaces.space import Architecture
+from fsp.base.version import __version__
 from fsp.distillation.blocks import READOUT_TOKENS, Blocks, Material
 from fsp.distillation.fitting import train
 from fsp.distillation.matching import LogitMatching, Matching, StateMatching
 from fsp.distillation.student import Student
 from fsp.distillation.teacher import Teacher
+from fsp.families import bert
+from fsp.families.architecture import Architecture
+from fsp.families.bert.cutter import Cutter
 
 E_MIN = 1e-3  # errors are floored here, so that 1/e stays finite for a candidate that equals T
 _PASSES = 3  # a step is a forward pass and a backward pass of twice its FLOPs
@@ -88,7 +88,7 @@ class Distillation:
         """All that a value depends on besides architecture and seed, for the study's key."""
         return {
             "error": "distillation",
-            "fsp": fsp.__version__,
+            "fsp": __version__,
             "teacher": self.teacher.fingerprint,
             "matching": self.matching.name,
             "train_blocks": self.material.train.digest,

@@ -13,15 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-import fsp
-from fsp.distillation.text.corpus import Corpus, pack
 from fsp.base.errors import Diverged, InputError
-from fsp.families import bert
-from fsp.distillation.plateau import Plateau
-from fsp.spaces.space import Architecture
+from fsp.base.version import __version__
 from fsp.distillation.blocks import LEAST_HELD_OUT_TOKENS, tokens_digest
 from fsp.distillation.fitting import adamw, learning_rate_at
 from fsp.distillation.masking import Masking
+from fsp.distillation.plateau import Plateau
+from fsp.distillation.text.corpus import Corpus, pack
+from fsp.families import bert
+from fsp.families.architecture import Architecture
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -165,7 +165,7 @@ class MaskedLanguageModelling:
         """All that a value depends on besides architecture and seed, for the study's key."""
         return {
             "error": "mlm",
-            "fsp": fsp.__version__,
+            "fsp": __version__,
             "constants": self._constants,
             "masking": [self.text.masking.mask_token, *self.text.masking.special, self.text.masking.vocabulary],
             "train_blocks": tokens_digest(self.text.train),

@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fsp.distillation.models.loading import longest_input, sentence_tokens
+from fsp.base.defaults import BATCH, LENGTH
 from fsp.base.progress import Silent
 from fsp.base.timing import Latency, interleaved
+from fsp.distillation.models.loading import longest_input, sentence_tokens
 from fsp.distillation.models.sentence_layout import SentenceLayout
 from fsp.distillation.sentence_readout import readout_of
 from fsp.distillation.student import Student
 from fsp.distillation.teacher import Teacher
-from fsp.base.defaults import BATCH, LENGTH
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

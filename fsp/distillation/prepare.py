@@ -7,17 +7,18 @@ from pathlib import Path
 
 import torch
 
-from fsp.distillation.text.corpus import Corpus, read_corpus, standard_library
+from fsp.base.defaults import LONGER
 from fsp.base.errors import InputError
-from fsp.families.others import check_trained
+from fsp.base.machine import processors
+from fsp.base.progress import Silent
+from fsp.distillation.blocks import READOUT_TOKENS, Material
 from fsp.distillation.error import Distillation, DistillationSettings
 from fsp.distillation.from_scratch import MaskedLanguageModelling, MaskedLanguageModellingSettings, MaskedText
-from fsp.base.progress import Silent
-from fsp.base.machine import processors
-from fsp.spaces.space import SearchSpace, load_space
-from fsp.distillation.blocks import READOUT_TOKENS, Material
 from fsp.distillation.teacher import Teacher, load_teacher, packaged_teacher
-from fsp.base.defaults import LONGER
+from fsp.distillation.text.corpus import Corpus, read_corpus, standard_library
+from fsp.distillation.trained import check_trained
+from fsp.spaces.loading import load_space
+from fsp.spaces.space import SearchSpace
 
 SEARCH_TOKENS = 65_536  # of training text, for a search alone
 

@@ -6,14 +6,15 @@ from typing import Any
 import torch
 
 from fsp.base.errors import InputError
-from fsp.studies.evaluator import ErrorFunction
-from fsp.distillation.prepare import Inputs, Settings, literal, surrogate
-from fsp.distillation.error import Distillation
 from fsp.base.progress import Silent
-from fsp.spaces.space import Architecture, SearchSpace
-from fsp.studies.study import Header
-from fsp.studies.pool import processors
+from fsp.distillation.error import Distillation
+from fsp.distillation.prepare import Inputs, Settings, literal, surrogate
+from fsp.families.architecture import Architecture
+from fsp.spaces.space import SearchSpace
+from fsp.studies.evaluator import ErrorFunction
 from fsp.studies.helper import matching
+from fsp.studies.pool import processors
+from fsp.studies.study import Header
 
 
 class Rebuilder:

@@ -10,13 +10,13 @@ from torch import nn
 
 from fsp.base.errors import Diverged, InputError, RunFailed
 from fsp.base.files import whole_folder
-from fsp.distillation.models.loading import open_model, quiet
-from fsp.distillation.error import Distillation
 from fsp.base.progress import Silent
-from fsp.spaces.space import Architecture
+from fsp.distillation.error import Distillation
+from fsp.distillation.models.loading import open_model, quiet
 from fsp.distillation.sentence_readout import SENTENCES, SentenceSample, readout_of
 from fsp.distillation.student import Student
 from fsp.distillation.teacher import Teacher
+from fsp.families.architecture import Architecture
 
 _READOUTS = "readouts.safetensors"
 

@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fsp.distillation.text.corpus import sentences
 from fsp.base.errors import Diverged
 from fsp.distillation.models.sentence_layout import SentenceLayout
 from fsp.distillation.student import Student
 from fsp.distillation.teacher import Teacher
+from fsp.distillation.text.corpus import sentences
 
 SENTENCES = 4096
 _LEAST = 32  # sentences; on fewer a fit is worse than the token readout (experiments/readout)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from fsp.base.errors import Diverged
-from fsp.families.bert import architecture_of
-from fsp.spaces.space import Architecture
 from fsp.distillation.blocks import Blocks
+from fsp.families.architecture import Architecture
+from fsp.families.bert import architecture_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

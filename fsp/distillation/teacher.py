@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from fsp.base.errors import InputError
-from fsp.families import bert
-from fsp.families.bert.heads import check_cuttable
 from fsp.base.files import sha256
 from fsp.distillation.models.identity import fingerprint
 from fsp.distillation.models.loading import check_sees_both_sides, open_model
-from fsp.spaces.space import Architecture
 from fsp.distillation.models.sentence_layout import SentenceLayout, encoder_of, layout_of, plain_layout
+from fsp.families import bert
+from fsp.families.architecture import Architecture
+from fsp.families.bert.heads import check_cuttable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -27,8 +27,9 @@ _PREDICTING = ("ForMaskedLM", "ForPreTraining")  # architectures with a head for
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained encoder with its tokenizer. `fingerprint`: of all that changes what they compute, see `fsp.distillation.models.identity`.
+    """A trained encoder with its tokenizer.
 
+    fingerprint: of all that changes what they compute, see `fsp.distillation.models.identity`.
     head: for masked language modelling, token states `(..., H)` to logits `(..., vocabulary)`; None where T has none.
     folder: T's directory.
     """

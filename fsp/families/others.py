@@ -1,8 +1,6 @@
 """What can be done with families that fsp does not train itself: said once, by every command that refuses one."""
 
-from fsp.base.errors import InputError
-from fsp.families import known_families
-from fsp.spaces.space import SearchSpace
+from fsp.families.family import known_families
 
 _PRETRAINED = ("gpt2", "modernbert")  # beside BERT and its like, what fsp.distillation.pretraining knows
 
@@ -25,9 +23,3 @@ def other_way(family: str) -> str:
         f"{own}; for family {family} use fsp.extract(space, error=...) with an error of your own, {distilled}"
         "and fsp latency measure SPACE T (docs/own-space.md)"
     )
-
-
-def check_trained(space: SearchSpace) -> None:
-    """Raise InputError where fsp has no error of its own for a space's family."""
-    if space.family_name != "bert":
-        raise InputError(f"space {space.name} is of family {space.family_name}: {other_way(space.family_name)}")

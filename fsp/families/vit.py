@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
-from fsp.families import Constants, Shape
+from fsp.families.architecture import Architecture
+from fsp.families.family import Constants, Shape
 from fsp.families.transformer import attention, check_heads, integers, norm
-from fsp.spaces.space import Architecture
 
 if TYPE_CHECKING:
     import torch

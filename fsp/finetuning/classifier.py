@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fsp.base.errors import Diverged, InputError
-from fsp.finetuning.examples import Example
-from fsp.finetuning.theta import Hyperparameters
+from fsp.distillation.fitting import adamw, learning_rate_at
 from fsp.distillation.models.identity import fingerprint
 from fsp.distillation.models.loading import longest_input, open_model
-from fsp.distillation.fitting import adamw, learning_rate_at
+from fsp.finetuning.examples import Example
+from fsp.finetuning.theta import Hyperparameters
 
 HEADS = ("model", "bort")
 _BATCH = 64  # rows a forward pass where nothing is trained
@@ -37,7 +37,8 @@ class Classifier:
         embedding_table: its input embeddings, `V x H`.
 
     Raises:
-        InputError: `fsp.distillation.models.loading` refuses the model, it has no sequence classification, or the Bort head does not fit it.
+        InputError: `fsp.distillation.models.loading` refuses the model, it has no sequence classification, or the
+            Bort head does not fit it.
     """
 
     def __init__(self, source: str | Path, labels: Sequence[str], *, head: str = "model", length: int = 128):

@@ -5,10 +5,10 @@ from dataclasses import astuple, dataclass, field
 
 import numpy as np
 
+from fsp.distillation.text.near_copies import near_copies
 from fsp.finetuning.examples import Data, Example, normalised
 from fsp.finetuning.generators import Generator
 from fsp.finetuning.labellers import Labeller
-from fsp.distillation.text.near_copies import near_copies
 
 
 @dataclass

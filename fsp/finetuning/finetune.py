@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
-import fsp
 from fsp.base.errors import InputError
 from fsp.base.files import read_json
+from fsp.base.progress import Silent
+from fsp.base.timing import environment
+from fsp.base.version import __version__
 from fsp.finetuning.classifier import Classifier
 from fsp.finetuning.examples import Data, load_data
 from fsp.finetuning.expansion import Expansion
@@ -22,8 +24,6 @@ from fsp.finetuning.results import added_points, facts_of, final_figures, reques
 from fsp.finetuning.saving import join, locked
 from fsp.finetuning.searching import accepted, load_generator, search
 from fsp.finetuning.settings import Settings
-from fsp.base.progress import Silent
-from fsp.base.timing import environment
 
 SCHEMA = 1
 
@@ -146,7 +146,7 @@ def finetune(
         if not (out / "result.json").exists():
             result = {
                 "schema": SCHEMA,
-                "fsp": fsp.__version__,
+                "fsp": __version__,
                 "method": settings.method,
                 "model": Path(model).name if Path(model).is_dir() else str(model),
                 **facts_of(trainer, outcome, settings),

@@ -14,12 +14,12 @@ from optuna.trial import TrialState, create_trial
 
 from fsp.base.errors import Diverged, is_out_of_memory
 from fsp.base.files import digest, whole_folder
+from fsp.base.progress import Advance
+from fsp.distillation.models.loading import quiet
 from fsp.finetuning.algorithm import Fit, Request
 from fsp.finetuning.classifier import Classifier
 from fsp.finetuning.examples import Data, Example
 from fsp.finetuning.theta import LARGEST
-from fsp.distillation.models.loading import quiet
-from fsp.base.progress import Advance
 from fsp.studies.store import open_store
 
 _DISTRIBUTIONS: dict[str, BaseDistribution] = {

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
-from fsp.finetuning.examples import normalised
 from fsp.distillation.models.loading import check_sees_both_sides, longest_input, open_model
+from fsp.finetuning.examples import normalised
 
 Fields = tuple[str, ...]
 Random = np.random.Generator

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from fsp.base.errors import InputError
-from fsp.finetuning.examples import Example, majority_share
 from fsp.distillation.measuring import embeddings
 from fsp.distillation.models.loading import longest_input, open_model
+from fsp.finetuning.examples import Example, majority_share
 
 Fields = tuple[str, ...]
 Labeller = Callable[[Sequence[Fields]], NDArray[np.float64]]  # texts to probabilities, `n x classes`

@@ -7,6 +7,7 @@ from typing import Any
 from scipy.stats import binomtest
 
 from fsp.base.files import write_json, write_text
+from fsp.distillation.text.near_copies import near_copies
 from fsp.finetuning.algorithm import Outcome, Request, Round, Tried, leader
 from fsp.finetuning.examples import Example, majority_share
 from fsp.finetuning.expansion import Expansion
@@ -14,7 +15,6 @@ from fsp.finetuning.fits import StoredTrainer
 from fsp.finetuning.labellers import judge
 from fsp.finetuning.saving import save_classifier
 from fsp.finetuning.settings import Settings
-from fsp.distillation.text.near_copies import near_copies
 
 
 def facts_of(trainer: StoredTrainer, outcome: Outcome[Example], settings: Settings) -> dict[str, Any]:

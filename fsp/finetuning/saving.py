@@ -10,9 +10,9 @@ from filelock import FileLock
 
 from fsp.base.errors import InputError
 from fsp.base.files import TEMPORARY, whole_folder
+from fsp.base.rounding import at_least, at_most
 from fsp.base.run_folder import claim
 from fsp.distillation.models.loading import quiet
-from fsp.base.rounding import at_least, at_most
 
 _LOCK = ".lock"
 _SOURCES = {"mistakes": "mistakes on", "random": "random rows of"}

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fsp.base.errors import InputError
+from fsp.base.progress import Silent
 from fsp.finetuning import algorithm, rivals
 from fsp.finetuning.algorithm import Budget, Outcome, Round, leader
 from fsp.finetuning.classifier import Classifier
@@ -15,7 +16,6 @@ from fsp.finetuning.generators import Edits, Generator, Mix, Refill, Synonyms, l
 from fsp.finetuning.labellers import Verdict, embedder
 from fsp.finetuning.pruning import pruning_rule
 from fsp.finetuning.settings import Settings
-from fsp.base.progress import Silent
 
 
 def load_generator(source: str, classifier: Classifier, train: Sequence[Example], points: int) -> Generator:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from fsp.base.errors import InputError
+from fsp.base.machine import processors
 from fsp.finetuning.classifier import HEADS
 from fsp.finetuning.pruning import pruning_rule
 from fsp.finetuning.theta import SMALL, Hyperparameters, check_distinct
-from fsp.base.machine import processors
 
 METHODS = ("agora", "grid", "random", "hyperband")
 EXPANDED = ("mistakes", "random")

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from fsp.families.architecture import Architecture
 from fsp.objectives.sizes import sizes
-from fsp.spaces.space import Architecture, SearchSpace
+from fsp.spaces.space import SearchSpace
 
 SHAPE = Architecture(D=4, A=8, H=1024, I=768)
 SWAPPED = Architecture(D=4, A=8, H=768, I=1024)
@@ -25,7 +26,7 @@ def published_and_computed(space: SearchSpace) -> dict[str, dict[str, Any]]:
         space: `bert_large`.
 
     Example:
-        >>> from fsp.spaces.space import load_space
+        >>> from fsp.spaces.loading import load_space
         >>> found = published_and_computed(load_space("bert_large"))
         >>> {name: round(value, 1) for name, value in found["swapped"].items() if name != "architecture"}
         {'parameters_millions': 56.0, 'embedding_millions': 39.0, 'encoder_percent': 30.3, 'effective_percent': 5.2}

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsp.families import Family, family_of
-from fsp.objectives.sizes import sizes
-from fsp.objectives.operations import operations
-from fsp.spaces.space import Architecture, SearchSpace
 from fsp.base.defaults import BATCH, LENGTH
+from fsp.families.architecture import Architecture
+from fsp.families.family import Family
+from fsp.objectives.operations import operations
+from fsp.objectives.sizes import sizes
+from fsp.spaces.space import SearchSpace, family_of
 
 _BUILT = 12  # networks, beside T
 _COUNTED = 100_000  # candidates whose p and i are looked at; with more, so many evenly spaced ones
@@ -44,7 +45,7 @@ def check_space(space: SearchSpace) -> dict[str, Any]:
         InputError: the space and its family do not fit.
 
     Example:
-        >>> from fsp.spaces.space import load_space
+        >>> from fsp.spaces.loading import load_space
         >>> report = check_space(load_space("mlp"))
         >>> report["passed"], report["monotone"]["D"]
         (True, {'parameters': True, 'operations': True})

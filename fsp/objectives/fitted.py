@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-import fsp
 from fsp.base.errors import InputError
 from fsp.base.files import digest, read_json, write_json
+from fsp.base.version import __version__
 from fsp.objectives.power_law import PowerLaw, fit_power_law, least_groups
 
 Floats = NDArray[np.float64]
@@ -111,7 +111,7 @@ class FittedError:
         """All that a value depends on besides the architecture, for the study's key."""
         return {
             "error": "fitted",
-            "fsp": fsp.__version__,
+            "fsp": __version__,
             "parameters": list(self.parameters),
             "steps": self.at,
             "rows": self.digest,

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fsp.base.defaults import BATCH, LENGTH
 from fsp.base.errors import InputError
 from fsp.base.files import digest, read_json, write_json
 from fsp.base.fingerprint import fingerprint
 from fsp.objectives.products import Products, fit_terms, products_up_to, relative_errors
 from fsp.spaces.space import SearchSpace
-from fsp.base.defaults import BATCH, LENGTH
 
 DEPTH, WIDTH = "D", "H"
 KEPT = "calibrated"  # the speed that is the calibration kept on this device

@@ -12,9 +12,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fsp.families import Family, family_of, load_family
-from fsp.spaces.space import SearchSpace
 from fsp.base.defaults import BATCH, LENGTH
+from fsp.families.family import Family, load_family
+from fsp.spaces.space import SearchSpace, family_of
 
 Size = tuple[str, int]  # a parameter's or a constant's name and value
 _COUNTED = 3  # layers; from the second on, each layer adds the same
@@ -36,7 +36,7 @@ def peak_memory(
         length: tokens of each.
 
     Example:
-        >>> from fsp.spaces.space import load_space
+        >>> from fsp.spaces.loading import load_space
         >>> space = load_space("minilm")
         >>> peak_memory(space, space.point(space.maximum)).tolist()
         [92433408]

@@ -3,10 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fsp.families import family_of
-from fsp.objectives.blocks import in_blocks
-from fsp.spaces.space import SearchSpace
 from fsp.base.defaults import BATCH, LENGTH
+from fsp.objectives.blocks import in_blocks
+from fsp.spaces.space import SearchSpace, family_of
 
 
 def operations(
@@ -15,7 +14,7 @@ def operations(
     """Return the operations of an `n x d` array of architectures at a batch size and length (tokens).
 
     Example:
-        >>> from fsp.spaces.space import load_space
+        >>> from fsp.spaces.loading import load_space
         >>> space = load_space("bert_large")
         >>> full = operations(space, space.point(space.maximum))
         >>> bool((operations(space, space.candidates) < full).all())

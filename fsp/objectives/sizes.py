@@ -3,16 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fsp.families import family_of
 from fsp.objectives.blocks import in_blocks
-from fsp.spaces.space import SearchSpace
+from fsp.spaces.space import SearchSpace, family_of
 
 
 def sizes(space: SearchSpace, points: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
     """Return `parameters`, `embedding_parameters` and `encoder_parameters` of an `n x d` array of architectures.
 
     Example:
-        >>> from fsp.spaces.space import load_space
+        >>> from fsp.spaces.loading import load_space
         >>> space = load_space("bert_large")
         >>> sizes(space, space.point(dict(D=4, A=8, H=1024, I=768)))["parameters"].tolist()
         [75107328]

@@ -1,33 +1,8 @@
-"""What a run leaves for people: figures and one self-contained page."""
+"""What a run leaves for people: figures and one self-contained page.
 
-from pathlib import Path
-from typing import Any
+`figures` holds every figure for notebooks.
+"""
 
-from fsp.base.errors import sound
+import lazy_loader
 
-
-def write_pages(result: dict[str, Any], folder: Path) -> None:
-    """Write `pareto.png` and `report.html` from a run's result and the `evaluations.csv` in its folder."""
-    from fsp.report import fronts, html
-    from fsp.report.sources import load_evaluations, outcome_of
-
-    table = load_evaluations(folder)
-    fronts.save_pairs(outcome_of(result, table), folder / "pareto.png")
-    html.write_page(result, table, folder / "report.html", certificate=html.certificate_in(folder, result))
-
-
-def write_report(folder: Path) -> None:
-    """Write the figures and the page of a finished run again.
-
-    A `certificate.json` in the folder is shown as well.
-
-    Raises:
-        InputError: the folder holds no finished run, a damaged one, or a certificate of another space.
-    """
-    from jinja2 import TemplateError
-
-    from fsp.report.sources import load_result
-
-    result = load_result(folder)
-    with sound(f"the run in {folder}", "run again in a new folder", TemplateError):
-        write_pages(result, folder)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

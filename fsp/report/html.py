@@ -9,11 +9,11 @@ import pandas as pd
 
 from fsp.base.errors import InputError
 from fsp.base.files import write_text
+from fsp.base.rounding import at_least, at_most
 from fsp.report.explorer import explorer
 from fsp.report.fronts import pairs_svg
 from fsp.report.sources import outcome_of
 from fsp.report.summary import CARD_COLUMNS, COLUMNS, NAMES, card_rows, command, error_of, headline, model_rows, trust
-from fsp.base.rounding import at_least, at_most
 
 _PREDICTED = ("predicted_error", "predicted_low", "predicted_high")
 _COLUMNS = (

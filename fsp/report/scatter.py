@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from fsp.trust.agreement import BANDS, rows_of, size_bands, spearman
 from fsp.report.sources import columns_of, read_table
 from fsp.report.style import BLUE, GREY, MARKERS, drawing, named, plain_ticks
+from fsp.trust.agreement import BANDS, rows_of, size_bands, spearman
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -194,7 +194,7 @@ _OPTIONS = (
 
 def command(result: dict[str, Any]) -> str:
     """Return the command that repeats a run; runs of earlier versions do not tell of a teacher or corpus given."""
-    from fsp.spaces.space import shipped_spaces
+    from fsp.spaces.loading import shipped_spaces
 
     config = {"method": "interval", **result["config"]}  # runs of earlier versions had no other method
     name = config["space"]["name"]

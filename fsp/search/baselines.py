@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from fsp.spaces.space import Architecture, SearchSpace
+from fsp.families.architecture import Architecture
+from fsp.spaces.space import SearchSpace
 
 _NEAR = 0.1  # of the choice's encoder parameters
 

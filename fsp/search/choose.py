@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 
 from fsp.base.errors import InputError, RunFailed
-from fsp.studies.evaluator import evaluation_table
-from fsp.search.extraction import calibration_for
 from fsp.base.run_folder import EVALUATIONS
+from fsp.families.architecture import Architecture
 from fsp.objectives.latency import Calibration
-from fsp.search.plan import objectives_at_maximum, objectives_of
-from fsp.search.question import Objective, Question, Size
+from fsp.objectives.table import objectives_at_maximum, objectives_of
+from fsp.search.evaluations import evaluation_table
+from fsp.search.extraction import calibration_for
 from fsp.search.finalists import win_shares
-from fsp.spaces.space import Architecture, SearchSpace
+from fsp.search.question import Objective, Question, Size
+from fsp.spaces.space import SearchSpace
 from fsp.studies.study import Evaluation, Stored, stored_studies
 
 

@@ -55,7 +55,7 @@ def training_cost(
 
     Example:
         >>> from fsp.search.plan import plan
-        >>> from fsp.spaces.space import load_space
+        >>> from fsp.spaces.loading import load_space
         >>> space = load_space("bert_large")
         >>> cost = training_cost(space, plan(space, interval=50), steps=16, batch=16, length=64, gflops=50.0)
         >>> cost.evaluations, f"{cost.flops:.2e}", round(cost.seconds)

@@ -10,27 +10,30 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fsp.base.defaults import LONGER
 from fsp.base.errors import InputError, RunFailed
-from fsp.studies.evaluator import ErrorFunction, Evaluator, evaluation_table, takes_seed
+from fsp.base.progress import Silent
+from fsp.families.architecture import Architecture
 from fsp.families.transformer import head_size_changed
-from fsp.search.halving import at_fidelities, successive_halving
-from fsp.objectives.latency import Calibration, stored
 from fsp.objectives.fitted import FittedError
 from fsp.objectives.hull import in_hull
-from fsp.search.plan import check_method, method_for, objectives_at_maximum, objectives_of, plan
-from fsp.base.progress import Silent
-from fsp.search.question import Objective, Question, Size
-from fsp.search.second_look import LongRuns, longer_of
+from fsp.objectives.latency import Calibration, stored
+from fsp.objectives.table import objectives_at_maximum, objectives_of
 from fsp.search.certificates.bounds import Evidence, Noise, Order, evidence
 from fsp.search.certificates.certificate import seal
 from fsp.search.certificates.certified import search
 from fsp.search.certificates.settings import CertifiedSettings
+from fsp.search.evaluations import evaluation_table
 from fsp.search.finalists import undecided
+from fsp.search.halving import at_fidelities, successive_halving
 from fsp.search.pareto import pareto_front
-from fsp.spaces.space import Architecture, SearchSpace
+from fsp.search.plan import check_method, method_for, plan
+from fsp.search.question import Objective, Question, Size
+from fsp.search.second_look import LongRuns, longer_of
+from fsp.spaces.space import SearchSpace
+from fsp.studies.evaluator import ErrorFunction, Evaluator, takes_seed
 from fsp.studies.store import Store, open_store
 from fsp.studies.study import Evaluation
-from fsp.base.defaults import LONGER
 
 
 @dataclass(frozen=True)
@@ -223,7 +226,7 @@ def extract(
         RunFailed: every candidate failed.
 
     Example:
-        >>> from fsp.spaces.space import load_space
+        >>> from fsp.spaces.loading import load_space
         >>> toy = lambda a: 1 / (a["D"] * a["H"])
         >>> result = extract(load_space("minilm"), error=toy, interval=1)
         >>> result.selected

@@ -10,9 +10,9 @@ from fsp.search.candidates import Candidates, Method, Proposals
 from fsp.search.certificates.certificate import seal
 from fsp.search.certificates.certified import trials
 from fsp.search.certificates.settings import CertifiedSettings
-from fsp.search.samplers.fitted import fitted
 from fsp.search.interval import every_kth, order
 from fsp.search.maximal import maximal as maximal_rows
+from fsp.search.samplers.fitted import fitted
 from fsp.search.samplers.optuna_samplers import gp, nsga2, tpe
 
 _GAP = 0.05  # what `certified` proves before it stops

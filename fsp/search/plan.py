@@ -1,61 +1,27 @@
 """What an extraction will evaluate, known before any training: candidates, p and i, limits, interval."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
-from fsp.search.halving import check_fidelities
-from fsp.objectives.latency import Calibration
 from fsp.objectives.anchored import LEAST_ANCHORS
-from fsp.objectives.sizes import sizes
-from fsp.objectives.operations import operations
-from fsp.search.question import Objective, Question
+from fsp.objectives.latency import Calibration
+from fsp.objectives.table import objectives_at_maximum, objectives_of
 from fsp.search.certificates.certified import FRESH_ROUNDS
 from fsp.search.certificates.settings import CertifiedSettings
+from fsp.search.halving import check_fidelities
 from fsp.search.interval import every_kth, interval_for, order
 from fsp.search.maximal import with_audit
+from fsp.search.question import Objective, Question
 from fsp.spaces.space import SearchSpace
 
 METHODS = ("maximal", "interval", "certified")
 _BY_INTERVAL = 16  # the default interval is chosen so that about so many candidates are evaluated
 _MOST_MAXIMAL = 32  # the most that `maximal` evaluates by default
-
-
-def objectives_of(
-    space: SearchSpace, points: NDArray[np.int64], calibration: Calibration | None = None, also: Collection[str] = ()
-) -> pd.DataFrame:
-    """Return p and i of an `n x d` array of architectures as a table, parameters first.
-
-    With a calibration there is a column `latency` as well, predicted milliseconds; and `peak_memory` (bytes), which
-    takes seconds to count, where it is among the names in `also`.
-    """
-    table = pd.DataFrame({**space.columns(points), **sizes(space, points), "operations": operations(space, points)})
-    if calibration is not None:
-        table["latency"] = calibration(points)
-    if "peak_memory" in also:
-        from fsp.objectives.memory import peak_memory
-
-        table["peak_memory"] = peak_memory(space, points)
-    return table
-
-
-def objectives_at(space: SearchSpace, architecture: Mapping[str, int], also: Collection[str] = ()) -> dict[str, int]:
-    """Return p and i of one architecture, which need not be a candidate; `also` as in `objectives_of`."""
-    row = objectives_of(space, space.point(architecture), also=also).iloc[0]
-    return {str(name): int(value) for name, value in row.items() if name not in space.names}
-
-
-def objectives_at_maximum(
-    space: SearchSpace, calibration: Calibration | None = None, also: Collection[str] = ()
-) -> dict[str, float]:
-    """Return p and i of T, with a calibration also its `latency` as measured; `also` as in `objectives_of`."""
-    maximum: dict[str, float] = {**objectives_at(space, space.maximum, also)}
-    return maximum if calibration is None else {**maximum, "latency": calibration.maximum_ms}
 
 
 @dataclass(frozen=True)
@@ -117,7 +83,7 @@ def plan(
             or more anchors than candidates.
 
     Example:
-        >>> from fsp.spaces.space import load_space
+        >>> from fsp.spaces.loading import load_space
         >>> len(plan(load_space("minilm"), interval=20).table)
         7
         >>> planned = plan(load_space("minilm"))
@@ -171,7 +137,7 @@ def method_for(
     """Return the search method: the one given, else `interval` for W or where an interval is given, else the space's.
 
     Example:
-        >>> from fsp.spaces.space import load_space
+        >>> from fsp.spaces.loading import load_space
         >>> [method_for(load_space(name), None) for name in ("minilm", "bert_large")]
         ['maximal', 'interval']
     """

@@ -9,11 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
-from fsp.families import family_of
 from fsp.search.certificates.settings import CertifiedSettings
 from fsp.search.coefficient import w_coefficient
 from fsp.search.limits import resolve_limits, within
-from fsp.spaces.space import SearchSpace
+from fsp.spaces.space import SearchSpace, family_of
 
 Objective = Literal["limits", "w"]
 Size = Literal["parameters", "encoder_parameters"]

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from fsp.base.errors import InputError, RunFailed
-from fsp.studies.evaluator import ErrorFunction, Evaluator
-from fsp.objectives.anchored import LEAST_ANCHORS, anchor_rows, anchored, sizes_of
 from fsp.base.progress import Silent
+from fsp.objectives.anchored import LEAST_ANCHORS, anchor_rows, anchored, sizes_of
+from fsp.studies.evaluator import ErrorFunction, Evaluator
 
 
 def longer_of(error: ErrorFunction, factor: int) -> ErrorFunction:
@@ -26,7 +26,7 @@ class LongRuns:
     """The errors after longer training of some candidates of a table, each measured at most once.
 
     Args:
-        table: the evaluated candidates, see `fsp.studies.evaluator.evaluation_table`.
+        table: the evaluated candidates, see `fsp.search.evaluations.evaluation_table`.
         evaluator: that of the search; the longer evaluations go into its study, under settings of their own.
         longer: see `longer_of`. factor: how much longer it trains.
         seed: of the longer evaluations.

@@ -1,124 +1,64 @@
-"""Where search spaces come from: TOML files, Python files, and the entry points of installed packages."""
+"""Loading search spaces: those that come with fsp, those of installed packages, and files."""
 
 import importlib.metadata
-import runpy
-import sys
-import tomllib
-import traceback
+import importlib.resources
 from pathlib import Path
-from typing import Any
 
 from fsp.base.errors import InputError
+from fsp.spaces.files import from_entry_point, read_toml, run_python
 from fsp.spaces.space import SearchSpace
 
 
-def read_toml(path: Path) -> SearchSpace:
-    """Return the search space in a TOML file.
+def shipped_spaces() -> dict[str, Path]:
+    """Return the search spaces that come with fsp, by name."""
+    inside = Path(str(importlib.resources.files("fsp"))) / "search_spaces"
+    folder = inside if inside.is_dir() else Path(__file__).parents[2] / "search_spaces"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def installed_spaces() -> dict[str, importlib.metadata.EntryPoint]:
+    """Return the search spaces that installed packages offer in the entry-point group `fsp.search_spaces`, by name."""
+    return {entry.name: entry for entry in importlib.metadata.entry_points(group="fsp.search_spaces")}
+
+
+def load_space(name_or_path: str | Path) -> SearchSpace:
+    """Return the search space of that name, or the one in that `.toml` or `.py` file.
+
+    Names that come with fsp go before those of installed packages. A `.py` file is run, so name only trusted ones.
 
     Raises:
-        InputError: unreadable, no TOML, or no valid search space.
+        InputError: unknown name, unreadable file, or a file that is no valid search space.
+
+    Example:
+        >>> load_space("minilm").maximum
+        Architecture(D=6, A=12, H=384, I=1536)
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the search space {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # tomllib's own, UnicodeDecodeError, numbers of thousands of digits
-        raise InputError(f"search space {path} is not valid TOML: {error}") from None
-    return _from_content(path, content)
+    shipped = shipped_spaces()
+    path = shipped.get(str(name_or_path), Path(name_or_path))
+    if path.suffix == ".toml":
+        return read_toml(path)
+    if path.suffix == ".py":
+        return run_python(path)
+    installed = installed_spaces()
+    if str(name_or_path) not in installed:
+        known = ", ".join([*shipped, *sorted(set(installed) - set(shipped))])
+        raise InputError(f"no search space {str(name_or_path)!r}; there are {known}, or give a .toml or .py file")
+    return from_entry_point(installed[str(name_or_path)])
 
 
-def run_python(path: Path) -> SearchSpace:
-    """Run a Python file and return the `SearchSpace` it calls `space`.
+def with_usual_constants(space: SearchSpace) -> tuple[SearchSpace, str | None]:
+    """Return a space with constants, and the shipped space they are from where it has none of its own.
 
-    Raises:
-        InputError: unreadable, a syntax error, an exception while it runs (the line is named), or no such variable.
+    To check and to count with before there is a T, which brings its own. Of a family without a shipped space the space
+    comes back as it is.
+
+    Example:
+        >>> from fsp.spaces.space import SearchSpace
+        >>> bare = SearchSpace("mine", {"D": (1, 2), "H": (8, 16)}, (), {"D": 2, "H": 16}, "mlp")
+        >>> with_usual_constants(bare)[0].constants, with_usual_constants(bare)[1]
+        ({'inputs': 784, 'outputs': 10}, 'mlp')
     """
-    beside = str(path.resolve().parent)
-    sys.path.insert(0, beside)  # as `python FILE` does: modules beside it may be imported
-    try:
-        content = runpy.run_path(str(path))
-    except InputError as error:
-        raise InputError(f"search space {path}: {error}") from None
-    except OSError as error:
-        raise InputError(f"cannot read the search space {path}: {error.strerror or error}") from None
-    except SyntaxError as error:
-        raise InputError(f"search space {path} is not valid Python: {error.msg} (line {error.lineno})") from None
-    except (Exception, SystemExit) as error:  # a user's file may raise anything; for its author it is one bad file
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        where = f" in line {lines[-1]}" if lines else ""
-        raise InputError(f"search space {path} fails{where}: {type(error).__name__}: {error}") from None
-    finally:
-        if beside in sys.path:
-            sys.path.remove(beside)
-    return _checked(content.get("space"), f"search space {path} must define space = SearchSpace(...)")
-
-
-def from_entry_point(entry: importlib.metadata.EntryPoint) -> SearchSpace:
-    """Return the `SearchSpace` that an installed package's entry point names. Raises InputError where it is none."""
-    try:
-        found = entry.load()
-    except Exception as error:  # a third party's package may raise anything
-        raise InputError(
-            f"search space {entry.name} ({entry.value}) cannot be loaded: {type(error).__name__}: {error}"
-        ) from None
-    return _checked(found, f"search space {entry.name}: {entry.value} is no SearchSpace; ask its authors")
-
-
-def _checked(found: Any, otherwise: str) -> SearchSpace:
-    if not isinstance(found, SearchSpace):
-        raise InputError(otherwise)
-    return found
-
-
-_KEYS: dict[str, type] = {
-    "name": str,
-    "family": str,
-    "rules": list,
-    "parameters": dict,
-    "maximum": dict,
-    "constants": dict,
-    "teacher": dict,
-    "neutral": list,
-    "method": str,
-}
-_TEACHER_KEYS = ("name", "package", "folder", "sha256", "install")
-_REQUIRED = ("family", "parameters", "maximum")
-
-
-def _from_content(path: Path, content: dict[str, Any]) -> SearchSpace:
-    for key, value in content.items():
-        if key not in _KEYS:
-            raise InputError(f"search space {path}: unknown key {key!r}; known are {', '.join(_KEYS)}")
-        if not isinstance(value, _KEYS[key]):
-            raise InputError(f"search space {path}: {key!r} must be a {_KEYS[key].__name__}")
-    if missing := [key for key in _REQUIRED if key not in content]:
-        raise InputError(f"search space {path}: {missing[0]!r} is missing")
-    if not all(isinstance(choices, list) for choices in content["parameters"].values()):
-        raise InputError(f"search space {path}: each parameter is a list of integers, e.g. D = [2, 4, 6]")
-    if not all(isinstance(rule, str) for rule in content.get("rules", [])):
-        raise InputError(f"search space {path}: each rule is a text, e.g. 'H % A == 0'")
-    if not all(isinstance(name, str) for name in content.get("neutral", [])):
-        raise InputError(f"search space {path}: 'neutral' lists parameter names, e.g. neutral = [\"A\"]")
-    for key in ("maximum", "constants"):
-        if any(type(value) is not int or value < 1 for value in content.get(key, {}).values()):
-            raise InputError(f"search space {path}: every value of {key!r} must be a positive integer")
-    if "teacher" in content and set(content["teacher"]) != set(_TEACHER_KEYS):
-        raise InputError(f"search space {path}: 'teacher' must give exactly {', '.join(_TEACHER_KEYS)}")
-    teacher = content.get("teacher", {})
-    if any(not isinstance(value, str) for value in teacher.values()):
-        raise InputError(f"search space {path}: every value of 'teacher' must be a text")
-    if teacher and not teacher["package"].isidentifier():  # looking for a.b would run the package a
-        raise InputError(f"search space {path}: teacher's package must be a plain name, not {teacher['package']!r}")
-    if teacher and (Path(teacher["folder"]).is_absolute() or ".." in Path(teacher["folder"]).parts):
-        raise InputError(f"search space {path}: teacher's folder must lie inside its package")
-    return SearchSpace(
-        name=content.get("name", path.stem),
-        parameters={name: tuple(choices) for name, choices in content["parameters"].items()},
-        rules=tuple(content.get("rules", ())),
-        maximum=content["maximum"],
-        family=content["family"],
-        constants=content.get("constants", {}),
-        teacher=content.get("teacher", {}),
-        neutral=tuple(content.get("neutral", ())),
-        method=content.get("method"),
-    )
+    usual = {other.family_name: other for other in map(load_space, shipped_spaces())}  # for bert: minilm's
+    if space.constants or space.family_name not in usual:
+        return space, None
+    return space.with_constants(usual[space.family_name].constants), usual[space.family_name].name

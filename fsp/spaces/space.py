@@ -1,82 +1,24 @@
 """Search spaces: named integer parameters, rules between them, the maximum point T, all candidates as one array."""
 
-import importlib.metadata
-import importlib.resources
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
+from fsp.families.architecture import Architecture
+from fsp.families.family import Family, load_family, name_of
 from fsp.spaces.rules import FunctionRule, Rule
-
-if TYPE_CHECKING:
-    from fsp.families import Family
 
 Columns = dict[str, NDArray[np.int64]]
 AnyRule = str | Callable[..., bool]
 _MAX_GRID = 50_000_000  # points before the rules; beyond this enumeration would not fit in memory
 _MAX_PARAMETERS = 32  # axes of the grid that numpy can index
 _MAX_VALUE = 2**31 - 1
-
-
-class Architecture(Mapping[str, int]):
-    """One assignment of the architectural parameters: an immutable, hashable mapping from name to integer.
-
-    Example:
-        >>> bort = Architecture(D=4, A=8, H=1024, I=768)
-        >>> bort["H"], str(bort)
-        (1024, 'D=4 A=8 H=1024 I=768')
-        >>> Architecture.parse("D=4,A=8,H=1024,I=768") == bort
-        True
-    """
-
-    __slots__ = ("_values",)
-
-    def __init__(self, values: Mapping[str, int] | None = None, /, **named: int):
-        merged = {**(values or {}), **named}
-        for name, value in merged.items():
-            if isinstance(value, bool) or int(value) != value or value < 1:
-                raise InputError(f"{name}={value} is not a positive integer")
-        self._values = {name: int(value) for name, value in merged.items()}
-
-    @classmethod
-    def parse(cls, text: str) -> "Architecture":
-        """Return the architecture written as `D=4 A=8` or `D=4,A=8`. Raises InputError where it is neither."""
-        values: dict[str, int] = {}
-        for part in text.replace(",", " ").split():
-            name, _, number = part.partition("=")
-            if not name.isidentifier() or not number.isascii() or not number.isdecimal() or len(number) > 9:
-                raise InputError(f"cannot read {part!r}; write an architecture as D=4,A=8,H=1024,I=768")
-            if name in values:
-                raise InputError(f"{name} is given twice in {text!r}")
-            values[name] = int(number)
-        if not values:
-            raise InputError("the architecture is empty; write e.g. D=4,A=8,H=1024,I=768")
-        return cls(values)
-
-    def __getitem__(self, name: str) -> int:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self._values.items()))
-
-    def __str__(self) -> str:
-        return " ".join(f"{name}={value}" for name, value in self._values.items())
-
-    def __repr__(self) -> str:
-        return f"Architecture({str(self).replace(' ', ', ')})"
 
 
 @dataclass(frozen=True)
@@ -88,7 +30,7 @@ class SearchSpace:
         parameters: the choices of each parameter, by name.
         rules: what every candidate fulfils: expressions, or Python functions of parameters (see `fsp.spaces.rules`).
         maximum: the maximum point T; no candidate exceeds it in any parameter. T itself is not a candidate.
-        family: the network family that builds the candidates: its name, or a module (see `fsp.families.Family`).
+        family: the network family that builds the candidates: its name, or a module (see `fsp.families.family.Family`).
         constants: what the family needs beyond the parameters (vocabulary, positions, ...).
         teacher: where T's trained weights come from by default: its `name`, the installed `package` and the `folder`
             in it, the `sha256` of its model.safetensors, and the command to `install` it.
@@ -109,7 +51,7 @@ class SearchSpace:
     parameters: Mapping[str, tuple[int, ...]]
     rules: tuple[AnyRule, ...]
     maximum: Mapping[str, int]
-    family: "str | Family"
+    family: str | Family
     constants: Mapping[str, int] = field(default_factory=dict)
     teacher: Mapping[str, str] = field(default_factory=dict)
     neutral: tuple[str, ...] = ()
@@ -266,50 +208,21 @@ class SearchSpace:
         }
 
 
-def name_of(family: "str | Family") -> str:
-    """Return what a family is called.
-
-    Example:
-        >>> name_of("bert"), name_of(math)
-        ('bert', 'math')
-    """
-    return family if isinstance(family, str) else str(getattr(family, "__name__", type(family).__name__))
-
-
-def shipped_spaces() -> dict[str, Path]:
-    """Return the search spaces that come with fsp, by name."""
-    inside = Path(str(importlib.resources.files("fsp"))) / "search_spaces"
-    folder = inside if inside.is_dir() else Path(__file__).parent.parent / "search_spaces"
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
-def installed_spaces() -> dict[str, importlib.metadata.EntryPoint]:
-    """Return the search spaces that installed packages offer in the entry-point group `fsp.search_spaces`, by name."""
-    return {entry.name: entry for entry in importlib.metadata.entry_points(group="fsp.search_spaces")}
-
-
-def load_space(name_or_path: str | Path) -> SearchSpace:
-    """Return the search space of that name, or the one in that `.toml` or `.py` file.
-
-    Names that come with fsp go before those of installed packages. A `.py` file is run, so name only trusted ones.
+def family_of(space: SearchSpace) -> Family:
+    """Return the family of a space.
 
     Raises:
-        InputError: unknown name, unreadable file, or a file that is no valid search space.
-
-    Example:
-        >>> load_space("minilm").maximum
-        Architecture(D=6, A=12, H=384, I=1536)
+        InputError: the space has other parameters than the family, or lacks constants that it needs.
     """
-    from fsp import space_files  # it builds a SearchSpace, so it can only be imported once there is one
-
-    shipped = shipped_spaces()
-    path = shipped.get(str(name_or_path), Path(name_or_path))
-    if path.suffix == ".toml":
-        return space_files.read_toml(path)
-    if path.suffix == ".py":
-        return space_files.run_python(path)
-    installed = installed_spaces()
-    if str(name_or_path) not in installed:
-        known = ", ".join([*shipped, *sorted(set(installed) - set(shipped))])
-        raise InputError(f"no search space {str(name_or_path)!r}; there are {known}, or give a .toml or .py file")
-    return space_files.from_entry_point(installed[str(name_or_path)])
+    family = load_family(space.family)
+    if set(space.parameters) != set(family.PARAMETERS):
+        raise InputError(
+            f"space {space.name}: family {space.family_name} has the parameters {', '.join(family.PARAMETERS)}, "
+            f"not {', '.join(space.parameters)}"
+        )
+    if missing := [name for name in family.CONSTANTS if name not in space.constants]:
+        raise InputError(
+            f"space {space.name}: family {space.family_name} needs {', '.join(missing)} under [constants]; where a "
+            "command takes --teacher, the teacher brings its own"
+        )
+    return family

@@ -1,1 +1,8 @@
-"""studies."""
+"""Evaluations that outlive a process: a study keeps each of them once, whoever made it.
+
+Processes that share a study share the work, by locks of the operating system.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""Evaluating candidates by any error function, each at most once, and the table of what came of it."""
+"""Evaluating candidates by any error function, each at most once."""
 
 import inspect
 import math
@@ -7,12 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from fsp.base.errors import RunFailed, is_out_of_memory
-from fsp.search.coefficient import w_coefficient
-from fsp.spaces.space import Architecture, SearchSpace
+from fsp.base.errors import is_out_of_memory
+from fsp.families.architecture import Architecture
+from fsp.spaces.space import SearchSpace
 from fsp.studies.store import Store, open_store
 from fsp.studies.study import Evaluation, Key, Study
 
@@ -36,7 +33,7 @@ class Evaluator:
         InputError: the file is no journal, or the store cannot be opened.
 
     Example:
-        >>> from fsp.spaces.space import load_space
+        >>> from fsp.spaces.loading import load_space
         >>> evaluate = Evaluator(lambda a: 1 / a["D"], load_space("minilm"))
         >>> evaluate(Architecture(D=4, A=8, H=256, I=512), seed=0).error
         0.25
@@ -81,48 +78,6 @@ class Evaluator:
     def errors_of(self, architecture: Architecture) -> list[float]:
         """Return all errors of an architecture that the study holds, one a seed."""
         return self._store.errors_of(architecture)
-
-
-def evaluation_table(
-    everything: pd.DataFrame,
-    evaluations: Mapping[int, list[Evaluation]],
-    maximum: Mapping[str, float],
-    seed: int,
-    speed: str = "operations",
-) -> pd.DataFrame:
-    """Return one row a candidate that was evaluated: p, i, its geometric mean error over seeds, W, and the rest.
-
-    Args:
-        everything: parameters, p and i of all candidates; its index names the rows of the result.
-        evaluations: of the candidates in some rows, in the order of the result.
-        maximum: p and i of T.
-        seed: the first seed.
-        speed: the column of i in W.
-
-    Raises:
-        RunFailed: every candidate failed.
-    """
-    table = everything.loc[list(evaluations)].copy()
-    failures = [next((e.failure for e in found if e.error is None), None) for found in evaluations.values()]
-    table["error"] = [_mean_error(found) for found in evaluations.values()]
-    valid = table["error"].notna()
-    if not valid.any():
-        raise RunFailed(f"all {len(table)} candidates failed; the first: {failures[0]}")
-    for name, size in (("w_total", "parameters"), ("w_encoder", "encoder_parameters")):
-        rows = table[valid]
-        table.loc[valid, name] = w_coefficient(
-            rows[size], rows[speed], rows["error"], maximum=(maximum[size], maximum[speed])
-        )
-    table["seed"] = seed
-    table["seconds"] = [sum(e.seconds for e in found) for found in evaluations.values()]
-    table["failure"] = failures
-    return table
-
-
-def _mean_error(evaluations: list[Evaluation]) -> float:
-    """Geometric mean over the seeds, NaN where one of them failed."""
-    errors = [math.nan if evaluation.error is None else evaluation.error for evaluation in evaluations]
-    return errors[0] if len(errors) == 1 else float(np.exp(np.log(errors).mean()))  # one seed: not a digit is lost
 
 
 def takes_seed(error: ErrorFunction) -> bool:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fsp.base.errors import InputError
-from fsp.studies.evaluator import ErrorFunction, evaluate, settings_of
 from fsp.base.progress import Silent
 from fsp.spaces.space import SearchSpace
+from fsp.studies.evaluator import ErrorFunction, evaluate, settings_of
 from fsp.studies.store import Store, open_store
 from fsp.studies.study import Header, Study, headers, study_name
 
@@ -41,7 +41,7 @@ def work(
 
     Example:
         >>> import tempfile
-        >>> from fsp.spaces.space import load_space
+        >>> from fsp.spaces.loading import load_space
         >>> work(Path(tempfile.mkdtemp()) / "evaluations.journal", load_space("minilm"), lambda a: 1 / a["D"], idle=0)
         0
     """

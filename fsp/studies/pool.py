@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from fsp.base.errors import InputError
-from fsp.base.progress import Silent
 from fsp.base.machine import processors
+from fsp.base.progress import Silent
 from fsp.studies.store import Store
 
 _GRACE = 5  # seconds that a worker has to leave

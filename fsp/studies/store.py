@@ -12,8 +12,8 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from fsp.studies.locks import Claims, ServerClaims, file_claims
 from fsp.base.errors import InputError, RunFailed, sound
+from fsp.studies.locks import Claims, ServerClaims, file_claims
 
 _JOURNAL = "journal"  # the claim on appending to a journal file
 _WRITE = "write"  # the claim on writing to SQLite

@@ -1,8 +1,8 @@
 """Evaluations that outlive the process and are shared by several: one Optuna trial per (architecture, settings, seed).
 
 A trial is WAITING once somebody has asked for it, RUNNING once somebody has taken it, and finished once. Who evaluates
-it holds its claim (see `fsp.studies.locks`): a trial that is not finished and that nobody claims is free, whatever its state,
-so the trials of killed processes are back in the queue without anybody giving them back.
+it holds its claim (see `fsp.studies.locks`): a trial that is not finished and that nobody claims is free, whatever its
+state, so the trials of killed processes are back in the queue without anybody giving them back.
 """
 
 import uuid
@@ -20,7 +20,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from fsp.base.errors import InputError
 from fsp.base.files import digest
-from fsp.spaces.space import Architecture, SearchSpace
+from fsp.families.architecture import Architecture
+from fsp.spaces.space import SearchSpace
 from fsp.studies.store import Store, exists, open_store, reading
 
 _SEED = "seed"

@@ -11,18 +11,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fsp.trust.agreement import size_bands, spearman_in_bands
 from fsp.base.errors import Diverged, InputError
-from fsp.studies.evaluator import Evaluator
-from fsp.objectives.anchored import anchor_rows, anchored, sizes_of
-from fsp.distillation.error import Distillation
-from fsp.objectives.fitted import FittedError
-from fsp.trust.zero_cost import ZERO_COST
-from fsp.search.plan import objectives_at
 from fsp.base.progress import Silent
+from fsp.distillation.error import Distillation
+from fsp.families.architecture import Architecture
+from fsp.objectives.anchored import anchor_rows, anchored, sizes_of
+from fsp.objectives.fitted import FittedError
+from fsp.objectives.table import objectives_at
+from fsp.spaces.space import SearchSpace
+from fsp.studies.evaluator import Evaluator
+from fsp.trust.agreement import size_bands, spearman_in_bands
 from fsp.trust.ranking import Ranking, rank
-from fsp.spaces.space import Architecture, SearchSpace
 from fsp.trust.truth import mean_truth
+from fsp.trust.zero_cost import ZERO_COST
 
 Value = TypeVar("Value")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from fsp.base.errors import InputError
 from fsp.base.files import read_json
-from fsp.spaces.space import shipped_spaces
+from fsp.spaces.loading import shipped_spaces
 
 SCHEMA = 1
 _NEEDED = ("space", "teacher", "corpus", "fingerprint", "steps", "shapes", "rankings", "stability")

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fsp.base.errors import InputError
+from fsp.search.coefficient import w_coefficient
 from fsp.trust.agreement import (
     BANDS,
     Floats,
@@ -24,8 +26,6 @@ from fsp.trust.agreement import (
     spearman,
     top_overlap,
 )
-from fsp.base.errors import InputError
-from fsp.search.coefficient import w_coefficient
 
 Interval = tuple[float, float]
 FINALISTS = 5

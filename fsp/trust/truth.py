@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from fsp.base.errors import InputError
-from fsp.studies.evaluator import Evaluator
-from fsp.distillation.error import Distillation
-from fsp.search.plan import objectives_of
 from fsp.base.progress import Silent
-from fsp.spaces.space import Architecture, SearchSpace
+from fsp.distillation.error import Distillation
+from fsp.families.architecture import Architecture
+from fsp.objectives.table import objectives_of
+from fsp.spaces.space import SearchSpace
+from fsp.studies.evaluator import Evaluator
 
 _TRUTH_SEEDS = 1000  # from here on: no search uses them
 

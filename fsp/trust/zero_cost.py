@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import Diverged, InputError
-from fsp.families import family_of
-from fsp.objectives import sizes as size, operations as speed
-from fsp.spaces.space import SearchSpace
+from fsp.objectives import operations as speed
+from fsp.objectives import sizes as size
+from fsp.spaces.space import SearchSpace, family_of
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ def encoder_parameters(space: SearchSpace, architecture: Shape, seed: int = 0) -
     """Return the number of encoder parameters, in closed form; `seed` is without meaning.
 
     Example:
-        >>> from fsp.spaces.space import load_space
+        >>> from fsp.spaces.loading import load_space
         >>> encoder_parameters(load_space("bert_large"), dict(D=4, A=8, H=1024, I=768))
         23108608.0
     """
@@ -41,10 +41,10 @@ def encoder_parameters(space: SearchSpace, architecture: Shape, seed: int = 0) -
 
 
 def operations(space: SearchSpace, architecture: Shape, seed: int = 0) -> float:
-    """Return the operations of one forward pass, in closed form (`fsp.objectives.operations`); `seed` is without meaning.
+    """Return the operations of one forward pass, in closed form (`fsp.objectives.operations`); `seed` means nothing.
 
     Example:
-        >>> from fsp.spaces.space import load_space
+        >>> from fsp.spaces.loading import load_space
         >>> space = load_space("minilm")
         >>> operations(space, space.maximum) > operations(space, dict(D=1, A=4, H=128, I=128))
         True
@@ -77,7 +77,7 @@ def synflow(space: SearchSpace, architecture: Shape, seed: int = 0) -> float:
         InputError: the space is of another family.
 
     Example:
-        >>> from fsp.spaces.space import load_space
+        >>> from fsp.spaces.loading import load_space
         >>> space = load_space("minilm")
         >>> shallow, deep = (synflow(space, dict(D=depth, A=4, H=128, I=256)) for depth in (1, 2))
         >>> shallow < deep
@@ -143,7 +143,7 @@ def jacobian_covariance(
         Diverged: the gradients are zero or no numbers.
 
     Example:
-        >>> from fsp.spaces.space import load_space
+        >>> from fsp.spaces.loading import load_space
         >>> jacobian_covariance(load_space("minilm"), dict(D=1, A=4, H=128, I=128)) < -32
         True
     """

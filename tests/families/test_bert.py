@@ -3,10 +3,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from fsp.base.errors import InputError
-from fsp.families import bert, load_family
-from fsp.objectives.sizes import sizes
+from fsp.families import bert
+from fsp.families.architecture import Architecture
+from fsp.families.family import load_family
 from fsp.objectives.operations import operations
-from fsp.spaces.space import Architecture, load_space
+from fsp.objectives.sizes import sizes
+from fsp.spaces.loading import load_space
 
 BERT_LARGE = {"vocabulary": 50265, "positions": 512, "token_types": 1}
 

@@ -3,9 +3,9 @@ import torch
 
 from fsp.base.errors import InputError
 from fsp.families import bert
+from fsp.families.architecture import Architecture
 from fsp.families.bert.cutter import Cutter, _pivots
 from fsp.families.bert.healing import gram_of, refit_writer
-from fsp.spaces.space import Architecture
 
 FULL = {"D": 3, "A": 4, "H": 32, "I": 48}
 TABLES = {"vocabulary": 200, "positions": 24, "token_types": 2}

@@ -5,9 +5,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from fsp.base.errors import InputError
-from fsp.families import family_of, load_family
+from fsp.families.architecture import Architecture
+from fsp.families.family import load_family
 from fsp.objectives.sizes import sizes
-from fsp.spaces.space import Architecture, load_space, shipped_spaces
+from fsp.spaces.loading import load_space, shipped_spaces
+from fsp.spaces.space import family_of
 
 TEXT = {"vocabulary": 90, "positions": 256}
 # family: constants, T, a smaller shape, products of matrices in one pass (D, A, H, I, tokens n)

@@ -3,16 +3,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsp.families.cutting import check_fits, check_smaller, head_size_changed
-from fsp.distillation.text.corpus import Corpus, read_corpus
 from fsp.base.errors import InputError
+from fsp.distillation.blocks import Material
+from fsp.distillation.error import E_MIN, Distillation, DistillationSettings
+from fsp.distillation.teacher import load_teacher
+from fsp.distillation.text.corpus import Corpus, read_corpus
 from fsp.families import bert
+from fsp.families.architecture import Architecture
 from fsp.families.bert.cutter import Cutter
 from fsp.families.bert.heads import TrainedHeads, _reduced
-from fsp.distillation.error import E_MIN, Distillation, DistillationSettings
-from fsp.spaces.space import Architecture
-from fsp.distillation.blocks import Material
-from fsp.distillation.teacher import load_teacher
+from fsp.families.cutting import check_fits, check_smaller, head_size_changed
 
 FULL = {"D": 2, "A": 4, "H": 32, "I": 24}  # head size 8
 TABLES = {"vocabulary": 60, "positions": 16, "token_types": 1}

@@ -2,9 +2,9 @@ import pytest
 
 from fsp import families
 from fsp.base.errors import InputError
-from fsp.families import family_of, load_family
+from fsp.families.family import load_family
 from fsp.objectives.sizes import sizes
-from fsp.spaces.space import SearchSpace
+from fsp.spaces.space import SearchSpace, family_of
 
 MEMBERS = "PARAMETERS = ('D',)\nCONSTANTS = ()\n" + "".join(
     f"def {name}(*_, **__): return {{'parameters': _[0]['D'] * 2}}\n"
@@ -90,4 +90,4 @@ def test_a_module_is_a_family_without_being_installed(tmp_path):
     with pytest.raises(InputError, match="network family mine lacks 'cut'"):
         load_family(module)
     with pytest.raises(InputError, match="network family int lacks"):
-        fsp.families.family_of(SearchSpace("s", {"D": (1, 2)}, (), {"D": 3}, 7))
+        fsp.spaces.space.family_of(SearchSpace("s", {"D": (1, 2)}, (), {"D": 3}, 7))

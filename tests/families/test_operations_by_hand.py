@@ -1,6 +1,6 @@
 """The operations of small networks, added up scalar by scalar."""
 
-from fsp.families import load_family
+from fsp.families.family import load_family
 
 D, A, H, I, N = 1, 2, 8, 3, 5  # noqa: E741
 

@@ -7,13 +7,14 @@ import torch
 from typer.testing import CliRunner
 
 import fsp
-from fsp.cli.app import app
 from fsp.base.errors import InputError
-from fsp.families import load_family
-from fsp.families.others import other_way
+from fsp.cli.app import app
 from fsp.deploy.latency.targets import parse_targets
 from fsp.distillation.pretraining.models import architecture_of as pretrained_architecture
-from fsp.spaces.space import SearchSpace, load_space, shipped_spaces
+from fsp.families.family import load_family
+from fsp.families.others import other_way
+from fsp.spaces.loading import load_space, shipped_spaces
+from fsp.spaces.space import SearchSpace
 
 OTHERS = sorted({load_space(name).family_name for name in shipped_spaces()} - {"bert"})
 SPACES = (

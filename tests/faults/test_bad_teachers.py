@@ -166,7 +166,9 @@ def test_a_bad_model_is_refused_in_one_line_before_anything_is_done(
 def test_a_place_that_cannot_be_written_to_is_told_before_the_model_is_loaded(
     what, tiny, rows, short_text, tmp_path, command_line, monkeypatch
 ):
-    monkeypatch.setattr("fsp.distillation.teacher.load_teacher", lambda *words, **more: pytest.fail("loads the teacher"))
+    monkeypatch.setattr(
+        "fsp.distillation.teacher.load_teacher", lambda *words, **more: pytest.fail("loads the teacher")
+    )
     monkeypatch.setattr("fsp.deploy.exporting.load_saved", lambda *words: pytest.fail("loads the model"))
     (tmp_path / "file").touch()
     given = words(what, tiny, tiny.teacher, tmp_path / "file" / "out", rows, short_text)

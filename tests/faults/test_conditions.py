@@ -9,7 +9,7 @@ import pytest
 
 from fsp.base.errors import Diverged, InputError
 from fsp.search.extraction import extract
-from fsp.spaces.space import load_space
+from fsp.spaces.loading import load_space
 from fsp.studies.study import Evaluation, Study, stored_studies
 
 from .test_kills import undisturbed  # noqa: F401

@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from running import fsp
 from safetensors.torch import load_file, save_file
 
-from fsp.distillation.text.corpus import read_corpus
 from fsp.base.errors import InputError
-from fsp.search.extraction import extract
-from fsp.objectives.sizes import sizes
+from fsp.deploy.serving import load_saved
 from fsp.distillation.pretraining.documents import find_sources
 from fsp.distillation.pretraining.models import load_language_model
-from fsp.report import write_report
+from fsp.distillation.teacher import load_teacher
+from fsp.distillation.text.corpus import read_corpus
+from fsp.objectives.sizes import sizes
+from fsp.report.pages import write_report
 from fsp.search.certificates.certificate import verify
 from fsp.search.certificates.reading import read_certificate
-from fsp.deploy.serving import load_saved
-from fsp.spaces.space import load_space
+from fsp.search.extraction import extract
+from fsp.spaces.loading import load_space
 from fsp.trust.replay.table import read_table
-from fsp.distillation.teacher import load_teacher
 
 from .test_hostile_studies import json_values
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fsp.base.errors import InputError
-from fsp.spaces.space import load_space
+from fsp.spaces.loading import load_space
 from fsp.studies.study import Evaluation, Study, stored_studies
 
 SPACE = load_space("minilm")

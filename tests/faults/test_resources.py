@@ -11,13 +11,13 @@ import torch
 from running import HANG, SERVER, fsp
 
 from fsp.base.errors import InputError, is_out_of_memory
-from fsp.search.extraction import extract
-from fsp.finetuning.settings import Settings as FinetuningSettings
+from fsp.base.machine import keep_memory, keep_time, processors
 from fsp.distillation.prepare import Settings as ExtractionSettings
 from fsp.distillation.prepare import prepare
 from fsp.distillation.pretraining.run import pretrain
 from fsp.distillation.pretraining.settings import Settings as PretrainingSettings
-from fsp.base.machine import keep_memory, keep_time, processors
+from fsp.finetuning.settings import Settings as FinetuningSettings
+from fsp.search.extraction import extract
 from fsp.spaces.space import SearchSpace
 
 BAD_TIMES = ["0", "-1", "nan", "inf"]

@@ -14,11 +14,11 @@ from running import HANG
 
 import fsp
 from fsp.base.errors import InputError, RunFailed
+from fsp.distillation.text.near_copies import near_copies
 from fsp.finetuning.classifier import Classifier
 from fsp.finetuning.finetune import finetune
 from fsp.finetuning.settings import Settings
 from fsp.finetuning.theta import grid
-from fsp.distillation.text.near_copies import near_copies
 
 SETS = grid(learning_rate=[1e-3, 1e-4], batch=[8, 16])
 FAST = {"theta": SETS, "steps": 4, "threads": 1}

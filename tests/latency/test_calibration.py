@@ -10,14 +10,14 @@ import running
 import torch
 
 from fsp import Architecture, load_space
-from fsp.cli.app import app
 from fsp.base.errors import InputError
-from fsp.search.extraction import extract
+from fsp.cli.app import app
 from fsp.deploy.latency import calibrating
 from fsp.deploy.latency.calibrating import calibrate
 from fsp.objectives.latency import Calibration, Timed, design, fit, load_calibration, path_for, stored
 from fsp.objectives.operations import operations
 from fsp.objectives.products import relative_errors
+from fsp.search.extraction import extract
 
 
 def milliseconds(space, points):

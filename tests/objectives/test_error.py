@@ -6,12 +6,12 @@ import sys
 import pytest
 import torch
 
-from fsp.distillation.text.corpus import Corpus, read_corpus
 from fsp.base.errors import Diverged, InputError
-from fsp.distillation.error import E_MIN, Distillation, DistillationSettings, learning_rate_for
-from fsp.spaces.space import Architecture
 from fsp.distillation.blocks import Material
+from fsp.distillation.error import E_MIN, Distillation, DistillationSettings, learning_rate_for
 from fsp.distillation.teacher import load_teacher
+from fsp.distillation.text.corpus import Corpus, read_corpus
+from fsp.families.architecture import Architecture
 
 SMALL = Architecture(D=1, A=2, H=16, I=16)
 MEDIUM = Architecture(D=2, A=4, H=32, I=32)
@@ -57,7 +57,7 @@ import sys, torch; torch.set_num_threads(1)
 from pathlib import Path
 from fsp.distillation.text.corpus import Corpus, read_corpus
 from fsp.distillation.error import Distillation, DistillationSettings
-from fsp.spaces.space import Architecture
+from fsp.families.architecture import Architecture
 from fsp.distillation.blocks import Material
 from fsp.distillation.teacher import load_teacher
 teacher = load_teacher({str(tiny.teacher)!r})

@@ -6,8 +6,8 @@ import pytest
 
 import fsp
 from fsp.base.errors import InputError
+from fsp.families.architecture import Architecture
 from fsp.objectives.fitted import FittedError
-from fsp.spaces.space import Architecture
 
 NAMES = ["D", "H"]
 

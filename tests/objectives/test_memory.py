@@ -5,11 +5,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import fsp
-from fsp.search.choose import choose
-from fsp.families import family_of
 from fsp.objectives.memory import peak_memory
+from fsp.search.choose import choose
 from fsp.search.plan import plan
-from fsp.spaces.space import load_space, shipped_spaces
+from fsp.spaces.loading import load_space, shipped_spaces
+from fsp.spaces.space import family_of
 
 SPACE = load_space("minilm")
 

@@ -5,13 +5,19 @@ import numpy as np
 import pytest
 import torch
 
-from fsp.distillation.text.corpus import Corpus
 from fsp.base.errors import Diverged, InputError
-from fsp.studies.evaluator import Evaluator
-from fsp.distillation.from_scratch import Hyperparameters, MaskedLanguageModelling, MaskedLanguageModellingSettings, MaskedText
-from fsp.distillation.plateau import Plateau, unigram, without_context
-from fsp.spaces.space import Architecture, load_space
+from fsp.distillation.from_scratch import (
+    Hyperparameters,
+    MaskedLanguageModelling,
+    MaskedLanguageModellingSettings,
+    MaskedText,
+)
 from fsp.distillation.masking import Masking
+from fsp.distillation.plateau import Plateau, unigram, without_context
+from fsp.distillation.text.corpus import Corpus
+from fsp.families.architecture import Architecture
+from fsp.spaces.loading import load_space
+from fsp.studies.evaluator import Evaluator
 
 MASKING = Masking(mask_token=1, special=(0, 1), vocabulary=22)
 TABLES = {"vocabulary": 22, "positions": 16, "token_types": 1}

@@ -4,10 +4,12 @@ import torch
 
 from fsp.base.errors import Diverged, InputError
 from fsp.families import bert
-from fsp.trust import zero_cost
+from fsp.families.architecture import Architecture
 from fsp.objectives.sizes import sizes
+from fsp.spaces.loading import load_space
+from fsp.spaces.space import SearchSpace
+from fsp.trust import zero_cost
 from fsp.trust.zero_cost import ZERO_COST, jacobian_covariance, synflow
-from fsp.spaces.space import Architecture, SearchSpace, load_space
 
 SPACE = SearchSpace(
     name="small",

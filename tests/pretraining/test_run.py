@@ -101,7 +101,9 @@ def test_a_directory_in_which_another_process_works_is_refused(run, tmp_path):
 
 def test_an_unfinished_run_with_other_settings_is_refused(run, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("fsp.distillation.pretraining.run.write_model", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            "fsp.distillation.pretraining.run.write_model", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             run()
     with pytest.raises(InputError, match="another learning_rate"):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fsp.report import write_report
 from fsp.report.explorer import _renumbered
+from fsp.report.pages import write_report
 
 from .browser import PATIENCE, Browser
 

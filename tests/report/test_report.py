@@ -6,13 +6,13 @@ from dataclasses import asdict
 import pytest
 
 from fsp.base.errors import InputError
-from fsp.search.extraction import extract
 from fsp.distillation.prepare import Settings
-from fsp.report import write_report
+from fsp.report.pages import write_report
 from fsp.report.summary import command, headline
 from fsp.search.certificates.certificate import seal
 from fsp.search.certificates.certified import search
 from fsp.search.certificates.settings import CertifiedSettings
+from fsp.search.extraction import extract
 from fsp.spaces.space import SearchSpace
 
 

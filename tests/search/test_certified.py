@@ -9,7 +9,8 @@ from fsp.search.certificates.bounds import Order, log_error_bounds
 from fsp.search.certificates.certificate import seal, verify
 from fsp.search.certificates.certified import search
 from fsp.search.certificates.settings import CertifiedSettings
-from fsp.spaces.space import SearchSpace, load_space
+from fsp.spaces.loading import load_space
+from fsp.spaces.space import SearchSpace
 
 LATTICE = np.array([(d, h, i, a) for d in range(1, 5) for h in range(1, 4) for i in range(1, 5) for a in (1, 2)])
 SIZE = LATTICE[:, :3].prod(axis=1).astype(float)

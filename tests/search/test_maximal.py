@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from running import experiment
 
 from fsp.base.errors import InputError
-from fsp.search.extraction import extract, plan
+from fsp.objectives.table import objectives_of
 from fsp.run import _search_facts
-from fsp.search.plan import objectives_of
+from fsp.search.extraction import extract, plan
 from fsp.search.interval import every_kth, interval_for
 from fsp.search.maximal import AUDIT, evidence_text, maximal, with_audit
-from fsp.spaces.space import load_space
+from fsp.spaces.loading import load_space
 
 SPACE = load_space("minilm")
 LARGE = load_space("bert_large")

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsp.search.candidates import Candidates
-from fsp.search.samplers.fitted import stratified
 from fsp.search.methods import METHODS
+from fsp.search.samplers.fitted import stratified
 from fsp.search.samplers.optuna_samplers import unit_ranks
 
 CHEAP = [name for name in METHODS if name != "gp"]  # gp needs torch and 80 ms a proposal

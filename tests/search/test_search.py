@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsp.base.errors import InputError
-from fsp.search.extraction import objectives_of
+from fsp.families.architecture import Architecture
+from fsp.objectives.table import objectives_of
 from fsp.search.baselines import layer_drop, most_even
 from fsp.search.coefficient import w_coefficient
 from fsp.search.interval import every_kth, order
 from fsp.search.limits import resolve_limits, within
 from fsp.search.pareto import pareto_front
-from fsp.spaces.space import Architecture, load_space
+from fsp.spaces.loading import load_space
 
 positive = st.floats(1e-3, 1e3)
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from fsp.distillation.text.corpus import Corpus, pack, read_corpus
 from fsp.base.errors import InputError
 from fsp.distillation.blocks import Material, cached_states
 from fsp.distillation.teacher import load_teacher, packaged_teacher
+from fsp.distillation.text.corpus import Corpus, pack, read_corpus
 
 
 @pytest.fixture(scope="module")

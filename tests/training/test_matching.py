@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from fsp.families import bert
 from fsp.distillation.blocks import Blocks
 from fsp.distillation.losses import kl_divergence
 from fsp.distillation.matching import LogitMatching, StateMatching
 from fsp.distillation.student import Student
+from fsp.families import bert
 
 TABLES = {"vocabulary": 50, "positions": 16, "token_types": 1}
 

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from sentence_models import sentence_model
 from torch import nn
 
-from fsp.distillation.text.corpus import Corpus, read_corpus
-from fsp.distillation.saving import distill, save_student
-from fsp.families.bert.cutter import Cutter
-from fsp.distillation.prepare import prepare
 from fsp.distillation.measuring import SentenceFigures, pooled_states, similarity_agreement
+from fsp.distillation.prepare import prepare
+from fsp.distillation.saving import distill, save_student
 from fsp.distillation.sentence_readout import _STRENGTHS, SentenceSample, readout_of, ridge, spread
 from fsp.distillation.student import Student
 from fsp.distillation.teacher import load_teacher
+from fsp.distillation.text.corpus import Corpus, read_corpus
+from fsp.families.bert.cutter import Cutter
 
 LAYOUTS = {
     "mean, normalised": {},
@@ -107,7 +107,7 @@ def cut(teacher, seed=0):
 @pytest.fixture(scope="module")
 def distilled(tiny, corpus):
     """A student of the tiny T whose token readout is fitted on packed blocks, as the search does."""
-    from fsp.spaces.space import Architecture
+    from fsp.families.architecture import Architecture
 
     _, error = prepare(tiny.space, teacher=str(tiny.teacher), corpus=[tiny.corpus], steps=0, tokens=16384, threads=1)
     student = error.student(Architecture({"D": 2, "A": 2, "H": 16, "I": 32}))

@@ -3,11 +3,11 @@ import pytest
 import torch
 
 from fsp.base.errors import Diverged
-from fsp.families import bert
 from fsp.distillation.blocks import Blocks
 from fsp.distillation.fitting import learning_rate_at, train
 from fsp.distillation.matching import StateMatching
 from fsp.distillation.student import Student
+from fsp.families import bert
 
 TABLES = {"vocabulary": 100, "positions": 16, "token_types": 1}
 

@@ -21,7 +21,7 @@ SEARCH = """
 import json, os, sys, time
 from fsp.search.extraction import extract
 from fsp.search.certificates.settings import CertifiedSettings
-from fsp.spaces.space import load_space
+from fsp.spaces.loading import load_space
 from fsp.studies.helper import work
 
 role, where, log, seconds, method = sys.argv[1:]

@@ -10,9 +10,9 @@ from running import HANG
 
 from fsp.base.errors import InputError
 from fsp.base.machine import processors
+from fsp.studies.pool import check_cores
 from fsp.studies.store import open_store
 from fsp.studies.study import Study, headers, stored_studies
-from fsp.studies.pool import check_cores
 
 from .conftest import until
 

@@ -7,10 +7,10 @@ from running import HANG
 
 from fsp.base.errors import InputError
 from fsp.search.extraction import extract
-from fsp.spaces.space import load_space
+from fsp.spaces.loading import load_space
+from fsp.studies.helper import work
 from fsp.studies.store import open_store
 from fsp.studies.study import Study, stored_studies
-from fsp.studies.helper import work
 
 from .conftest import until
 

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fsp.base.defaults import BATCH, LENGTH
 from fsp.base.errors import InputError
-from fsp.objectives.latency import Calibration, Timed, design, fit
 from fsp.base.fingerprint import fingerprint
+from fsp.base.machine import processors
+from fsp.base.progress import Advance, Silent
 from fsp.deploy.latency.rounds import time_rounds
 from fsp.deploy.latency.runtimes import call_in
 from fsp.deploy.latency.settings import check_settings
 from fsp.deploy.latency.targets import Target
+from fsp.families.architecture import Architecture
+from fsp.objectives.latency import Calibration, Timed, design, fit
 from fsp.objectives.operations import operations
-from fsp.base.progress import Advance, Silent
-from fsp.base.machine import processors
-from fsp.spaces.space import Architecture, SearchSpace
-from fsp.base.defaults import BATCH, LENGTH
+from fsp.spaces.space import SearchSpace
 
 _GROUP = 6  # networks in memory at a time, beside the reference
 _WARMUP = 1

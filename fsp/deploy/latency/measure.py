@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fsp.base.defaults import LENGTH
 from fsp.base.errors import InputError
 from fsp.base.fingerprint import fingerprint, load
+from fsp.base.machine import processors
+from fsp.base.progress import Silent
 from fsp.deploy.latency.memory import peak_memory
 from fsp.deploy.latency.rounds import Call, median_of, ratio_of, time_rounds, told_apart
 from fsp.deploy.latency.runtimes import RUNTIMES, call_in, check_runtimes
 from fsp.deploy.latency.settings import check_settings
 from fsp.deploy.latency.targets import Loaded, Target, describe
-from fsp.base.progress import Silent
-from fsp.base.machine import processors
-from fsp.base.defaults import LENGTH
 
 _NOISY = 0.05  # an interval of the median wider than this on either side is worth a warning
 

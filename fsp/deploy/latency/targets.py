@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsp.base.errors import InputError
-from fsp.families import family_of
-from fsp.spaces.space import Architecture, SearchSpace, load_space
+from fsp.families.architecture import Architecture
+from fsp.spaces.loading import load_space
+from fsp.spaces.space import SearchSpace, family_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fsp.distillation.text.corpus import SENTENCE_TOKENS
 from fsp.base.errors import InputError, ModelWarning, is_out_of_memory
 from fsp.distillation.models.folder import check_folder, find_model, has_weights
+from fsp.distillation.text.corpus import SENTENCE_TOKENS
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

@@ -1,6 +1,7 @@
 """Reading text of any size as a stream of short passages, without ever holding more than a few of them.
 
-A source is a file as `fsp.distillation.text.reading` reads it, a folder of such files, or the name of a data set on the Hugging Face hub.
+A source is a file as `fsp.distillation.text.reading` reads it, a folder of such files, or the name of a data set on the
+Hugging Face hub.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,8 +13,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from fsp.distillation.text.corpus import standard_library
 from fsp.base.errors import InputError
+from fsp.distillation.text.corpus import standard_library
 from fsp.distillation.text.reading import LOOKED_AT, Piece, files_in, lines, pieces, pieces_of_rows, text_column
 from fsp.distillation.text.rows import Row, has_rows
 from fsp.distillation.text.segmentation import LONGEST, PASSAGE

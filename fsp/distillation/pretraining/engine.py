@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsp.distillation.fitting import adamw
 from fsp.distillation.pretraining import checkpoints
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.health import Health
@@ -19,7 +20,6 @@ from fsp.distillation.pretraining.lessons import Lesson
 from fsp.distillation.pretraining.settings import Settings, learning_rate_factor
 from fsp.distillation.pretraining.teacher_cache import Teach
 from fsp.distillation.pretraining.trainee import Trainee
-from fsp.distillation.fitting import adamw
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

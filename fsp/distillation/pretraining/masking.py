@@ -1,7 +1,7 @@
 """What is masked where: a pure function of (example, epoch, seed), the same in every process and after a resume.
 
-Unlike `fsp.distillation.masking`, which the surrogate errors use, another pass over the text masks a block anew, and all
-blocks have as many masked positions, so that a teacher's outputs have a fixed place in a cache.
+Unlike `fsp.distillation.masking`, which the surrogate errors use, another pass over the text masks a block anew, and
+all blocks have as many masked positions, so that a teacher's outputs have a fixed place in a cache.
 """
 
 from dataclasses import dataclass

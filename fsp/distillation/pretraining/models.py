@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fsp.base.errors import InputError
 from fsp.distillation.models.identity import fingerprint
 from fsp.distillation.models.loading import check_sees_both_sides, open_model
-from fsp.spaces.space import Architecture
+from fsp.families.architecture import Architecture
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -171,7 +171,8 @@ def load_language_model(source: str | Path, *, what: str = "teacher") -> Pretrai
         what: what messages call it.
 
     Raises:
-        InputError: it is of another type, its tokenizer has no fast version, or `fsp.distillation.models.loading` refuses it.
+        InputError: it is of another type, its tokenizer has no fast version, or what
+            `fsp.distillation.models.loading` refuses.
     """
     from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
 from fsp.base.files import digest, read_json, replacing, write_json
-from fsp.distillation.pretraining.documents import Passage, Source
 from fsp.base.progress import Silent
+from fsp.distillation.pretraining.documents import Passage, Source
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -13,13 +13,19 @@ from fsp.distillation.models.loading import longest_input
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.lessons import LiveTeacher
 from fsp.distillation.pretraining.masking import Masking
-from fsp.distillation.pretraining.models import LanguageModel, Pretrained, check_sizes, check_vocabularies, load_language_model
+from fsp.distillation.pretraining.models import (
+    LanguageModel,
+    Pretrained,
+    check_sizes,
+    check_vocabularies,
+    load_language_model,
+)
 from fsp.distillation.pretraining.packed import PackedCorpus, tokenizer_digest
 from fsp.distillation.pretraining.settings import Settings
 from fsp.distillation.pretraining.students import cut_student, random_student, student_config
 from fsp.distillation.pretraining.teacher_cache import CachedTeacher, Layout
 from fsp.distillation.pretraining.trainee import Trainee
-from fsp.spaces.space import Architecture
+from fsp.families.architecture import Architecture
 
 _CUT_TOKENS = 16_384  # of text that a cut is ranked and healed on
 

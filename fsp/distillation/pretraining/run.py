@@ -11,6 +11,8 @@ import torch
 
 from fsp.base.errors import InputError, RunFailed
 from fsp.base.files import read_json, write_json
+from fsp.base.machine import processors
+from fsp.base.progress import Bars, Silent
 from fsp.base.run_folder import RUN, alone_in
 from fsp.distillation.models.identity import fingerprint
 from fsp.distillation.pretraining import checkpoints
@@ -34,9 +36,7 @@ from fsp.distillation.pretraining.preparing import (
 from fsp.distillation.pretraining.settings import Settings
 from fsp.distillation.pretraining.teacher_cache import CachedTeacher
 from fsp.distillation.pretraining.watching import RunLog, TensorBoard, Watch, plot
-from fsp.base.progress import Bars, Silent
-from fsp.base.machine import processors
-from fsp.spaces.space import Architecture
+from fsp.families.architecture import Architecture
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from fsp.families.cutting import check_fits, cut_weights, spread
 from fsp.base.errors import InputError
-from fsp.families.bert.heads import check_cuttable
 from fsp.distillation.pretraining.models import LanguageModel, size_names
-from fsp.spaces.space import Architecture
+from fsp.families.architecture import Architecture
+from fsp.families.bert.heads import check_cuttable
+from fsp.families.cutting import check_fits, cut_weights, spread
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -98,7 +98,7 @@ def cut_student(
     elif teacher.config.model_type in _AXES:
         _cut_by_norms(teacher, student, full, shape)
     else:
-        from fsp.families import load_family
+        from fsp.families.family import load_family
 
         body = load_family(teacher.config.model_type).cut(teacher.body, shape)
         student.config.layer_types = getattr(body.config, "layer_types", None)

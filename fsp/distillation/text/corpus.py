@@ -69,7 +69,8 @@ def read_corpus(paths: Sequence[str | Path], column: str | None = None) -> list[
     """Return the text of files, and of all files below folders but hidden and empty ones, one text per file.
 
     Args:
-        paths: files and folders; `fsp.distillation.text.reading` says how each file is read. Rows are paragraphs of their file's text.
+        paths: files and folders; `fsp.distillation.text.reading` says how a file is read. Rows are paragraphs of their
+            file's text.
         column: of the text where there are rows; None for `text`, else the only one of strings.
 
     Raises:

@@ -38,7 +38,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def pieces(path: Path, column: str | None = None) -> Iterator[Piece]:
-    """Yield the text of a file: each row of a file with rows (see `fsp.distillation.text.rows`) is a document, any other file is one.
+    """Yield the text of a file: a file with rows has one document per row (see `rows`), any other file is one.
 
     Args:
         path: of the file.

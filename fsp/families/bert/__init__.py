@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
+from fsp.families.architecture import Architecture
 from fsp.families.others import other_way
 from fsp.families.transformer import check_heads, integers
-from fsp.spaces.space import Architecture
 
 if TYPE_CHECKING:
     import torch

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
-from fsp.families import Constants, Shape
-from fsp.spaces.space import Architecture
+from fsp.families.architecture import Architecture
+from fsp.families.family import Constants, Shape
 
 if TYPE_CHECKING:
     import torch

@@ -15,11 +15,20 @@ from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
 from fsp.base.files import digest
-from fsp.search.certificates.bounds import Floats, Noise, Order, audit_bound, evidence, gap_of, log_error_bounds, transferred
+from fsp.search.certificates.bounds import (
+    Floats,
+    Noise,
+    Order,
+    audit_bound,
+    evidence,
+    gap_of,
+    log_error_bounds,
+    transferred,
+)
 from fsp.search.certificates.reading import check, same
-from fsp.search.certificates.words import refutation, statement
 from fsp.search.certificates.recomputation import believed, disagreement
 from fsp.search.certificates.spread import spread_of
+from fsp.search.certificates.words import refutation, statement
 
 KIND, SCHEMA = "fsp.certificate", 2
 _ROUNDING = 1e-12  # of means of logarithms

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from fsp.base.errors import InputError, sound
-from fsp.families import family_of
-from fsp.objectives.sizes import sizes
 from fsp.objectives.operations import operations
-from fsp.spaces.rules import Rule
+from fsp.objectives.sizes import sizes
 from fsp.search.certificates.words import count
-from fsp.spaces.space import SearchSpace
+from fsp.spaces.rules import Rule
+from fsp.spaces.space import SearchSpace, family_of
 
 _COUNTED = ("peak_memory",)  # by torch, so not here
 

@@ -1,1 +1,8 @@
-"""samplers."""
+"""Methods that choose the next candidate by a model of the evaluated ones: fsp's own law and Optuna's samplers.
+
+`FPTASSampler` offers the former to any study of Optuna.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

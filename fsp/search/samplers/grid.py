@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
+from fsp.search.interval import every_kth, order
 from fsp.search.samplers.axis import Axis, is_number
 from fsp.search.samplers.fitted import best_expected, start_size, stratified
-from fsp.search.interval import every_kth, order
 from fsp.search.samplers.law import QuadraticLaw, log_features
 from fsp.spaces.space import SearchSpace
 

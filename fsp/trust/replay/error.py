@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fsp.trust.agreement import kendall, mean, size_bands, spearman, spearman_in_bands, top_overlap
 from fsp.base.errors import InputError
+from fsp.base.progress import Silent
 from fsp.objectives.fitted import FittedError
 from fsp.objectives.power_law import least_groups
-from fsp.base.progress import Silent
+from fsp.trust.agreement import kendall, mean, size_bands, spearman, spearman_in_bands, top_overlap
 from fsp.trust.replay.table import Table
 
 _ERROR = ""  # its column: no parameter is called so
@@ -24,8 +24,8 @@ class ErrorReplay:
 
     train: how many rows were fitted each time.
     scores: on the rows not fitted, a column each: `spearman`, `kendall`, `spearman_in_bands`, `top10_overlap` (see
-        `fsp.trust.agreement`), `coverage_90` (the share inside the 90% intervals), and the same rank scores of the table's
-        p, where more is taken to be better, as `baseline_params_...`.
+        `fsp.trust.agreement`), `coverage_90` (the share inside the 90% intervals), and the same rank scores of the
+        table's p, where more is taken to be better, as `baseline_params_...`.
     """
 
     table: Table

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
-from fsp.objectives.products import LEAST_ROWS, fit_products, relative_errors
 from fsp.base.progress import Silent
+from fsp.objectives.products import LEAST_ROWS, fit_products, relative_errors
 from fsp.trust.replay.table import read_columns
 
 _BASELINE_FACTORS = 3  # of D * H * H or D * H * I, what most operations of a layer are proportional to

@@ -1,0 +1,15 @@
+from .error import Distillation as Distillation
+from .error import DistillationSettings as DistillationSettings
+from .from_scratch import MaskedLanguageModelling as MaskedLanguageModelling
+from .prepare import prepare as prepare
+from .pretraining.run import pretrain as pretrain
+from .saving import distill as distill
+from .saving import load_student as load_student
+from .saving import save_student as save_student
+from .student import Student as Student
+from .teacher import Teacher as Teacher
+from .teacher import load_teacher as load_teacher
+from .teacher import packaged_teacher as packaged_teacher
+from .text.corpus import Corpus as Corpus
+from .text.corpus import read_corpus as read_corpus
+from .text.corpus import standard_library as standard_library

@@ -1,0 +1,144 @@
+"""Network families: what turns an architecture into sizes, operations and a real network.
+
+A family is a module (or any object) with the members of `Family`. Those in this package are found by name, those
+of installed packages in the entry-point group `fsp.families`, and a space in Python may bring its own;
+docs/own-space.md shows how to write one.
+"""
+
+import importlib
+import importlib.metadata
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fsp.base.errors import InputError
+from fsp.families.architecture import Architecture
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Shape = Mapping[str, Any]  # the architectural parameters: integers, or arrays of one length
+Constants = Mapping[str, int]
+_OWN = ("bert", "gpt2", "mlp", "modernbert", "vit")
+
+
+class Family(Protocol):
+    """What a network family offers. Nothing here may need torch before `inputs`, `build` or `cut` is called.
+
+    By convention `D` is the number of middle layers B of C(B_n(...B_1(A(x)))), so that sizes and operations are
+    linear in it, and heads `A` partition the hidden size `H`.
+    """
+
+    PARAMETERS: tuple[str, ...]
+    """Names of the architectural parameters."""
+
+    CONSTANTS: tuple[str, ...]
+    """Names of what else fixes a network: table sizes, numbers of inputs and outputs."""
+
+    def parameters(self, shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
+        """Return the exact number of weights in closed form: `parameters = embedding_ + encoder_parameters`.
+
+        Args:
+            shape: integers or arrays of one length n; the counts have the same form, int64.
+            constants: one value for each of `CONSTANTS`.
+        """
+        ...
+
+    def operations(self, shape: Shape, constants: Constants, *, batch: int, length: int) -> NDArray[np.int64]:
+        """Return additions + multiplications + other operations of one forward pass in closed form, int64.
+
+        Args:
+            shape: integers or arrays of one length n.
+            constants: one value for each of `CONSTANTS`.
+            batch: samples.
+            length: tokens a sample; without meaning where the constants fix it.
+        """
+        ...
+
+    def inputs(self, constants: Constants, *, batch: int, length: int) -> "dict[str, torch.Tensor]":
+        """Return keyword arguments for a forward pass of that size, on torch's default device."""
+        ...
+
+    def build(self, architecture: Shape, constants: Constants) -> "nn.Module":
+        """Return an untrained network without head; its `config` is what `architecture_of` takes.
+
+        Raises:
+            InputError: there is no network of that shape.
+        """
+        ...
+
+    def architecture_of(self, config: Any) -> Architecture:
+        """Return the architecture of a network's `config`. Raises InputError for networks of other families."""
+        ...
+
+    def constants_of(self, config: Any) -> dict[str, int]:
+        """Return the constants of a network's `config`. Raises InputError for networks of other families."""
+        ...
+
+    def cut(self, model: Any, architecture: Shape) -> "nn.Module":
+        """Return a network of a smaller shape, made of the most important parts of a trained one.
+
+        At full size it computes what the trained network does.
+
+        Raises:
+            InputError: the shape cannot be cut out of that network.
+        """
+        ...
+
+
+def load_family(family: str | Family) -> Family:
+    """Return the family of that name, those of fsp before those of installed packages; or the given module itself.
+
+    Raises:
+        InputError: there is none of that name, or it cannot be loaded or lacks a member of `Family`.
+
+    Example:
+        >>> load_family("bert").PARAMETERS
+        ('D', 'A', 'H', 'I')
+    """
+    return _named(family) if isinstance(family, str) else _complete(family, name_of(family))
+
+
+def known_families() -> dict[str, importlib.metadata.EntryPoint | None]:
+    """Return the families that have a name: those of fsp, and those of installed packages with their entry point."""
+    installed = sorted(importlib.metadata.entry_points(group="fsp.families"), key=lambda entry: entry.name)
+    return {**dict.fromkeys(_OWN), **{entry.name: entry for entry in installed if entry.name not in _OWN}}
+
+
+@cache
+def _named(name: str) -> Family:
+    known = known_families()
+    if name not in known:
+        raise InputError(
+            f"no network family {name!r}; there are {', '.join(known)}, and a module of your own in a space "
+            "written in Python, family=MODULE (docs/own-space.md)"
+        )
+    entry = known[name]
+    if entry is None:
+        return cast(Family, importlib.import_module(f"fsp.families.{name}"))
+    try:
+        family = entry.load()
+    except Exception as error:  # a third party's package may raise anything
+        raise InputError(f"network family {name} cannot be loaded: {type(error).__name__}: {error}") from None
+    return _complete(family, name)
+
+
+def _complete(family: Any, name: str) -> Family:
+    members = [member for member in (*Family.__annotations__, *vars(Family)) if not member.startswith("_")]
+    if missing := [member for member in members if not hasattr(family, member)]:
+        raise InputError(f"network family {name} lacks {missing[0]!r}; it needs {', '.join(members)}")
+    return cast(Family, family)
+
+
+def name_of(family: "str | Family") -> str:
+    """Return what a family is called.
+
+    Example:
+        >>> name_of("bert"), name_of(math)
+        ('bert', 'math')
+    """
+    return family if isinstance(family, str) else str(getattr(family, "__name__", type(family).__name__))

@@ -1,0 +1,2 @@
+from .pages import write_pages as write_pages
+from .pages import write_report as write_report

@@ -1,0 +1,14 @@
+from .candidates import Candidates as Candidates
+from .certificates.certificate import verify as verify
+from .certificates.settings import CertifiedSettings as CertifiedSettings
+from .choose import Choice as Choice
+from .choose import choose as choose
+from .coefficient import w_coefficient as w_coefficient
+from .extraction import Extraction as Extraction
+from .extraction import extract as extract
+from .methods import METHODS as METHODS
+from .pareto import hypervolume as hypervolume
+from .pareto import pareto_front as pareto_front
+from .plan import Plan as Plan
+from .plan import plan as plan
+from .samplers.fptas import FPTASSampler as FPTASSampler

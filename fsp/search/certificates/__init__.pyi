@@ -1,0 +1,9 @@
+from .bounds import Evidence as Evidence
+from .bounds import Noise as Noise
+from .bounds import Order as Order
+from .certificate import Verdict as Verdict
+from .certificate import assess as assess
+from .certificate import seal as seal
+from .certificate import verify as verify
+from .certified import search as search
+from .settings import CertifiedSettings as CertifiedSettings

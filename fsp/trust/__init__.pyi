@@ -1,0 +1,14 @@
+from .agreement import kendall as kendall
+from .agreement import spearman as spearman
+from .agreement import spearman_in_bands as spearman_in_bands
+from .agreement import top_overlap as top_overlap
+from .card import ReportCard as ReportCard
+from .card import report_card as report_card
+from .on_record import card_for as card_for
+from .ranking import Ranking as Ranking
+from .ranking import rank as rank
+from .replay.error import replay_error as replay_error
+from .replay.search import replay_search as replay_search
+from .replay.speed import replay_speed as replay_speed
+from .replay.table import Table as Table
+from .replay.table import read_table as read_table
