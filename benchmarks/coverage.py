@@ -22,7 +22,7 @@ from fsp.objectives.fitted import FittedError
 from fsp.objectives.power_law import fit_power_law, least_groups
 from fsp.run import _summary
 from fsp.search.extraction import Extraction, extract
-from fsp.search.plan import plan
+from fsp.search.planning import plan
 from fsp.trust.agreement import size_bands, spearman, spearman_in_bands
 from fsp.trust.ranking import rank
 

@@ -10,8 +10,7 @@ import time
 import numpy as np
 
 from fsp.base.timing import environment
-from fsp.objectives.operations import operations
-from fsp.objectives.sizes import sizes
+from fsp.objectives.counts import operations, sizes
 from fsp.search.interval import order
 from fsp.spaces.space import SearchSpace
 

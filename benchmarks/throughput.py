@@ -16,8 +16,8 @@ import time
 import torch
 
 from fsp.base.timing import environment
+from fsp.distillation.inputs import Settings
 from fsp.distillation.losses import squared_error
-from fsp.distillation.prepare import Settings
 from fsp.distillation.student import Student
 from fsp.families import bert
 from fsp.families.architecture import Architecture

@@ -3,13 +3,13 @@ from .base.errors import RunFailed as RunFailed
 from .base.version import __version__ as __version__
 from .deploy.exporting import export as export
 from .distillation.error import Distillation as Distillation
-from .distillation.prepare import prepare as prepare
+from .distillation.inputs import prepare as prepare
 from .distillation.pretraining.run import pretrain as pretrain
 from .distillation.saving import distill as distill
 from .families.architecture import Architecture as Architecture
 from .finetuning.finetune import agora as agora
 from .search.certificates.settings import CertifiedSettings as CertifiedSettings
-from .search.choose import choose as choose
+from .search.choice import choose as choose
 from .search.coefficient import w_coefficient as w_coefficient
 from .search.extraction import Extraction as Extraction
 from .search.extraction import extract as extract

@@ -18,8 +18,8 @@ from fsp.base.run_folder import EVALUATIONS, SCHEMA, alone_in, claim
 from fsp.base.timing import environment
 from fsp.base.version import __version__
 from fsp.distillation.error import Distillation
+from fsp.distillation.inputs import Inputs, Settings, fitted_to, load_inputs, surrogate
 from fsp.distillation.measuring import SentenceFigures, latencies, pooled_states
-from fsp.distillation.prepare import Inputs, Settings, fitted_to, load_inputs, surrogate
 from fsp.distillation.saving import distill, keep_student, load_student, save_student, sentence_sample
 from fsp.distillation.student import Student
 from fsp.distillation.teacher import Teacher
@@ -28,7 +28,7 @@ from fsp.objectives.table import objectives_at, objectives_of
 from fsp.report.pages import write_pages
 from fsp.search.baselines import layer_drop, most_even
 from fsp.search.extraction import Extraction, extract
-from fsp.search.plan import check_method, method_for, plan
+from fsp.search.planning import check_method, method_for, plan
 from fsp.spaces.space import SearchSpace
 from fsp.trust.on_record import card_for
 

@@ -14,8 +14,8 @@ from sentence_models import sentence_model
 
 from fsp.base.errors import InputError
 from fsp.cli.distill import _short
+from fsp.distillation.inputs import Settings
 from fsp.distillation.measuring import similarity_agreement
-from fsp.distillation.prepare import Settings
 from fsp.distillation.text.corpus import Corpus, read_corpus
 from fsp.families.architecture import Architecture
 from fsp.run import run

@@ -17,8 +17,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 import fsp
 from fsp.objectives.bort import SHAPE
-from fsp.objectives.operations import operations
-from fsp.objectives.sizes import sizes
+from fsp.objectives.counts import operations, sizes
 from fsp.objectives.table import objectives_at_maximum, objectives_of
 from fsp.report import figures
 from fsp.report.style import BLUE, GREEN, GREY, ORANGE, SMALL

@@ -12,7 +12,7 @@ import numpy as np
 from run import SETTINGS, Bench, _spread
 
 from fsp.distillation.fitting import train
-from fsp.search.plan import plan
+from fsp.search.planning import plan
 from fsp.spaces.loading import load_space
 
 STEPS = 40

@@ -18,7 +18,7 @@ from fsp.base.defaults import BATCH, LENGTH
 from fsp.base.files import write_text
 from fsp.base.fingerprint import fingerprint
 from fsp.deploy.latency.calibrating import reference_time, relative_times
-from fsp.search.plan import plan
+from fsp.search.planning import plan
 from fsp.spaces.loading import load_space
 
 HERE = Path(__file__).parent

@@ -35,7 +35,7 @@ from fsp.distillation.teacher import Teacher, load_teacher, packaged_teacher
 from fsp.distillation.text.corpus import Corpus, standard_library
 from fsp.families import bert
 from fsp.families.architecture import Architecture
-from fsp.search.plan import plan
+from fsp.search.planning import plan
 from fsp.spaces.loading import load_space
 
 HERE = Path(__file__).parent

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from fsp.base.progress import Bars
-from fsp.distillation.prepare import Settings, fitted_to, load_inputs, surrogate
+from fsp.distillation.inputs import Settings, fitted_to, load_inputs, surrogate
 from fsp.objectives.table import objectives_at
 from fsp.spaces.loading import load_space
 from fsp.trust.card import _anchored, _few, _fitted_quality, text_noise_of

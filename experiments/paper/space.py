@@ -8,8 +8,7 @@ import math
 import numpy as np
 
 import fsp
-from fsp.objectives.operations import operations
-from fsp.objectives.sizes import sizes
+from fsp.objectives.counts import operations, sizes
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from fsp.base.progress import Silent
+from fsp.distillation.inputs import Settings, load_inputs, surrogate
 from fsp.distillation.measuring import SentenceFigures
 from fsp.distillation.models.sentence_layout import SentenceLayout, layout_of
-from fsp.distillation.prepare import Settings, load_inputs, surrogate
 from fsp.distillation.saving import distill
 from fsp.distillation.sentence_readout import SentenceSample, ridge
 from fsp.distillation.teacher import packaged_teacher

@@ -20,7 +20,7 @@ import numpy as np
 
 from fsp.base.files import write_json
 from fsp.base.progress import Advance, Silent
-from fsp.deploy.latency.measure import measure
+from fsp.deploy.latency.measuring import measure
 from fsp.deploy.latency.rounds import ratio_of
 from fsp.deploy.latency.runtimes import RUNTIMES
 from fsp.deploy.latency.targets import parse_targets

@@ -3,7 +3,6 @@ from .errors import ModelWarning as ModelWarning
 from .errors import RunFailed as RunFailed
 from .files import read_json as read_json
 from .files import write_json as write_json
-from .fingerprint import fingerprint as fingerprint
 from .progress import Bars as Bars
 from .progress import Silent as Silent
 from .timing import Latency as Latency

@@ -1,2 +1,1 @@
-from .app import app as app
 from .app import main as main

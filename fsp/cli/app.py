@@ -13,10 +13,10 @@ from fsp.base.defaults import LONGER
 from fsp.base.errors import InputError, ModelWarning, RunFailed, is_out_of_memory
 from fsp.base.progress import Bars
 from fsp.base.version import __version__
-from fsp.cli.app import error as cli_error
-from fsp.cli.app import latency as cli_latency
-from fsp.cli.app import replay as cli_replay
-from fsp.cli.app import space as cli_space
+from fsp.cli import error as cli_error
+from fsp.cli import latency as cli_latency
+from fsp.cli import replay as cli_replay
+from fsp.cli import space as cli_space
 from fsp.cli.distill import distill
 from fsp.cli.export import export
 from fsp.cli.extract import extract
@@ -110,7 +110,7 @@ def run(
 
     Interrupted, the same command goes on where it was.
     """
-    from fsp.distillation.prepare import Settings
+    from fsp.distillation.inputs import Settings
     from fsp.run import run as journey
     from fsp.search.limits import parse_limits
     from fsp.spaces.loading import load_space

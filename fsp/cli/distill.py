@@ -187,7 +187,7 @@ def _short(
     as_json: bool,
 ) -> None:
     from fsp.base.files import check_writable
-    from fsp.distillation.prepare import Settings, load_inputs, surrogate
+    from fsp.distillation.inputs import Settings, load_inputs, surrogate
     from fsp.distillation.saving import distill as train
     from fsp.distillation.saving import save_student
     from fsp.spaces.loading import load_space

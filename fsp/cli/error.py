@@ -54,9 +54,9 @@ def card(
     """
     from fsp.base.files import write_json, write_text
     from fsp.base.run_folder import alone_in, claim
-    from fsp.distillation.prepare import Settings, fitted_to, load_inputs, surrogate
+    from fsp.distillation.inputs import Settings, fitted_to, load_inputs, surrogate
     from fsp.search.limits import parse_limits
-    from fsp.search.plan import plan
+    from fsp.search.planning import plan
     from fsp.spaces.loading import load_space
     from fsp.trust.card import LEAST_SHAPES, report_card
     from fsp.trust.on_record import SCHEMA

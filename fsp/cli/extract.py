@@ -37,9 +37,9 @@ from fsp.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from fsp.distillation.prepare import Settings
+    from fsp.distillation.inputs import Settings
     from fsp.search.extraction import Extraction
-    from fsp.search.plan import Plan
+    from fsp.search.planning import Plan
     from fsp.spaces.space import SearchSpace
 
 _ERRORS = ("distillation", "mlm")
@@ -109,14 +109,14 @@ def extract(
     import torch
 
     from fsp.base.files import check_writable, write_json
-    from fsp.distillation.prepare import SEARCH_TOKENS, Settings, fitted_to, literal, load_inputs, surrogate
+    from fsp.distillation.inputs import SEARCH_TOKENS, Settings, fitted_to, literal, load_inputs, surrogate
     from fsp.distillation.teacher import load_teacher
     from fsp.distillation.trained import check_trained
     from fsp.search.certificates.settings import CertifiedSettings
     from fsp.search.extraction import calibration_for
     from fsp.search.extraction import extract as search
     from fsp.search.limits import parse_limits
-    from fsp.search.plan import check_method, method_for, plan
+    from fsp.search.planning import check_method, method_for, plan
     from fsp.spaces.loading import load_space
     from fsp.studies.pool import beside, check_cores, worker_arguments
     from fsp.studies.store import is_url, open_store

@@ -44,7 +44,7 @@ def measure(
     as_json: Json = False,
 ) -> None:
     """Time networks side by side: the forward pass alone, medians with 95% intervals, ratios round by round."""
-    from fsp.deploy.latency.measure import measure as timed
+    from fsp.deploy.latency.measuring import measure as timed
     from fsp.deploy.latency.targets import parse_targets
 
     bars = Bars()

@@ -8,7 +8,7 @@ import typer
 
 from fsp.base.progress import Bars
 from fsp.base.rounding import at_least
-from fsp.cli.app import replay_speed as cli_replay_speed
+from fsp.cli import replay_speed as cli_replay_speed
 from fsp.cli.options import Columns, names_in
 
 if TYPE_CHECKING:

@@ -50,8 +50,7 @@ def size(
     from fsp.base.defaults import BATCH, LENGTH
     from fsp.families.architecture import Architecture
     from fsp.objectives import bort
-    from fsp.objectives.operations import operations
-    from fsp.objectives.sizes import sizes
+    from fsp.objectives.counts import operations, sizes
     from fsp.spaces.loading import load_space, with_usual_constants
 
     found, lender = with_usual_constants(load_space(space))

@@ -54,7 +54,7 @@ def choose(
     as_json: Json = False,
 ) -> None:
     """Ask a finished study again with other limits, without training."""
-    from fsp.search.choose import choose as ask
+    from fsp.search.choice import choose as ask
     from fsp.search.limits import parse_limits
     from fsp.spaces.loading import load_space
 

@@ -44,7 +44,7 @@ def worker(
 
     Give it the space, teacher and corpus that the search was given: it refuses a study with other settings.
     """
-    from fsp.distillation.prepare import SEARCH_TOKENS, fitted_to, load_inputs
+    from fsp.distillation.inputs import SEARCH_TOKENS, fitted_to, load_inputs
     from fsp.distillation.rebuilding import Rebuilder
     from fsp.spaces.loading import load_space
     from fsp.studies.helper import Helper

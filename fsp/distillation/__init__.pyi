@@ -1,7 +1,7 @@
 from .error import Distillation as Distillation
 from .error import DistillationSettings as DistillationSettings
 from .from_scratch import MaskedLanguageModelling as MaskedLanguageModelling
-from .prepare import prepare as prepare
+from .inputs import prepare as prepare
 from .pretraining.run import pretrain as pretrain
 from .saving import distill as distill
 from .saving import load_student as load_student

@@ -8,7 +8,7 @@ import torch
 from fsp.base.errors import InputError
 from fsp.base.progress import Silent
 from fsp.distillation.error import Distillation
-from fsp.distillation.prepare import Inputs, Settings, literal, surrogate
+from fsp.distillation.inputs import Inputs, Settings, literal, surrogate
 from fsp.families.architecture import Architecture
 from fsp.spaces.space import SearchSpace
 from fsp.studies.evaluator import ErrorFunction

@@ -1,5 +1,4 @@
 from .finetune import agora as agora
-from .finetune import finetune as finetune
 from .settings import Settings as Settings
 from .theta import Hyperparameters as Hyperparameters
 from .theta import grid as grid

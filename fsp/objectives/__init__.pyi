@@ -1,11 +1,10 @@
-from .anchored import anchored as anchored
 from .checks import check_space as check_space
+from .counts import operations as operations
+from .counts import sizes as sizes
 from .fitted import FittedError as FittedError
 from .latency import Calibration as Calibration
 from .latency import load_calibration as load_calibration
 from .memory import peak_memory as peak_memory
-from .operations import operations as operations
-from .sizes import sizes as sizes
 from .table import objectives_at as objectives_at
 from .table import objectives_at_maximum as objectives_at_maximum
 from .table import objectives_of as objectives_of

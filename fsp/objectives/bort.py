@@ -3,7 +3,7 @@
 from typing import Any
 
 from fsp.families.architecture import Architecture
-from fsp.objectives.sizes import sizes
+from fsp.objectives.counts import sizes
 from fsp.spaces.space import SearchSpace
 
 SHAPE = Architecture(D=4, A=8, H=1024, I=768)

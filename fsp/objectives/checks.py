@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from fsp.base.defaults import BATCH, LENGTH
 from fsp.families.architecture import Architecture
 from fsp.families.family import Family
-from fsp.objectives.operations import operations
-from fsp.objectives.sizes import sizes
+from fsp.objectives.counts import operations, sizes
 from fsp.spaces.space import SearchSpace, family_of
 
 _BUILT = 12  # networks, beside T

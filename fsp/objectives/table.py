@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fsp.objectives.counts import operations, sizes
 from fsp.objectives.latency import Calibration
-from fsp.objectives.operations import operations
-from fsp.objectives.sizes import sizes
 from fsp.spaces.space import SearchSpace
 
 

@@ -40,7 +40,7 @@ def layer_drop(space: SearchSpace, encoder_parameters: float, *, depth: str = "D
         encoder_parameters: the size to come close to.
         depth: the name of the depth parameter.
     """
-    from fsp.objectives.sizes import sizes
+    from fsp.objectives.counts import sizes
 
     depths = np.arange(1, space.maximum[depth])
     if not len(depths):

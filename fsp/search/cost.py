@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fsp.objectives.operations import operations
-from fsp.search.plan import Plan
+from fsp.objectives.counts import operations
+from fsp.search.planning import Plan
 from fsp.spaces.space import SearchSpace
 
 _PASSES = 3  # a step is a forward pass and a backward pass of twice its FLOPs
@@ -54,7 +54,7 @@ def training_cost(
         longer: how many times the steps these get.
 
     Example:
-        >>> from fsp.search.plan import plan
+        >>> from fsp.search.planning import plan
         >>> from fsp.spaces.loading import load_space
         >>> space = load_space("bert_large")
         >>> cost = training_cost(space, plan(space, interval=50), steps=16, batch=16, length=64, gflops=50.0)

@@ -27,7 +27,7 @@ from fsp.search.evaluations import evaluation_table
 from fsp.search.finalists import undecided
 from fsp.search.halving import at_fidelities, successive_halving
 from fsp.search.pareto import pareto_front
-from fsp.search.plan import check_method, method_for, plan
+from fsp.search.planning import check_method, method_for, plan
 from fsp.search.question import Objective, Question, Size
 from fsp.search.second_look import LongRuns, longer_of
 from fsp.spaces.space import SearchSpace

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import Diverged, InputError
-from fsp.objectives import operations as speed
-from fsp.objectives import sizes as size
+from fsp.objectives import counts
 from fsp.spaces.space import SearchSpace, family_of
 
 if TYPE_CHECKING:
@@ -37,11 +36,11 @@ def encoder_parameters(space: SearchSpace, architecture: Shape, seed: int = 0) -
         >>> encoder_parameters(load_space("bert_large"), dict(D=4, A=8, H=1024, I=768))
         23108608.0
     """
-    return float(size.sizes(space, space.point(architecture))["encoder_parameters"][0])
+    return float(counts.sizes(space, space.point(architecture))["encoder_parameters"][0])
 
 
 def operations(space: SearchSpace, architecture: Shape, seed: int = 0) -> float:
-    """Return the operations of one forward pass, in closed form (`fsp.objectives.operations`); `seed` means nothing.
+    """Return the operations of one forward pass, in closed form (`counts.operations`); `seed` means nothing.
 
     Example:
         >>> from fsp.spaces.loading import load_space
@@ -49,7 +48,7 @@ def operations(space: SearchSpace, architecture: Shape, seed: int = 0) -> float:
         >>> operations(space, space.maximum) > operations(space, dict(D=1, A=4, H=128, I=128))
         True
     """
-    return float(speed.operations(space, space.point(architecture))[0])
+    return float(counts.operations(space, space.point(architecture))[0])
 
 
 def synflow(space: SearchSpace, architecture: Shape, seed: int = 0) -> float:

@@ -6,8 +6,7 @@ from fsp.base.errors import InputError
 from fsp.families import bert
 from fsp.families.architecture import Architecture
 from fsp.families.family import load_family
-from fsp.objectives.operations import operations
-from fsp.objectives.sizes import sizes
+from fsp.objectives.counts import operations, sizes
 from fsp.spaces.loading import load_space
 
 BERT_LARGE = {"vocabulary": 50265, "positions": 512, "token_types": 1}

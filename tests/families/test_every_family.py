@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fsp.base.errors import InputError
 from fsp.families.architecture import Architecture
 from fsp.families.family import load_family
-from fsp.objectives.sizes import sizes
+from fsp.objectives.counts import sizes
 from fsp.spaces.loading import load_space, shipped_spaces
 from fsp.spaces.space import family_of
 

@@ -3,7 +3,7 @@ import pytest
 from fsp import families
 from fsp.base.errors import InputError
 from fsp.families.family import load_family
-from fsp.objectives.sizes import sizes
+from fsp.objectives.counts import sizes
 from fsp.spaces.space import SearchSpace, family_of
 
 MEMBERS = "PARAMETERS = ('D',)\nCONSTANTS = ()\n" + "".join(

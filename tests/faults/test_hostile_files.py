@@ -19,7 +19,7 @@ from fsp.distillation.pretraining.documents import find_sources
 from fsp.distillation.pretraining.models import load_language_model
 from fsp.distillation.teacher import load_teacher
 from fsp.distillation.text.corpus import read_corpus
-from fsp.objectives.sizes import sizes
+from fsp.objectives.counts import sizes
 from fsp.report.pages import write_report
 from fsp.search.certificates.certificate import verify
 from fsp.search.certificates.reading import read_certificate

@@ -12,8 +12,8 @@ from running import HANG, SERVER, fsp
 
 from fsp.base.errors import InputError, is_out_of_memory
 from fsp.base.machine import keep_memory, keep_time, processors
-from fsp.distillation.prepare import Settings as ExtractionSettings
-from fsp.distillation.prepare import prepare
+from fsp.distillation.inputs import Settings as ExtractionSettings
+from fsp.distillation.inputs import prepare
 from fsp.distillation.pretraining.run import pretrain
 from fsp.distillation.pretraining.settings import Settings as PretrainingSettings
 from fsp.finetuning.settings import Settings as FinetuningSettings

@@ -6,8 +6,8 @@ from torch.profiler import ProfilerActivity, profile
 
 import fsp
 from fsp.objectives.memory import peak_memory
-from fsp.search.choose import choose
-from fsp.search.plan import plan
+from fsp.search.choice import choose
+from fsp.search.planning import plan
 from fsp.spaces.loading import load_space, shipped_spaces
 from fsp.spaces.space import family_of
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from fsp.base.errors import InputError
-from fsp.distillation.prepare import Settings
+from fsp.distillation.inputs import Settings
 from fsp.report.pages import write_report
 from fsp.report.summary import command, headline
 from fsp.search.certificates.certificate import seal

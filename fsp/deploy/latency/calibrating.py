@@ -16,8 +16,8 @@ from fsp.deploy.latency.runtimes import call_in
 from fsp.deploy.latency.settings import check_settings
 from fsp.deploy.latency.targets import Target
 from fsp.families.architecture import Architecture
+from fsp.objectives.counts import operations
 from fsp.objectives.latency import Calibration, Timed, design, fit
-from fsp.objectives.operations import operations
 from fsp.spaces.space import SearchSpace
 
 _GROUP = 6  # networks in memory at a time, beside the reference

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fsp.base.errors import InputError, sound
-from fsp.objectives.operations import operations
-from fsp.objectives.sizes import sizes
+from fsp.objectives.counts import operations, sizes
 from fsp.search.certificates.words import count
 from fsp.spaces.rules import Rule
 from fsp.spaces.space import SearchSpace, family_of

@@ -1,4 +1,3 @@
-from .fitted import fitted as fitted
 from .fptas import FPTASSampler as FPTASSampler
 from .optuna_samplers import gp as gp
 from .optuna_samplers import nsga2 as nsga2
