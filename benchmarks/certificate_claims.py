@@ -19,11 +19,11 @@ import numpy as np
 from certificates import COST, MAXIMUM, POINTS, QUESTIONS, SPACE, TABLE, D, H, I, random_steps
 from scipy import stats
 
-from fsp.base.files import write_json
+from fsp import CertifiedSettings
+from fsp.base import write_json
+from fsp.search.certificates import assess, seal, search
 from fsp.search.certificates.bounds import squared_deviations
-from fsp.search.certificates.certificate import assess, problem_of, seal
-from fsp.search.certificates.certified import search
-from fsp.search.certificates.settings import CertifiedSettings
+from fsp.search.certificates.certificate import problem_of
 from fsp.search.certificates.spread import Spread
 from fsp.search.question import Question
 

@@ -15,14 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from fsp.base.files import write_json
-from fsp.objectives.table import objectives_at, objectives_of
-from fsp.search.certificates.bounds import Noise
-from fsp.search.certificates.certificate import problem_of, seal
-from fsp.search.certificates.certified import search
-from fsp.search.certificates.settings import CertifiedSettings
+from fsp import CertifiedSettings, load_space
+from fsp.base import write_json
+from fsp.objectives import objectives_at, objectives_of
+from fsp.search.certificates import Noise, seal, search
+from fsp.search.certificates.certificate import problem_of
 from fsp.search.question import Question
-from fsp.spaces.loading import load_space
 
 SPACE = load_space("bert_large")
 POINTS = SPACE.candidates

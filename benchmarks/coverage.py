@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 import fsp
+from fsp import Extraction, extract
 from fsp.deploy.latency.rounds import median_of, ratio_of
+from fsp.objectives import FittedError
 from fsp.objectives.anchored import anchor_rows, anchored, sizes_of
-from fsp.objectives.fitted import FittedError
 from fsp.objectives.power_law import fit_power_law, least_groups
 from fsp.run import _summary
-from fsp.search.extraction import Extraction, extract
-from fsp.search.planning import plan
-from fsp.trust.agreement import size_bands, spearman, spearman_in_bands
-from fsp.trust.ranking import rank
+from fsp.search import plan
+from fsp.trust import rank, spearman, spearman_in_bands
+from fsp.trust.agreement import size_bands
 
 Floats = NDArray[np.float64]
 Generator = np.random.Generator

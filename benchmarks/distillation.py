@@ -32,7 +32,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from fsp.base.timing import environment
+from fsp.base import environment
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.engine import Engine, Upkeep, accelerator_for
 from fsp.distillation.pretraining.flops import forward_flops, peak_flops

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pandas as pd
 
-from fsp.search.pareto import hypervolume, pareto_front
+from fsp.search import hypervolume, pareto_front
 
 POINTS = 100_000
 ROUNDS = 5

@@ -17,14 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fsp.base.files import read_json
-from fsp.base.progress import Bars
+from fsp import load_space
+from fsp.base import Bars, read_json
+from fsp.distillation import packaged_teacher
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.documents import find_sources
 from fsp.distillation.pretraining.masking import Masking
 from fsp.distillation.pretraining.packed import pack
-from fsp.distillation.teacher import packaged_teacher
-from fsp.spaces.loading import load_space
 
 LENGTH, BATCH, DRAWN = 128, 32, 500
 

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fsp.objectives.fitted import FittedError
-from fsp.trust.replay.error import ErrorReplay, replay_error
-from fsp.trust.replay.table import Table, read_table
+from fsp.objectives import FittedError
+from fsp.trust import Table, read_table, replay_error
+from fsp.trust.replay import ErrorReplay
 
 TRAIN = (15, 30, 60)
 SHAPES = 200

@@ -9,10 +9,10 @@ import time
 
 import numpy as np
 
-from fsp.base.timing import environment
-from fsp.objectives.counts import operations, sizes
+from fsp import SearchSpace
+from fsp.base import environment
+from fsp.objectives import operations, sizes
 from fsp.search.interval import order
-from fsp.spaces.space import SearchSpace
 
 CHOICES = {"D": range(1, 51), "A": range(1, 41), "H": range(64, 6401, 64), "I": range(64, 3201, 64)}
 

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fsp.search.methods import METHODS, UNLIMITED
-from fsp.trust.replay.search import Objective, replay_search
-from fsp.trust.replay.table import Table, read_table
+from fsp.search import METHODS
+from fsp.search.methods import UNLIMITED
+from fsp.trust import Table, read_table, replay_search
+from fsp.trust.replay.search import Objective
 
 EVALUATIONS = 30
 CURVE_AT = (5, 10, 15, 20, 25, 30)

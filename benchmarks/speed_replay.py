@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from fsp.trust.replay.speed import read_latencies, replay_speed
+from fsp.trust import replay_speed
+from fsp.trust.replay.speed import read_latencies
 from fsp.trust.replay.table import read_columns
 
 PARAMETERS = (

@@ -15,15 +15,13 @@ import time
 
 import torch
 
-from fsp.base.timing import environment
+from fsp import Architecture, SearchSpace, load_space
+from fsp.base import environment
+from fsp.distillation import Student
 from fsp.distillation.inputs import Settings
 from fsp.distillation.losses import squared_error
-from fsp.distillation.student import Student
 from fsp.families import bert
-from fsp.families.architecture import Architecture
-from fsp.objectives.table import objectives_of
-from fsp.spaces.loading import load_space
-from fsp.spaces.space import SearchSpace
+from fsp.objectives import objectives_of
 from fsp.trust.truth import sample
 
 SMALL = "D=2 A=6 H=192 I=128"

@@ -16,9 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 import fsp
+from fsp.objectives import objectives_at_maximum, objectives_of, operations, sizes
 from fsp.objectives.bort import SHAPE
-from fsp.objectives.counts import operations, sizes
-from fsp.objectives.table import objectives_at_maximum, objectives_of
 from fsp.report import figures
 from fsp.report.style import BLUE, GREEN, GREY, ORANGE, SMALL
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 
+from fsp.finetuning import grid
 from fsp.finetuning.algorithm import Fit, Outcome, Request, agora
 from fsp.finetuning.pruning import lcs_keep
-from fsp.finetuning.theta import grid
 
 Points = NDArray[np.float64]
 THETA = grid(learning_rate=[1.0, 2.0], batch=[5, 9, 15])  # exponent of the distance, points that vote

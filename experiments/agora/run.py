@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fsp.distillation.teacher import packaged_teacher
+from fsp import load_space
+from fsp.distillation import packaged_teacher
 from fsp.finetuning.algorithm import Budget, Outcome, Request, agora, leader
 from fsp.finetuning.classifier import Classifier
 from fsp.finetuning.examples import Data, Example
@@ -32,7 +33,6 @@ from fsp.finetuning.refitting import refit
 from fsp.finetuning.results import request_of
 from fsp.finetuning.rivals import grid_search, random_sets
 from fsp.finetuning.theta import SMALL
-from fsp.spaces.loading import load_space
 
 HERE = Path(__file__).parent
 STEPS, POINTS, DEV, TEST = 150, 2, 300, 2000

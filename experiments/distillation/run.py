@@ -23,7 +23,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fsp.base.progress import Silent
+from fsp import Architecture, pretrain
+from fsp.base import Silent
 from fsp.distillation.pretraining.batches import HELD_OUT_EPOCH
 from fsp.distillation.pretraining.documents import find_sources
 from fsp.distillation.pretraining.flops import forward_flops
@@ -31,10 +32,9 @@ from fsp.distillation.pretraining.lessons import LiveTeacher
 from fsp.distillation.pretraining.models import LanguageModel, Pretrained, load_language_model
 from fsp.distillation.pretraining.packed import pack
 from fsp.distillation.pretraining.preparing import batches_of, trainee_of
-from fsp.distillation.pretraining.run import Options, pretrain
+from fsp.distillation.pretraining.run import Options
 from fsp.distillation.pretraining.settings import Settings
 from fsp.distillation.pretraining.students import random_student, student_config
-from fsp.families.architecture import Architecture
 
 SHAPE = Architecture.parse("D=2 A=4 H=128 I=512")
 STEPS, SEEDS = 600, 3

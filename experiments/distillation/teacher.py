@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, BertForMaskedLM
 
-from fsp.distillation.pretraining.run import Options, pretrain
+from fsp import load_space, pretrain
+from fsp.distillation import packaged_teacher
+from fsp.distillation.pretraining.run import Options
 from fsp.distillation.pretraining.settings import Settings
-from fsp.distillation.teacher import packaged_teacher
-from fsp.spaces.loading import load_space
 
 STEPS, BATCH, LENGTH = 800, 16, 64
 

@@ -11,9 +11,9 @@ import time
 import numpy as np
 from run import SETTINGS, Bench, _spread
 
+from fsp import load_space
 from fsp.distillation.fitting import train
-from fsp.search.planning import plan
-from fsp.spaces.loading import load_space
+from fsp.search import plan
 
 STEPS = 40
 SURROGATES = (0, 16, 32)

@@ -14,12 +14,12 @@ import pandas as pd
 import torch
 from run import HEADS, SETTINGS
 
+from fsp import load_space
 from fsp.base.defaults import BATCH, LENGTH
 from fsp.base.files import write_text
 from fsp.base.fingerprint import fingerprint
 from fsp.deploy.latency.calibrating import reference_time, relative_times
-from fsp.search.planning import plan
-from fsp.spaces.loading import load_space
+from fsp.search import plan
 
 HERE = Path(__file__).parent
 ROUNDS = 24

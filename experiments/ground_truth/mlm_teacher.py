@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, BertForMaskedLM
 
-from fsp.base.files import write_json
+from fsp import load_space
+from fsp.base import write_json
+from fsp.distillation import Corpus, packaged_teacher, standard_library
 from fsp.distillation.fitting import learning_rate_at
 from fsp.distillation.masking import Masking
-from fsp.distillation.teacher import packaged_teacher
-from fsp.distillation.text.corpus import Corpus, pack, standard_library
-from fsp.spaces.loading import load_space
+from fsp.distillation.text import pack
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "cache" / "minilm-mlm"

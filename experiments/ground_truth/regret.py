@@ -11,8 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from table import HERE, MAXIMUM, NAMES, SPACE, curve, native, rows
 
-from fsp.base.files import write_json
-from fsp.search.certificates.bounds import Noise, Order, evidence
+from fsp.base import write_json
+from fsp.search.certificates import Noise, Order
+from fsp.search.certificates.bounds import evidence
 from fsp.search.finalists import undecided
 from fsp.search.interval import every_kth, interval_for, order
 from fsp.search.limits import within

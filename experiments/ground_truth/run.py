@@ -24,19 +24,14 @@ import probes
 import torch
 from filelock import FileLock
 
-from fsp.base.files import write_json
-from fsp.base.timing import environment
+from fsp import Architecture, Distillation, load_space
+from fsp.base import environment, write_json
+from fsp.distillation import Corpus, Student, Teacher, load_teacher, packaged_teacher, standard_library
 from fsp.distillation.blocks import Material
-from fsp.distillation.error import Distillation
 from fsp.distillation.fitting import train
 from fsp.distillation.measuring import embeddings, similarity_agreement
-from fsp.distillation.student import Student
-from fsp.distillation.teacher import Teacher, load_teacher, packaged_teacher
-from fsp.distillation.text.corpus import Corpus, standard_library
 from fsp.families import bert
-from fsp.families.architecture import Architecture
-from fsp.search.planning import plan
-from fsp.spaces.loading import load_space
+from fsp.search import plan
 
 HERE = Path(__file__).parent
 SETTINGS = {

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from run import HEADS, SETTINGS
 
+from fsp import load_space
+from fsp.objectives import objectives_at, objectives_of
 from fsp.objectives.anchored import anchor_rows, anchored, sizes_of
-from fsp.objectives.table import objectives_at, objectives_of
-from fsp.spaces.loading import load_space
-from fsp.trust.ranking import FINALISTS, rank
+from fsp.trust import rank
+from fsp.trust.ranking import FINALISTS
 from fsp.trust.truth import mean_truth, read_truth
 
 HERE = Path(__file__).parent

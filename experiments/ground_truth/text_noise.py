@@ -16,12 +16,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fsp.base.progress import Bars
+from fsp import load_space
+from fsp.base import Bars
 from fsp.distillation.inputs import Settings, fitted_to, load_inputs, surrogate
-from fsp.objectives.table import objectives_at
-from fsp.spaces.loading import load_space
+from fsp.objectives import objectives_at
+from fsp.trust import rank
 from fsp.trust.card import _anchored, _few, _fitted_quality, text_noise_of
-from fsp.trust.ranking import rank
 
 HERE = Path(__file__).parent
 CARD = HERE.parents[1] / "search_spaces" / "minilm.card.json"

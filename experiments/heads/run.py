@@ -10,15 +10,12 @@ from pathlib import Path
 
 import torch
 
+from fsp import Architecture, Distillation, load_space
+from fsp.distillation import Corpus, DistillationSettings, load_teacher, packaged_teacher, standard_library
 from fsp.distillation.blocks import Material
-from fsp.distillation.error import Distillation, DistillationSettings
-from fsp.distillation.teacher import load_teacher, packaged_teacher
-from fsp.distillation.text.corpus import Corpus, standard_library
-from fsp.families.architecture import Architecture
 from fsp.families.bert import Shape
 from fsp.families.bert.cutter import Cutter
 from fsp.families.bert.heads import Projections, whole_heads
-from fsp.spaces.loading import load_space
 
 HERE = Path(__file__).parent
 SHAPES = [

@@ -10,15 +10,12 @@ from pathlib import Path
 
 import torch
 
+from fsp import Architecture, Distillation, load_space
+from fsp.distillation import Corpus, DistillationSettings, Student, load_teacher, packaged_teacher, standard_library
 from fsp.distillation.blocks import READOUT_TOKENS, Material
-from fsp.distillation.error import Distillation, DistillationSettings, learning_rate_for
+from fsp.distillation.error import learning_rate_for
 from fsp.distillation.fitting import train
-from fsp.distillation.student import Student
-from fsp.distillation.teacher import load_teacher, packaged_teacher
-from fsp.distillation.text.corpus import Corpus, standard_library
-from fsp.families.architecture import Architecture
 from fsp.families.bert import healing
-from fsp.spaces.loading import load_space
 
 HERE = Path(__file__).parent
 SHAPES = [

@@ -11,17 +11,10 @@ from pathlib import Path
 
 import torch
 
-from fsp.distillation.from_scratch import (
-    Hyperparameters,
-    MaskedLanguageModelling,
-    MaskedLanguageModellingSettings,
-    MaskedText,
-)
-from fsp.distillation.teacher import packaged_teacher
-from fsp.distillation.text.corpus import Corpus, standard_library
+from fsp import Architecture, load_space
+from fsp.distillation import Corpus, MaskedLanguageModelling, packaged_teacher, standard_library
+from fsp.distillation.from_scratch import Hyperparameters, MaskedLanguageModellingSettings, MaskedText
 from fsp.families import bert
-from fsp.families.architecture import Architecture
-from fsp.spaces.loading import load_space
 
 HERE = Path(__file__).parent
 SHAPES = [

@@ -8,10 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 import fsp
+from fsp import CertifiedSettings, w_coefficient
 from fsp.base.rounding import at_most
-from fsp.objectives.table import objectives_at_maximum, objectives_of
-from fsp.search.certificates.settings import CertifiedSettings
-from fsp.search.coefficient import w_coefficient
+from fsp.objectives import objectives_at_maximum, objectives_of
 from fsp.search.interval import order
 
 HERE = Path(__file__).parent

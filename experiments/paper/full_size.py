@@ -14,9 +14,9 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 import fsp
-from fsp.base.progress import Bars
-from fsp.distillation.teacher import packaged_teacher
-from fsp.search.planning import plan
+from fsp.base import Bars
+from fsp.distillation import packaged_teacher
+from fsp.search import plan
 
 STEPS, TOKENS, INTERVAL, LONG = 3, 16_384, 10, 100
 GPU, SHARE = 312e12, 0.3  # the maker's bfloat16 figure of an A100, and what training is taken to reach of it

@@ -13,8 +13,8 @@ import pandas as pd
 from scipy.optimize import linprog
 
 import fsp
+from fsp.objectives import objectives_at_maximum, objectives_of
 from fsp.objectives.bort import SHAPE
-from fsp.objectives.table import objectives_at_maximum, objectives_of
 
 HERE = Path(__file__).parent
 SMALLEST = (2, 4, 512, 256)

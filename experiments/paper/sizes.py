@@ -4,8 +4,8 @@ python experiments/paper/sizes.py     # prints Markdown
 """
 
 import fsp
+from fsp.objectives import sizes
 from fsp.objectives.bort import published_and_computed
-from fsp.objectives.counts import sizes
 
 PUBLISHED_LARGE = ("340", "31.8", "90.6", "100")  # arXiv 2010.10499
 

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 import fsp
-from fsp.objectives.counts import operations, sizes
+from fsp.objectives import operations, sizes
 
 
 def main() -> None:

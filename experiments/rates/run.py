@@ -10,12 +10,9 @@ from pathlib import Path
 
 import torch
 
+from fsp import Architecture, Distillation, load_space
+from fsp.distillation import Corpus, DistillationSettings, load_teacher, packaged_teacher, standard_library
 from fsp.distillation.blocks import Material
-from fsp.distillation.error import Distillation, DistillationSettings
-from fsp.distillation.teacher import load_teacher, packaged_teacher
-from fsp.distillation.text.corpus import Corpus, standard_library
-from fsp.families.architecture import Architecture
-from fsp.spaces.loading import load_space
 
 HERE = Path(__file__).parent
 SHAPES = ("3,4,128,256", "5,6,192,768", "6,8,256,256", "2,12,384,512", "6,12,384,768")

@@ -14,16 +14,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from fsp.base.progress import Silent
+from fsp import Architecture, distill, load_space
+from fsp.base import Silent
+from fsp.distillation import packaged_teacher
 from fsp.distillation.inputs import Settings, load_inputs, surrogate
 from fsp.distillation.measuring import SentenceFigures
-from fsp.distillation.models.sentence_layout import SentenceLayout, layout_of
-from fsp.distillation.saving import distill
+from fsp.distillation.models import SentenceLayout, layout_of
 from fsp.distillation.sentence_readout import SentenceSample, ridge
-from fsp.distillation.teacher import packaged_teacher
 from fsp.distillation.text.corpus import sentences
-from fsp.families.architecture import Architecture
-from fsp.spaces.loading import load_space
 
 HERE = Path(__file__).parent
 STATES = HERE / "cache" / "states.npz"

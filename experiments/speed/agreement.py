@@ -22,17 +22,15 @@ from scipy.stats import binomtest
 from transformers import AutoTokenizer
 
 import fsp
-from fsp.base.files import write_json
+from fsp import load_space
+from fsp.base import Bars, write_json
 from fsp.base.fingerprint import fingerprint
-from fsp.base.progress import Bars
+from fsp.deploy import load_saved
 from fsp.deploy.exporting import session
-from fsp.deploy.latency.targets import parse_targets
-from fsp.deploy.serving import load_saved
-from fsp.distillation.teacher import packaged_teacher
+from fsp.deploy.latency import parse_targets
+from fsp.distillation import packaged_teacher
+from fsp.finetuning import Hyperparameters, Settings
 from fsp.finetuning.finetune import finetune
-from fsp.finetuning.settings import Settings
-from fsp.finetuning.theta import Hyperparameters
-from fsp.spaces.loading import load_space
 
 OUT = Path(__file__).parent / "agreement.json"
 TRAIN, DEV, HELD_OUT = 1000, 200, 1000

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from fsp.base.files import write_json
-from fsp.base.progress import Advance, Silent
-from fsp.deploy.latency.measuring import measure
+from fsp.base import Silent, write_json
+from fsp.base.progress import Advance
+from fsp.deploy import measure
+from fsp.deploy.latency import parse_targets
 from fsp.deploy.latency.rounds import ratio_of
 from fsp.deploy.latency.runtimes import RUNTIMES
-from fsp.deploy.latency.targets import parse_targets
 
 NETWORKS = {
     "BERT-large": "T",
