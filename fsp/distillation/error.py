@@ -16,6 +16,7 @@ from fsp.distillation.fitting import train
 from fsp.distillation.matching import LogitMatching, Matching, StateMatching
 from fsp.distillation.student import Student
 from fsp.distillation.teacher import Teacher
+from fsp.distillation.threads import computing_with
 from fsp.families import bert
 from fsp.families.architecture import Architecture
 from fsp.families.bert.cutter import Cutter
@@ -60,14 +61,26 @@ class Distillation:
         teacher: the trained maximum point T.
         material: T's states on training and held-out text.
         settings: steps, batch size and learning rate.
+        threads: of torch on each call; None for those that torch has now. Values depend on it.
+
+    Attributes:
+        threads: of torch on each call.
 
     Raises:
         InputError: there are fewer training blocks than one step takes, or FLOPs that are not positive.
         Diverged: on a call, if the training loss or the error is no number.
     """
 
-    def __init__(self, teacher: Teacher, material: Material, settings: DistillationSettings | None = None):
+    def __init__(
+        self,
+        teacher: Teacher,
+        material: Material,
+        settings: DistillationSettings | None = None,
+        *,
+        threads: int | None = None,
+    ):
         self._chosen = settings or DistillationSettings()
+        self.threads = threads or torch.get_num_threads()
         self.material = material
         self.teacher = teacher
         if len(material.train) < self._chosen.batch:
@@ -93,7 +106,7 @@ class Distillation:
             "matching": self.matching.name,
             "train_blocks": self.material.train.digest,
             "validation_blocks": self.material.validation.digest,
-            "threads": torch.get_num_threads(),
+            "threads": self.threads,
             "torch": torch.__version__,
             "machine": platform.machine(),
             **asdict(self._chosen),
@@ -204,7 +217,8 @@ class Distillation:
 
     def __call__(self, architecture: Architecture, seed: int = 0) -> float:
         """Return the error of a candidate."""
-        encoder, own_states = self.cutter.cut_with_states(architecture)
-        student = Student(encoder, self.teacher.architecture["H"])
-        self.train(student, steps=self.steps_of(architecture), seed=seed, own_states=own_states)
-        return self.measure(student, self.material.validation)
+        with computing_with(self.threads):
+            encoder, own_states = self.cutter.cut_with_states(architecture)
+            student = Student(encoder, self.teacher.architecture["H"])
+            self.train(student, steps=self.steps_of(architecture), seed=seed, own_states=own_states)
+            return self.measure(student, self.material.validation)

@@ -20,6 +20,7 @@ from fsp.distillation.fitting import adamw, learning_rate_at
 from fsp.distillation.masking import Masking
 from fsp.distillation.plateau import Plateau
 from fsp.distillation.text.corpus import Corpus, pack
+from fsp.distillation.threads import computing_with
 from fsp.families import bert
 from fsp.families.architecture import Architecture
 
@@ -130,6 +131,10 @@ class MaskedLanguageModelling:
         text: to train on and to measure on.
         constants: sizes of the embedding tables, those of the space.
         settings: steps and Θ.
+        threads: of torch on each call; None for those that torch has now. Values depend on it.
+
+    Attributes:
+        threads: of torch on each call.
 
     Raises:
         InputError: the tables are too small for the text, or there are fewer training blocks than one step takes.
@@ -145,8 +150,14 @@ class MaskedLanguageModelling:
     """
 
     def __init__(
-        self, text: MaskedText, constants: Mapping[str, int], settings: MaskedLanguageModellingSettings | None = None
+        self,
+        text: MaskedText,
+        constants: Mapping[str, int],
+        settings: MaskedLanguageModellingSettings | None = None,
+        *,
+        threads: int | None = None,
     ):
+        self.threads = threads or torch.get_num_threads()
         self._chosen = settings or MaskedLanguageModellingSettings()
         self.text = text
         self._constants = dict(constants)
@@ -170,7 +181,7 @@ class MaskedLanguageModelling:
             "masking": [self.text.masking.mask_token, *self.text.masking.special, self.text.masking.vocabulary],
             "train_blocks": tokens_digest(self.text.train),
             "validation_blocks": tokens_digest(self.text.validation),
-            "threads": torch.get_num_threads(),
+            "threads": self.threads,
             "torch": torch.__version__,
             "machine": platform.machine(),
             "steps": self._chosen.steps,
@@ -229,7 +240,8 @@ class MaskedLanguageModelling:
 
     def __call__(self, architecture: Architecture, seed: int = 0) -> float:
         """Return the error of a candidate."""
-        numbers = [loss for loss in self.losses(architecture, seed) if not math.isnan(loss)]
+        with computing_with(self.threads):
+            numbers = [loss for loss in self.losses(architecture, seed) if not math.isnan(loss)]
         if not numbers:
             raise Diverged(
                 f"the loss is no number under any of {len(self._chosen.hyperparameters)} hyperparameter sets"

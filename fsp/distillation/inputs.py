@@ -132,7 +132,8 @@ def surrogate(inputs: Inputs, settings: Settings, cache: Path, display: Silent) 
             advance=advance,
         )
     with display.bar("ranking the teacher's parts", 1) as advance:
-        error = Distillation(inputs.teacher, material, DistillationSettings(steps=settings.steps))
+        chosen = DistillationSettings(steps=settings.steps)
+        error = Distillation(inputs.teacher, material, chosen, threads=settings.processor_threads)
         advance(1)
     return error
 
@@ -200,4 +201,5 @@ def literal(inputs: Inputs, settings: Settings, space: SearchSpace) -> MaskedLan
     text = MaskedText.prepare(
         inputs.teacher.tokenizer, inputs.corpus, length=settings.length, held_out_tokens=settings.held_out_tokens
     )
-    return MaskedLanguageModelling(text, space.constants, MaskedLanguageModellingSettings(steps=settings.steps))
+    chosen = MaskedLanguageModellingSettings(steps=settings.steps)
+    return MaskedLanguageModelling(text, space.constants, chosen, threads=settings.processor_threads)

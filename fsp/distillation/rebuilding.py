@@ -3,17 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fsp.base.errors import InputError
+from fsp.base.machine import processors
 from fsp.base.progress import Silent
 from fsp.distillation.error import Distillation
 from fsp.distillation.inputs import Inputs, Settings, literal, surrogate
-from fsp.families.architecture import Architecture
 from fsp.spaces.space import SearchSpace
-from fsp.studies.evaluator import ErrorFunction
+from fsp.studies.error_function import Error
 from fsp.studies.helper import matching
-from fsp.studies.pool import processors
 from fsp.studies.study import Header
 
 
@@ -32,7 +29,7 @@ class Rebuilder:
         self._inputs, self._space, self._tokens, self._cache, self._display = inputs, space, tokens, cache, display
         self._distillation: dict[int, Distillation] = {}
 
-    def __call__(self, header: Header) -> ErrorFunction:
+    def __call__(self, header: Header) -> Error:
         """Return the error of a study.
 
         Raises:
@@ -45,22 +42,10 @@ class Rebuilder:
         if threads > processors():
             raise InputError(f"study {header.name} is evaluated with {threads} threads; here are {processors()}")
         settings = Settings(steps=steps, tokens=self._tokens, threads=threads)
-        torch.set_num_threads(threads)
         if kind == "mlm":
             error: Any = literal(self._inputs, settings, self._space)
         else:
             if threads not in self._distillation:
                 self._distillation[threads] = surrogate(self._inputs, settings, self._cache, self._display)
             error = self._distillation[threads]
-        return _Threaded(matching(error, self._space, header), threads)
-
-
-class _Threaded:
-    """An error that is always computed with the same number of threads."""
-
-    def __init__(self, error: ErrorFunction, threads: int):
-        self._error, self._threads = error, threads
-
-    def __call__(self, architecture: Architecture, seed: int) -> float:
-        torch.set_num_threads(self._threads)
-        return self._error(architecture, seed=seed)
+        return matching(error, self._space, header)

@@ -138,7 +138,7 @@ def name_of(family: "str | Family") -> str:
     """Return what a family is called.
 
     Example:
-        >>> name_of("bert"), name_of(math)
-        ('bert', 'math')
+        >>> name_of("bert"), name_of(importlib)
+        ('bert', 'importlib')
     """
     return family if isinstance(family, str) else str(getattr(family, "__name__", type(family).__name__))

@@ -25,13 +25,14 @@ from fsp.search.certificates.certified import search
 from fsp.search.certificates.settings import CertifiedSettings
 from fsp.search.evaluations import evaluation_table
 from fsp.search.finalists import undecided
-from fsp.search.halving import at_fidelities, successive_halving
+from fsp.search.halving import successive_halving
 from fsp.search.pareto import pareto_front
 from fsp.search.planning import check_method, method_for, plan
 from fsp.search.question import Objective, Question, Size
-from fsp.search.second_look import LongRuns, longer_of
+from fsp.search.second_look import LongRuns
 from fsp.spaces.space import SearchSpace
-from fsp.studies.evaluator import ErrorFunction, Evaluator, takes_seed
+from fsp.studies.error_function import AnyError, as_error
+from fsp.studies.evaluator import Evaluator
 from fsp.studies.store import Store, open_store
 from fsp.studies.study import Evaluation
 
@@ -151,7 +152,7 @@ class Extraction:
 def extract(
     space: SearchSpace,
     *,
-    error: ErrorFunction,
+    error: AnyError,
     speed: str | Calibration = "operations",
     objective: Objective = "limits",
     method: Literal["maximal", "interval", "certified"] | None = None,
@@ -251,9 +252,10 @@ def extract(
     )
     if seeds > 1 and how == "certified":
         raise InputError("the seeds of a certified search are those of its CertifiedSettings; give them there")
-    if seeds > 1 and not takes_seed(error):
+    given = as_error(error)
+    if seeds > 1 and not given.seeded:
         raise InputError(f"{seeds} evaluations of an error that takes no seed are one; give it a parameter seed")
-    long_error = longer_of(error, longer) if finalists > 1 or anchors else None
+    long_error = given.longer(longer) if finalists > 1 or anchors else None
     calibration = calibration_for(space, speed, how)
     maximum = objectives_at_maximum(space, calibration, limits or ())
     question = Question.of(objective, limits, size, exponents, maximum)
@@ -282,7 +284,7 @@ def extract(
     shapes = candidates[list(space.names)].to_numpy()
     cost = candidates["operations"].to_numpy(dtype=float)  # larger candidates take longer
     store = study if isinstance(study, Store) else open_store(study) if study else None
-    evaluators = [Evaluator(e, space, store) for e in (at_fidelities(error, fidelities) if fidelities else [error])]
+    evaluators = [Evaluator(e, space, store) for e in (map(given.with_steps, fidelities) if fidelities else [given])]
     made: dict[int, list[Evaluation]] = {}
     all_seeds = range(seed, seed + seeds)
     certificate, reached = None, None
@@ -318,7 +320,7 @@ def extract(
         elif how != "certified":
             measure(range(len(candidates)))
         else:
-            settings = certified or (CertifiedSettings() if takes_seed(error) else CertifiedSettings(sigma=0, seeds=1))
+            settings = certified or (CertifiedSettings() if given.seeded else CertifiedSettings(sigma=0, seeds=1))
             record = question.record(space, candidates, settings, gap)
             of_all_seeds = partial(evaluate, share=1 / settings.seeds)
             try:

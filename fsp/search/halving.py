@@ -8,22 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
-from fsp.studies.evaluator import ErrorFunction
 
 KEPT = 3  # one candidate of so many goes on to the next fidelity
-
-
-def at_fidelities(error: ErrorFunction, fidelities: Sequence[int]) -> list[ErrorFunction]:
-    """Return an error after each of several numbers of steps.
-
-    Raises:
-        InputError: fewer than two fidelities, not rising, below 0, or of an error that has no `with_steps`.
-    """
-    check_fidelities(fidelities)
-    with_steps = getattr(error, "with_steps", None)
-    if not callable(with_steps):
-        raise InputError("fidelities need an error with a method with_steps(steps); add one, or leave them out")
-    return [with_steps(steps) for steps in fidelities]
 
 
 def check_fidelities(fidelities: Sequence[int]) -> None:

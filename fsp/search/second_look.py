@@ -5,21 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from fsp.base.errors import InputError, RunFailed
+from fsp.base.errors import RunFailed
 from fsp.base.progress import Silent
 from fsp.objectives.anchored import LEAST_ANCHORS, anchor_rows, anchored, sizes_of
-from fsp.studies.evaluator import ErrorFunction, Evaluator
-
-
-def longer_of(error: ErrorFunction, factor: int) -> ErrorFunction:
-    """Return the error with `factor` times the training. Raises InputError where it offers none."""
-    longer = getattr(error, "longer", None)
-    if not callable(longer):
-        raise InputError(
-            "finalists and anchors need an error with a method longer(factor); add one, or leave finalists at 1 and "
-            "anchors at 0"
-        )
-    return longer(factor)
+from fsp.studies.error_function import Error
+from fsp.studies.evaluator import Evaluator
 
 
 class LongRuns:
@@ -28,7 +18,7 @@ class LongRuns:
     Args:
         table: the evaluated candidates, see `fsp.search.evaluations.evaluation_table`.
         evaluator: that of the search; the longer evaluations go into its study, under settings of their own.
-        longer: see `longer_of`. factor: how much longer it trains.
+        longer: the error after longer training. factor: how much longer.
         seed: of the longer evaluations.
         display: where progress goes.
 
@@ -39,7 +29,7 @@ class LongRuns:
         self,
         table: pd.DataFrame,
         evaluator: Evaluator,
-        longer: ErrorFunction,
+        longer: Error,
         factor: int,
         *,
         seed: int,

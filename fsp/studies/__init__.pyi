@@ -1,4 +1,6 @@
-from .evaluator import ErrorFunction as ErrorFunction
+from .error_function import AnyError as AnyError
+from .error_function import ErrorFunction as ErrorFunction
+from .error_function import as_error as as_error
 from .evaluator import Evaluator as Evaluator
 from .helper import work as work
 from .store import Store as Store

@@ -1,21 +1,19 @@
 """Evaluating candidates by any error function, each at most once."""
 
-import inspect
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from fsp.base.errors import is_out_of_memory
 from fsp.families.architecture import Architecture
 from fsp.spaces.space import SearchSpace
+from fsp.studies.error_function import AnyError, as_error
 from fsp.studies.store import Store, open_store
 from fsp.studies.study import Evaluation, Key, Study
 
 _PATIENCE = 0.1  # seconds between looks at the study while other processes evaluate all that is left
-
-ErrorFunction = Callable[..., float]  # of an architecture and, if it has a parameter of that name, a seed
 
 
 class Evaluator:
@@ -41,15 +39,15 @@ class Evaluator:
 
     def __init__(
         self,
-        error: ErrorFunction,
+        error: AnyError,
         space: SearchSpace,
         study: str | Path | Store | None = None,
         more: Mapping[str, Any] | None = None,
     ):
-        self.error, self.space = error, space
+        self.error, self.space = as_error(error), space
         self.study = study if isinstance(study, Store) else open_store(study or None)
         self._shared = study is not None
-        self._store = Study(self.study, space, {**settings_of(error), **(more or {})})
+        self._store = Study(self.study, space, {**self.error.settings, **(more or {})})
         self._expected: list[Key] = []
 
     def expect(self, keys: Iterable[Key]) -> None:
@@ -80,21 +78,11 @@ class Evaluator:
         return self._store.errors_of(architecture)
 
 
-def takes_seed(error: ErrorFunction) -> bool:
-    """Tell whether an error depends on a seed: it has a parameter `seed`, and no attribute `seeded` that is false."""
-    return getattr(error, "seeded", True) and "seed" in inspect.signature(error).parameters
-
-
-def settings_of(error: ErrorFunction) -> dict[str, Any]:
-    """Return what the values of an error depend on, as far as it tells."""
-    return getattr(error, "settings", {"error": _name(error)})
-
-
-def evaluate(error: ErrorFunction, architecture: Architecture, seed: int) -> Evaluation:
+def evaluate(error: AnyError, architecture: Architecture, seed: int) -> Evaluation:
     """Return what comes of one candidate: its error, or why there is none."""
     start = time.perf_counter()
     try:
-        value = float(error(architecture, seed=seed) if takes_seed(error) else error(architecture))
+        value = as_error(error)(architecture, seed)
         failure = None if math.isfinite(value) and value > 0 else f"the error is {value}, not a positive number"
     except ArithmeticError as problem:
         value, failure = math.nan, f"{type(problem).__name__}: {problem}"
@@ -103,7 +91,3 @@ def evaluate(error: ErrorFunction, architecture: Architecture, seed: int) -> Eva
             raise
         value, failure = math.nan, "out of memory"
     return Evaluation(architecture, seed, None if failure else value, time.perf_counter() - start, failure)
-
-
-def _name(error: ErrorFunction) -> str:
-    return f"{error.__module__}.{getattr(error, '__qualname__', type(error).__qualname__)}"

@@ -9,18 +9,20 @@ from typing import Any
 from fsp.base.errors import InputError
 from fsp.base.progress import Silent
 from fsp.spaces.space import SearchSpace
-from fsp.studies.evaluator import ErrorFunction, evaluate, settings_of
+from fsp.studies.error_function import AnyError, Error, as_error
+from fsp.studies.evaluator import evaluate
 from fsp.studies.store import Store, open_store
 from fsp.studies.study import Header, Study, headers, study_name
 
+_TRAINING = ("steps", "longer")  # what a study's settings say of it
 _PATIENCE = 0.5  # seconds between looks at a study that asks for nothing
-ErrorFor = Callable[[Header], ErrorFunction]
+ErrorFor = Callable[[Header], AnyError]
 
 
 def work(
     study: str | Path | Store,
     space: SearchSpace,
-    error: ErrorFunction,
+    error: AnyError,
     *,
     idle: float | None = None,
     display: Silent | None = None,
@@ -63,7 +65,7 @@ class Helper:
         self.store = where if isinstance(where, Store) else open_store(where)
         self._space, self._error_for, self._display = space, error_for, display
         self._studies: dict[str, Study] = {}
-        self._errors: dict[str, ErrorFunction] = {}
+        self._errors: dict[str, AnyError] = {}
         self._headers: dict[str, Header] = {}
         self._foreign: set[str] = set()
 
@@ -103,20 +105,17 @@ class Helper:
             yield name, self._studies[name]
 
 
-def matching(error: ErrorFunction, space: SearchSpace, header: Header) -> ErrorFunction:
+def matching(error: AnyError, space: SearchSpace, header: Header) -> Error:
     """Return an error whose values belong into a study: the one given, or the same after other training.
 
     Raises:
         InputError: neither does; says in what they differ.
     """
     more: dict[str, Any] = {"longer": header.settings["longer"]} if "longer" in header.settings else {}
-    candidates = [error]
-    if callable(with_steps := getattr(error, "with_steps", None)) and isinstance(header.settings.get("steps"), int):
-        candidates.append(with_steps(header.settings["steps"]))
-    if isinstance(factor := more.get("longer"), int) and callable(longer := getattr(error, "longer", None)):
-        candidates.append(longer(factor))
+    steps, factor = (given if isinstance(given := header.settings.get(name), int) else None for name in _TRAINING)
+    candidates = as_error(error).variants(steps, factor)
     for candidate in candidates:
-        if study_name(space.describe(), {**settings_of(candidate), **more}) == header.name:
+        if study_name(space.describe(), {**candidate.settings, **more}) == header.name:
             return candidate
     raise InputError(
         f"study {header.name} was begun under other settings ({_differences(header.settings, candidates[-1], more)}); "
@@ -124,7 +123,7 @@ def matching(error: ErrorFunction, space: SearchSpace, header: Header) -> ErrorF
     )
 
 
-def _differences(settings: dict[str, Any], error: ErrorFunction, more: dict[str, Any]) -> str:
-    own = {**settings_of(error), **more}
+def _differences(settings: dict[str, Any], error: Error, more: dict[str, Any]) -> str:
+    own = {**error.settings, **more}
     names = sorted(name for name in own.keys() | settings.keys() if own.get(name) != settings.get(name))
     return "; ".join(f"{name} {settings.get(name)} there, {own.get(name)} here" for name in names)

@@ -1,6 +1,6 @@
 import pytest
 
-from fsp import families
+from fsp.families import family
 from fsp.base.errors import InputError
 from fsp.families.family import load_family
 from fsp.objectives.counts import sizes
@@ -16,7 +16,7 @@ MEMBERS = "PARAMETERS = ('D',)\nCONSTANTS = ()\n" + "".join(
 def install(tmp_path, monkeypatch):
     """Make a module importable and name it in the entry-point group, as an installed package would."""
     monkeypatch.syspath_prepend(tmp_path)
-    families._named.cache_clear()
+    family._named.cache_clear()
 
     def do(name, content, module="third_party_family"):
         (tmp_path / f"{module}.py").write_text(content)
@@ -26,7 +26,7 @@ def install(tmp_path, monkeypatch):
         (info / "entry_points.txt").write_text(f"[fsp.families]\n{name} = {module}\n")
 
     yield do
-    families._named.cache_clear()
+    family._named.cache_clear()
 
 
 def test_a_third_partys_family_needs_no_edit_inside_fsp(install):
