@@ -27,13 +27,15 @@ from fsp.families.architecture import Architecture
 from fsp.objectives.table import objectives_at, objectives_of
 from fsp.report.pages import write_pages
 from fsp.search.baselines import layer_drop, most_even
-from fsp.search.extraction import Extraction, extract
-from fsp.search.planning import check_method, method_for, plan
+from fsp.search.extraction import Extraction, answer
+from fsp.search.planning import Asked
+from fsp.search.settings import search_for
 from fsp.spaces.space import SearchSpace
 from fsp.trust.on_record import card_for
 
 _SENTENCES = 512  # held-out sentences; all their pairs are compared
 _LEAST_SENTENCES = 50
+_OF_THE_SEARCH = ("method", "limits", "interval", "evaluations", "finalists", "anchors", "longer", "seed")
 _FIGURES = [field.name for field in fields(SentenceFigures)]
 
 
@@ -61,14 +63,10 @@ def run(
     """
     settings, display, out = settings or Settings(), display or Silent(), Path(out)
     started = time.perf_counter()
-    method = method_for(space, settings.method, interval=settings.interval)
-    settings = replace(settings, method=method)
-    if method == "certified":
-        raise InputError("fsp run searches by maximal or interval; a certified choice comes from fsp extract")
-    again: dict[str, Any] = {"finalists": settings.finalists, "anchors": settings.anchors, "longer": settings.longer}
-    asked: dict[str, Any] = {name: getattr(settings, name) for name in ("method", "interval", "evaluations")}
-    check_method(**asked, **again)
-    asked["limits"] = settings.limits
+    search = search_for(space, **{name: getattr(settings, name) for name in _OF_THE_SEARCH})
+    if search.method.name == "certified":
+        raise InputError("fsp run takes any method but certified; a certified choice comes from fsp extract")
+    settings = replace(settings, method=search.method.name)
     with alone_in(out):
         inputs = load_inputs(space, teacher, corpus, display, column=column)
         inputs.teacher.check_savable()
@@ -76,7 +74,7 @@ def run(
         sentences = len(inputs.corpus.test_sentences)
         if sentences < _LEAST_SENTENCES:
             raise inputs.corpus.too_small("test", f"{sentences} sentences of its own", f"{_LEAST_SENTENCES}")
-        plan(space, **asked, anchors=settings.anchors)  # or refuses
+        asked = Asked.of(space, search)
         trust = card_for(inputs.teacher.fingerprint, settings.steps, card)
         claim(out, _configuration(space, inputs, settings))
         if (out / "result.json").exists():
@@ -84,15 +82,7 @@ def run(
             shutil.rmtree(out / "cache", ignore_errors=True)
             return read_json(out / "result.json")
         error = surrogate(inputs, settings, out / "cache", display)
-        extraction = extract(
-            space,
-            error=error,
-            **asked,
-            **again,
-            study=out / EVALUATIONS,
-            seed=settings.seed,
-            display=display,
-        )
+        extraction = answer(asked, error, study=out / EVALUATIONS, display=display)
         students = _final_students(inputs, error, extraction, out, settings, display)
         models = _measure(inputs, error, extraction, students, display)
         result = {

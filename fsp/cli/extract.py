@@ -113,10 +113,10 @@ def extract(
     from fsp.distillation.teacher import load_teacher
     from fsp.distillation.trained import check_trained
     from fsp.search.certificates.settings import CertifiedSettings
-    from fsp.search.extraction import calibration_for
-    from fsp.search.extraction import extract as search
+    from fsp.search.extraction import answer
     from fsp.search.limits import parse_limits
-    from fsp.search.planning import check_method, method_for, plan
+    from fsp.search.planning import Asked, calibration_for, plan
+    from fsp.search.settings import search_for
     from fsp.spaces.loading import load_space
     from fsp.studies.pool import beside, check_cores, worker_arguments
     from fsp.studies.store import is_url, open_store
@@ -128,16 +128,23 @@ def extract(
         method = "interval"  # few steps from random weights do not favour the larger
     chosen, bars = load_space(space), Bars()
     check_trained(chosen)
-    method = method_for(chosen, method, objective=objective, interval=interval)
-    again: dict[str, Any] = {"finalists": finalists, "longer": longer}
-    asked: dict[str, Any] = {"objective": objective, "method": method, "interval": interval, "evaluations": evaluations}
-    check_method(**asked, seeds=1 if seeds is None else seeds, gap=gap, anchors=anchors, **again, fidelities=rungs)
-    if certificate is not None and method != "certified":
-        raise InputError("a certificate comes with --method certified; add it, or leave --certificate out")
-    if certificate is not None:
-        check_writable(certificate)
-    if study is not None and not is_url(study):
-        check_writable(Path(study))
+    asked = search_for(
+        chosen,
+        objective=objective,
+        method=method,
+        limits=parse_limits(limit),
+        interval=interval,
+        evaluations=evaluations,
+        seeds=(seeds or 1) if method != "certified" else 1,
+        gap=gap,
+        certified=CertifiedSettings(seeds=seeds) if method == "certified" and seeds is not None else None,
+        finalists=finalists,
+        anchors=anchors,
+        longer=longer,
+        fidelities=rungs,
+        seed=seed,
+    )
+    method = asked.method.name
     settings = Settings(
         parse_limits(limit),
         interval,
@@ -145,17 +152,19 @@ def extract(
         tokens=SEARCH_TOKENS,
         seed=seed,
         threads=threads,
+        finalists=finalists,
         anchors=anchors,
-        **again,
+        longer=longer,
         method=method,
         evaluations=evaluations,
     )
+    if certificate is not None and method != "certified":
+        raise InputError("a certificate comes with --method certified; add it, or leave --certificate out")
+    if certificate is not None:
+        check_writable(certificate)
+    if study is not None and not is_url(study):
+        check_writable(Path(study))
     check_cores(workers, settings.processor_threads)
-    asked |= {"limits": settings.limits, "seed": seed, "anchors": anchors}
-    if method != "certified":
-        asked["seeds"] = seeds or 1
-    elif seeds is not None:
-        asked["certified"] = CertifiedSettings(seeds=seeds)
     torch.set_num_threads(settings.processor_threads)  # a calibration is one for so many threads
     calibration = calibration_for(chosen, speed, method)
     if planned:
@@ -163,11 +172,13 @@ def extract(
             raise InputError("--plan knows the cost of one fidelity of the error distillation; leave the others out")
         if teacher is not None:
             chosen = fitted_to(chosen, load_teacher(teacher))
-        _print_plan(chosen, plan(chosen, **asked, calibration=calibration), settings, as_json)
+        _print_plan(chosen, plan(chosen, asked, speed=calibration or "operations"), settings, as_json)
         return
     inputs = load_inputs(chosen, teacher, corpus or (), bars, column=column)
     chosen = fitted_to(chosen, inputs.teacher)
-    plan(chosen, **asked, calibration=calibration)  # refuses what cannot be met before anything long begins
+    posed = Asked.of(
+        chosen, asked, calibration or "operations"
+    )  # refuses what cannot be met before anything long begins
     question = {
         "space": chosen.describe(),
         "teacher": {"name": inputs.teacher.name, "fingerprint": inputs.teacher.fingerprint},
@@ -179,12 +190,11 @@ def extract(
     with tempfile.TemporaryDirectory() if study else _kept(question, bars) as folder:
         cache = Path(folder) / _CACHE
         scratch = literal(inputs, settings, chosen) if error == "mlm" else None
-        asked["speed"] = calibration or "operations"
-        asked["error"] = scratch or surrogate(inputs, settings, cache, bars)
+        e = scratch or surrogate(inputs, settings, cache, bars)
         where = study or Path(folder) / EVALUATIONS
         helping = worker_arguments(space, where, teacher, corpus or (), column, tokens=settings.tokens, cache=cache)
         with beside(store := open_store(where), workers - 1, helping, bars):
-            found = search(chosen, gap=gap, **again, fidelities=rungs, study=store, display=bars, **asked)
+            found = answer(posed, e, study=store, display=bars)
     if certificate is not None:
         write_json(certificate, found.certificate)
     plateau = scratch.plateau.verdict(found.table["error"].dropna().tolist()) if scratch else None

@@ -52,7 +52,8 @@ Method = Annotated[
     str | None,
     typer.Option(
         help="maximal: the shapes that no other within the limits exceeds in every size; interval: every K-th by size, "
-        "the paper's; certified: until the gap is proven (fsp extract alone).",
+        "the paper's; certified: until the gap is proven (fsp extract alone); or fitted, random, tpe, gp, nsga2, params, "
+        "params-ascending, exhaustive, as in fsp replay search.",
         show_default="maximal; interval for W, with --interval, or where the space says so",
     ),
 ]
@@ -65,7 +66,10 @@ Interval = Annotated[
 ]
 Evaluations = Annotated[
     int | None,
-    typer.Option(help="For maximal: evaluate at most so many, the largest of the maximal shapes.", show_default="32"),
+    typer.Option(
+        help="Evaluate at most so many candidates; not for interval and certified.",
+        show_default="32 for maximal, else 16",
+    ),
 ]
 Steps = Annotated[int, typer.Option(help="Training steps of each evaluated candidate.")]
 Tokens = Annotated[int, typer.Option(help="Token budget of the final distillation.")]

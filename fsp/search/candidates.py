@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fsp.search.certificates.settings import CertifiedSettings
 from fsp.search.coefficient import w_coefficient
 
 # A method yields the row to evaluate next and is sent that row's error (NaN where the evaluation failed). It returns
@@ -19,13 +20,17 @@ Proposals = Generator[int, float, dict[str, Any] | None]
 class Candidates:
     """Rows to choose from, with everything about them that costs no evaluation.
 
-    Args:
+    Attributes:
         parameters: architectural parameters, `n x d`, real-valued.
-        size: p of each row, `(n,)`.
+        size: p of each row, by which rows are ordered, `(n,)`.
         speed: i of each row, `(n,)`.
         maximum: for the W-coefficient p_T and i_T; None to search the least error.
         neutral: which parameters are no sizes, `(d,)`: larger is not expected to be better.
         names: of the parameters, `d` texts; only a certificate uses them, and calls them x0, x1, ... without.
+        weighed: p of each row in W, where it is another one than `size`.
+        exponents: of the factors of p and i in W.
+        record: makes the record of a certificate before any evaluation (docs/certificate.md), under some settings and
+            for a gap; None for the one that the rest gives.
 
     Example:
         >>> rows = Candidates(np.array([[1.0], [2.0]]), np.array([5, 9]), np.array([5, 9]), None, np.array([False]))
@@ -33,12 +38,15 @@ class Candidates:
         (2, -0.25)
     """
 
-    parameters: NDArray[np.float64]
-    size: NDArray[np.float64]
-    speed: NDArray[np.float64]
+    parameters: NDArray[Any]
+    size: NDArray[Any]
+    speed: NDArray[Any]
     maximum: tuple[float, float] | None
     neutral: NDArray[np.bool_]
     names: tuple[str, ...] = ()
+    weighed: NDArray[Any] | None = None
+    exponents: tuple[float, float] = (1.0, 1.0)
+    record: Callable[[CertifiedSettings, float], dict[str, Any]] | None = None
 
     def __len__(self) -> int:
         return len(self.parameters)
@@ -48,7 +56,8 @@ class Candidates:
         """W without its error, (1 - p/p_T)(1 - i/i_T) of each row, `(n,)`; None to search the least error."""
         if self.maximum is None:
             return None
-        return w_coefficient(self.size, self.speed, np.ones(len(self)), maximum=self.maximum)
+        weighed = self.size if self.weighed is None else self.weighed
+        return w_coefficient(weighed, self.speed, np.ones(len(self)), maximum=self.maximum, exponents=self.exponents)
 
     def score(self, row: int, error: float) -> float:
         """Return what is maximised, W or the negative error, of a row with that error."""

@@ -13,8 +13,8 @@ from fsp.families.architecture import Architecture
 from fsp.objectives.latency import Calibration
 from fsp.objectives.table import objectives_at_maximum, objectives_of
 from fsp.search.evaluations import evaluation_table
-from fsp.search.extraction import calibration_for
 from fsp.search.finalists import win_shares
+from fsp.search.planning import calibration_for
 from fsp.search.question import Objective, Question, Size
 from fsp.spaces.space import SearchSpace
 from fsp.studies.study import Evaluation, Stored, stored_studies

@@ -1,13 +1,12 @@
 """The table of evaluated candidates: p, i, their errors over seeds, and W."""
 
-import math
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 
 from fsp.base.errors import RunFailed
 from fsp.search.coefficient import w_coefficient
+from fsp.search.driving import mean_error
 from fsp.studies.study import Evaluation
 
 
@@ -32,7 +31,7 @@ def evaluation_table(
     """
     table = everything.loc[list(evaluations)].copy()
     failures = [next((e.failure for e in found if e.error is None), None) for found in evaluations.values()]
-    table["error"] = [_mean_error(found) for found in evaluations.values()]
+    table["error"] = [mean_error([e.error for e in found]) for found in evaluations.values()]
     valid = table["error"].notna()
     if not valid.any():
         raise RunFailed(f"all {len(table)} candidates failed; the first: {failures[0]}")
@@ -45,9 +44,3 @@ def evaluation_table(
     table["seconds"] = [sum(e.seconds for e in found) for found in evaluations.values()]
     table["failure"] = failures
     return table
-
-
-def _mean_error(evaluations: list[Evaluation]) -> float:
-    """Geometric mean over the seeds, NaN where one of them failed."""
-    errors = [math.nan if evaluation.error is None else evaluation.error for evaluation in evaluations]
-    return errors[0] if len(errors) == 1 else float(np.exp(np.log(errors).mean()))  # one seed: not a digit is lost

@@ -15,7 +15,7 @@ from fsp.search.maximal import maximal as maximal_rows
 from fsp.search.samplers.fitted import fitted
 from fsp.search.samplers.optuna_samplers import gp, nsga2, tpe
 
-_GAP = 0.05  # what `certified` proves before it stops
+GAP = 0.05  # what `certified` proves before it stops
 
 
 def _in_sequence(rows: NDArray[np.int64]) -> Proposals:
@@ -61,18 +61,20 @@ def certified(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
         x0=100: its error is at most 0.00% above the least among 100 feasible candidates, under M(0)
     """
     settings = CertifiedSettings(sigma=0.0, seeds=1, evaluations=evaluations)
-    asking = trials(_record(candidates, settings), candidates.speed, settings, seed=seed)
+    asking = trials(record_of(candidates, settings, GAP), candidates.speed, settings, seed=seed)
     try:
-        row, _ = next(asking)
+        trial = next(asking)
         while True:
-            error = yield row
-            row, _ = asking.send(None if math.isnan(error) else error)
+            error = yield trial.row
+            trial = asking.send(None if math.isnan(error) else error)
     except StopIteration as end:
         return seal(end.value)
 
 
-def _record(candidates: Candidates, settings: CertifiedSettings) -> dict[str, Any]:
+def record_of(candidates: Candidates, settings: CertifiedSettings, gap: float) -> dict[str, Any]:
     """Return the record of a certificate before any evaluation (docs/certificate.md)."""
+    if candidates.record is not None:
+        return candidates.record(settings, gap)
     names = candidates.names or tuple(f"x{j}" for j in range(candidates.parameters.shape[1]))
     objectives = {"size": candidates.size, "speed": candidates.speed}
     maximum = {}
@@ -92,7 +94,7 @@ def _record(candidates: Candidates, settings: CertifiedSettings) -> dict[str, An
         "choice": choice,
         "assumptions": settings.assumptions(),
         "alpha": settings.alpha,
-        "target": _GAP,
+        "target": gap,
     }
 
 

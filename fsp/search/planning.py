@@ -1,39 +1,39 @@
-"""What an extraction will evaluate, known before any training: candidates, p and i, limits, interval."""
+"""A search asked of a space: candidates, p and i, limits, and what will be evaluated, known before any error."""
 
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fsp.base.errors import InputError
-from fsp.objectives.anchored import LEAST_ANCHORS
-from fsp.objectives.latency import Calibration
+from fsp.families.architecture import Architecture
+from fsp.objectives.latency import Calibration, stored
 from fsp.objectives.table import objectives_at_maximum, objectives_of
-from fsp.search.certificates.certified import FRESH_ROUNDS
-from fsp.search.certificates.settings import CertifiedSettings
-from fsp.search.halving import check_fidelities
-from fsp.search.interval import every_kth, interval_for, order
-from fsp.search.maximal import with_audit
-from fsp.search.question import Objective, Question
+from fsp.search.candidates import Candidates
+from fsp.search.question import Question
+from fsp.search.settings import Certified, Rows, Search, search_for
 from fsp.spaces.space import SearchSpace
-
-METHODS = ("maximal", "interval", "certified")
-_BY_INTERVAL = 16  # the default interval is chosen so that about so many candidates are evaluated
-_MOST_MAXIMAL = 32  # the most that `maximal` evaluates by default
 
 
 @dataclass(frozen=True)
 class Plan:
     """What an extraction will evaluate, known before any training.
 
-    method: that of the search. table: p and i of the candidates that may be evaluated; for `maximal` and `interval`
-    all of them are, in this order. limits: absolute. interval: K, None for other methods. feasible: how many
-    candidates there are to choose the evaluated ones from. maximum: p and i of the maximum point T. candidates: the
-    most that are evaluated. seeds: evaluations of each. again: how many of them may be evaluated on as many fresh
-    seeds. maximal: how many of the feasible are maximal, None for other methods. audit: how many of the table, its
-    last rows, are not maximal and are evaluated to test M.
+    Attributes:
+        method: the name of the method.
+        table: p and i of the candidates that may be evaluated; where the errors do not decide, all of them are, in this
+            order.
+        limits: absolute.
+        interval: K, None where the method has none.
+        feasible: how many candidates there are to choose the evaluated ones from.
+        maximum: p and i of T.
+        candidates: the most that are evaluated.
+        seeds: evaluations of each.
+        again: how many of them may be evaluated on as many fresh seeds.
+        maximal: how many of the feasible are maximal, None where the method does not look at that.
+        audit: how many of the table, its last rows, are not maximal and are evaluated to test M.
     """
 
     method: str
@@ -49,38 +49,122 @@ class Plan:
     audit: int = 0
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A search asked of a space; p and i of all candidates are counted once, here.
+
+    Attributes:
+        space: the search space, with the constants of its family.
+        search: what is asked, and how.
+        calibration: predicts the latency that is i; None where i is the operations.
+        maximum: p and i of T.
+        question: the search's, with absolute limits.
+        table: p and i of the rows that the method asks for: of the candidates within the limits, for a certificate of
+            all.
+        feasible: how many candidates meet the limits.
+    """
+
+    space: SearchSpace
+    search: Search
+    calibration: Calibration | None
+    maximum: dict[str, float]
+    question: Question
+    table: pd.DataFrame
+    feasible: int
+
+    @classmethod
+    def of(cls, space: SearchSpace, search: Search, speed: str | Calibration = "operations") -> "Asked":
+        """Ask a search of a space.
+
+        Args:
+            space: the search space, with the constants of its family.
+            search: what is asked, and how.
+            speed: what i is, see `fsp.extract`.
+
+        Raises:
+            InputError: limits that nothing meets, no such speed, or more anchors than planned candidates.
+        """
+        calibration = calibration_for(space, speed, search.method.name)
+        also = search.question.limits or ()
+        maximum = objectives_at_maximum(space, calibration, also)
+        question = search.question.resolved(maximum)
+        table = objectives_of(space, space.candidates, calibration, also)
+        within = question.feasible(table)
+        if not isinstance(search.method, Certified):
+            table = table.iloc[within].reset_index(drop=True)
+        asked = cls(space, search, calibration, maximum, question, table, len(within))
+        anchors = search.second_look.anchors if search.second_look else 0
+        if anchors and anchors > asked.rows.most:
+            raise InputError(
+                f"{asked.rows.most} planned candidates cannot give {anchors} anchors; ask for fewer, or evaluate more "
+                "(--interval 1 takes all)"
+            )
+        return asked
+
+    @cached_property
+    def candidates(self) -> Candidates:
+        """What the method may know of the table's rows."""
+        w = self.question.objective == "w"
+        return Candidates(
+            self.table[list(self.space.names)].to_numpy(),
+            self.table["encoder_parameters"].to_numpy(),
+            self.table[self.question.speed].to_numpy(),
+            (self.maximum[self.question.size], self.maximum[self.question.speed]) if w else None,
+            np.isin(self.space.names, self.space.neutral),
+            weighed=self.table[self.question.size].to_numpy(),
+            exponents=self.question.exponents,
+            record=self._record,
+        )
+
+    def _record(self, settings: Any, gap: float) -> dict[str, Any]:
+        return self.question.record(self.space, self.table, settings, gap)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """Which of the table's rows are evaluated, as far as it is known."""
+        return self.search.method.plan(self.candidates, seed=self.search.seed)
+
+    def shape(self, row: int) -> Architecture:
+        """Return a row of the table as an architecture."""
+        return self.space.architectures(self.candidates.parameters[[row]])[0]
+
+    @property
+    def plan(self) -> Plan:
+        """What will be evaluated."""
+        method, rows = self.search.method, self.rows
+        table = self.table.iloc[np.asarray(rows.rows)]
+        seeds, again, most = self.search.seeds, rows.again, rows.most
+        if isinstance(method, Certified):
+            table, seeds = self.table.iloc[self.question.feasible(self.table)], method.under(seeded=True).seeds
+            most, again = min(most, self.feasible), min(again, self.feasible)
+        return Plan(
+            method.name,
+            table.reset_index(drop=True),
+            self.question.limits,
+            rows.interval,
+            self.feasible,
+            self.maximum,
+            most,
+            seeds,
+            again,
+            rows.maximal,
+            rows.audit,
+        )
+
+
 def plan(
-    space: SearchSpace,
-    *,
-    objective: Objective = "limits",
-    method: str | None = None,
-    limits: Mapping[str, float | str] | None = None,
-    interval: int | None = None,
-    evaluations: int | None = None,
-    seeds: int = 1,
-    certified: CertifiedSettings | None = None,
-    anchors: int = 0,
-    seed: int = 0,
-    calibration: Calibration | None = None,
+    space: SearchSpace, search: Search | None = None, *, speed: str | Calibration = "operations", **options: Any
 ) -> Plan:
-    """Return which candidates an extraction evaluates, for `certified` at most; no teacher is needed.
+    """Return which candidates an extraction evaluates, at most where the errors decide; no teacher is needed.
 
     Args:
         space: the search space, with the constants of its family.
-        objective: as in `fsp.extract`, like all that follow.
-        method: as there.
-        limits: as there.
-        interval: as there.
-        evaluations: as there.
-        seeds: as there.
-        certified: as there; by default what an error that takes a seed gets.
-        anchors: as there.
-        seed: as there.
-        calibration: predicts the latency that is i; without one, i is the operations.
+        search: what is asked, and how; None for the one that the options give.
+        speed: as in `fsp.extract`.
+        options: see `fsp.search.settings.search_for`.
 
     Raises:
-        InputError: limits that nothing meets, an interval or evaluations out of range, an unknown objective or method,
-            or more anchors than candidates.
+        InputError: limits that nothing meets, options that do not go together, or a number out of range.
 
     Example:
         >>> from fsp.spaces.loading import load_space
@@ -90,106 +174,21 @@ def plan(
         >>> planned.method, planned.maximal, planned.audit, planned.candidates, planned.feasible
         ('maximal', 17, 3, 20, 139)
     """
-    method = method_for(space, method, objective=objective, interval=interval)
-    check_method(method, objective=objective, interval=interval, evaluations=evaluations, seeds=seeds)
-    maximum = objectives_at_maximum(space, calibration, limits or ())
-    question = Question.of(objective, limits, "parameters", (1.0, 1.0), maximum)
-    table = objectives_of(space, space.candidates, calibration, limits or ())
-    table = table.iloc[question.feasible(table)].reset_index(drop=True)
-    feasible = len(table)
-    if method == "certified":
-        settings = certified or CertifiedSettings()
-        most = min(feasible, (settings.evaluations or feasible) + settings.audit)
-        again = 0 if settings.sigma == 0 else min(FRESH_ROUNDS, most)
-        return Plan(method, table, question.limits, None, feasible, maximum, most, settings.seeds, again)
-    points = table[list(space.names)].to_numpy()
-    sizes = table["encoder_parameters"].to_numpy(), table[question.speed].to_numpy()
-    audit, count = np.empty(0, dtype=np.intp), None
-    if method == "maximal":
-        neutral = np.isin(space.names, space.neutral)
-        rows, audit, count = with_audit(points, neutral, *sizes, evaluations or _MOST_MAXIMAL, seed=seed)
-    else:
-        interval = interval_for(feasible, _BY_INTERVAL) if interval is None else interval
-        rows = every_kth(order(*sizes, points, seed=seed), interval)
-    chosen = table.iloc[np.concatenate([rows, audit])].reset_index(drop=True)
-    if anchors > len(chosen):
-        raise InputError(
-            f"{len(chosen)} planned candidates cannot give {anchors} anchors; ask for fewer, or evaluate more "
-            "(--interval 1 takes all)"
-        )
-    return Plan(
-        method,
-        chosen,
-        question.limits,
-        interval,
-        feasible,
-        maximum,
-        len(chosen),
-        seeds,
-        maximal=count,
-        audit=len(audit),
-    )
+    return Asked.of(space, search or search_for(space, **options), speed).plan
 
 
-def method_for(
-    space: SearchSpace, method: str | None, *, objective: str = "limits", interval: int | None = None
-) -> str:
-    """Return the search method: the one given, else `interval` for W or where an interval is given, else the space's.
+def calibration_for(space: SearchSpace, speed: str | Calibration, method: str = "interval") -> Calibration | None:
+    """Return the calibration that a speed asks for, None for `operations`; see `fsp.extract`.
 
-    Example:
-        >>> from fsp.spaces.loading import load_space
-        >>> [method_for(load_space(name), None) for name in ("minilm", "bert_large")]
-        ['maximal', 'interval']
+    Raises:
+        InputError: an unknown speed, no calibration on this device, one of a space with other parameters, or any for
+            a method that certifies.
     """
-    if method is not None:
-        return method
-    return "interval" if objective == "w" or interval is not None else space.method or "maximal"
-
-
-def check_method(
-    method: str,
-    *,
-    objective: str = "limits",
-    interval: int | None = None,
-    evaluations: int | None = None,
-    seeds: int = 1,
-    gap: float = 0.0,
-    finalists: int = 1,
-    anchors: int = 0,
-    longer: int = 1,
-    fidelities: Sequence[int] | None = None,
-) -> None:
-    """Raise InputError for an unknown method, what does not belong to it, or a number out of range."""
-    if method not in METHODS:
-        raise InputError(f"no method {method!r}; there are {', '.join(METHODS)}")
-    if method == "maximal" and objective == "w":
-        raise InputError(
-            "the largest W need not be a maximal shape's; use method 'interval' or 'certified', or objective 'limits'"
-        )
-    if method != "interval" and interval is not None:
-        raise InputError(f"an interval belongs to method 'interval'; leave it out for {method!r}")
-    if method != "maximal" and evaluations is not None:
-        raise InputError(f"a number of evaluations belongs to method 'maximal'; leave it out for {method!r}")
-    if evaluations is not None and evaluations < 1:
-        raise InputError(f"evaluations {evaluations} is out of range; give 1 or more, e.g. {_MOST_MAXIMAL}")
-    if seeds < 1:
-        raise InputError(f"seeds {seeds} is out of range; evaluate each candidate at least once")
-    if not 0 <= gap < math.inf:
-        raise InputError(f"gap {gap} is out of range; give a share from 0, e.g. 0.05 for 5%")
-    if finalists < 1:
-        raise InputError(f"finalists {finalists} is out of range; give 1 for no second look, or more")
-    if anchors and anchors < LEAST_ANCHORS:
-        raise InputError(f"anchors {anchors} is out of range; give {LEAST_ANCHORS} or more, or 0 for none")
-    if longer < 1:
-        raise InputError(f"longer {longer} is out of range; give how many times the training finalists get, e.g. 8")
-    if method == "certified" and (finalists > 1 or anchors):
-        raise InputError(
-            "a certified choice is not re-ranked, as it is proven for the search's error; leave finalists at 1 and "
-            "anchors at 0"
-        )
-    if fidelities and method == "certified":
-        raise InputError("fidelities belong to methods 'maximal' and 'interval'; leave them out for 'certified'")
-    if fidelities and (finalists > 1 or anchors):
-        raise InputError("fidelities train the best candidates longer already; leave finalists at 1 and anchors at 0")
-    if fidelities:
-        check_fidelities(fidelities)
+    if speed == "operations":
+        return None
+    if method == "certified":
+        raise InputError("a certificate needs an exact i, and a calibration predicts it; use speed 'operations'")
+    calibration = stored(space, speed) if isinstance(speed, str) else speed
+    if calibration.names != space.names:
+        raise InputError(f"the calibration is of {calibration.settings['space']}, not of space {space.name}")
+    return calibration

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,42 @@ Objective = Literal["limits", "w"]
 Size = Literal["parameters", "encoder_parameters"]
 
 DEFAULT_SHARE = "25%"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The least error among the candidates within hard limits.
+
+    Attributes:
+        limits: the largest value of each named objective, a number or a share of T's such as "25%": `parameters`,
+            `embedding_parameters`, `encoder_parameters`, `operations`, `peak_memory` (bytes, see
+            `fsp.objectives.memory`) and, with a calibration, `latency` (milliseconds); None for a quarter of T's
+            encoder parameters and i.
+    """
+
+    limits: Mapping[str, float | str] | None = None
+
+    def resolved(self, maximum: Mapping[str, float]) -> "Question":
+        """Return the question with limits made absolute by p and i of T."""
+        return Question.of("limits", self.limits, "parameters", (1.0, 1.0), maximum)
+
+
+@dataclass(frozen=True)
+class LargestW:
+    """The largest W-coefficient among all candidates.
+
+    Attributes:
+        size: what p(f) is.
+        exponents: those of the factors of p and i.
+    """
+
+    size: Size = "parameters"
+    exponents: tuple[float, float] = (1.0, 1.0)
+    limits: ClassVar[None] = None
+
+    def resolved(self, maximum: Mapping[str, float]) -> "Question":
+        """Return the question with p and i of T."""
+        return Question.of("w", None, self.size, self.exponents, maximum)
 
 
 @dataclass(frozen=True)

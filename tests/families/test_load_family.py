@@ -1,7 +1,7 @@
 import pytest
 
-from fsp.families import family
 from fsp.base.errors import InputError
+from fsp.families import family
 from fsp.families.family import load_family
 from fsp.objectives.counts import sizes
 from fsp.spaces.space import SearchSpace, family_of

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from fsp.base.errors import InputError
 from fsp.search.extraction import extract
-from fsp.search.halving import at_fidelities, successive_halving
+from fsp.search.halving import successive_halving
 from fsp.spaces.loading import load_space
+from fsp.studies.error_function import as_error
 
 SPACE = load_space("minilm")
 
@@ -83,14 +84,26 @@ def test_what_does_not_go_with_fidelities(wrong):
         extract(SPACE, error=Learning(), fidelities=[0, 16], **wrong)
 
 
-def test_at_fidelities_gives_one_error_each():
-    assert [error.steps for error in at_fidelities(Learning(), [0, 3])] == [0, 3]
+def test_an_error_after_other_steps_has_their_settings():
+    assert [as_error(Learning()).with_steps(steps).settings["steps"] for steps in (0, 3)] == [0, 3]
+
+
+def reached_of(rows, rungs, score):
+    """Return the last rung of each row; `score` is called with a rung and the rows still in it."""
+    reached, halving = {}, successive_halving(rows, rungs)
+    try:
+        rung, remaining = next(halving)
+        while True:
+            reached |= dict.fromkeys(remaining, rung)
+            rung, remaining = halving.send(score(rung, remaining))
+    except StopIteration:
+        return np.array([reached[row] for row in rows])
 
 
 @given(st.lists(st.floats(0, 1) | st.just(math.nan), min_size=1, max_size=40), st.integers(2, 4))
 def test_who_goes_on_is_never_worse_than_who_does_not(scores, rungs):
     values = np.array(scores)
-    reached = successive_halving(range(len(values)), rungs, lambda rung, rows: values[rows])
+    reached = reached_of(range(len(values)), rungs, lambda rung, rows: values[rows])
     assert (np.isnan(values) <= (reached == 0)).all()
     for rung in range(rungs - 1):
         on, off = values[reached > rung], values[reached == rung]

@@ -11,9 +11,10 @@ from running import experiment
 from fsp.base.errors import InputError
 from fsp.objectives.table import objectives_of
 from fsp.run import _search_facts
-from fsp.search.extraction import extract, plan
+from fsp.search.extraction import extract
 from fsp.search.interval import every_kth, interval_for
 from fsp.search.maximal import AUDIT, evidence_text, maximal, with_audit
+from fsp.search.planning import plan
 from fsp.spaces.loading import load_space
 
 SPACE = load_space("minilm")
@@ -127,8 +128,8 @@ def test_a_larger_error_of_a_larger_shape_is_told():
     [
         ({"method": "maximal", "objective": "w"}, "need not be a maximal shape's"),
         ({"method": "maximal", "interval": 2}, "interval belongs"),
-        ({"method": "interval", "evaluations": 2}, "belongs to method 'maximal'"),
-        ({"evaluations": 2, "objective": "w"}, "belongs to method 'maximal'"),
+        ({"method": "interval", "evaluations": 2}, "does not belong to method 'interval'"),
+        ({"evaluations": 2, "objective": "w"}, "does not belong to method 'interval'"),
         ({"evaluations": 0}, "evaluations 0 is out of range"),
     ],
 )

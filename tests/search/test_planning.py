@@ -7,7 +7,8 @@ import fsp.families.bert as bert
 from fsp.base.errors import InputError
 from fsp.search.certificates.settings import CertifiedSettings
 from fsp.search.cost import EFFICIENCY, achieved_gflops, training_cost
-from fsp.search.extraction import extract, plan
+from fsp.search.extraction import extract
+from fsp.search.planning import plan
 from fsp.spaces.loading import load_space
 
 SPACE = load_space("bert_large")

@@ -11,11 +11,10 @@ from fsp.search.certificates.bounds import Floats, Noise, gap_of, highest_values
 from fsp.search.certificates.certificate import Problem, problem_of
 from fsp.search.certificates.settings import CertifiedSettings
 from fsp.search.certificates.trend import log_linear
+from fsp.search.driving import Expect, Trial, drive
 
-Evaluate = Callable[[int, int], float | None]  # of a row and a seed; None where the candidate failed
-Expect = Callable[[list[tuple[int, int]]], object]  # is told which rows and seeds will be asked for next
 _T = TypeVar("_T")
-Trials = Generator[tuple[int, int], float | None, _T]  # yields what to evaluate and is sent what `Evaluate` returns
+_Asking = Generator[Trial, float | None, _T]
 
 _MOST = 20_000  # candidates; the order takes their number squared in bytes
 _PILOT = 12  # candidates whose seeds give sigma, where it is estimated
@@ -28,11 +27,11 @@ FRESH_ROUNDS = 3  # choices that may be evaluated again on fresh seeds
 def search(
     record: Mapping[str, Any],
     cost: ArrayLike,
-    evaluate: Evaluate,
+    evaluate: Callable[[int, int], float | None],
     settings: CertifiedSettings,
     *,
     seed: int = 0,
-    expect: Expect = lambda pairs: None,
+    expect: Expect = lambda trials: None,
 ) -> dict[str, Any]:
     """Evaluate candidates until the gap of the best is at most the record's `target`, or as far as it goes.
 
@@ -46,8 +45,8 @@ def search(
         evaluate: the error of the candidate in a row under a seed, None where it failed.
         settings: see `CertifiedSettings`.
         seed: the first seed of the evaluations; also draws the audit.
-        expect: called with the rows and seeds that `evaluate` is going to be called with, whatever comes of the first;
-            what comes of the search does not depend on it.
+        expect: called with the trials that `evaluate` is going to be called with, whatever comes of the first; what
+            comes of the search does not depend on it.
 
     Returns:
         The record completed, ready for `fsp.search.certificates.certificate.seal`.
@@ -65,12 +64,9 @@ def search(
         (1, [{'row': 1, 'errors': [0.5], 'role': 'search'}])
     """
     asking = trials(record, cost, settings, seed=seed, expect=expect)
-    try:
-        asked = next(asking)
-        while True:
-            asked = asking.send(evaluate(*asked))
-    except StopIteration as end:
-        return end.value
+    found = drive(asking, lambda trial: evaluate(trial.row, trial.seed))
+    assert found is not None
+    return found
 
 
 def trials(
@@ -79,8 +75,8 @@ def trials(
     settings: CertifiedSettings,
     *,
     seed: int = 0,
-    expect: Expect = lambda pairs: None,
-) -> Trials[dict[str, Any]]:
+    expect: Expect = lambda trials: None,
+) -> _Asking[dict[str, Any]]:
     """Ask for one evaluation at a time, a row and a seed; be `search` for a caller that brings the errors itself."""
     target = record["target"]
     if not 0 <= target < np.inf:
@@ -121,7 +117,7 @@ class _Run:
         self._log_score = problem.log_score_hi.copy()
         self.audited = settings.audit == 0
 
-    def start(self) -> Trials[None]:
+    def start(self) -> _Asking[None]:
         """Evaluate a set of candidates that no error has a say in, and estimate the noise from it."""
         below, cost = self._below, self._cost
         usable = np.flatnonzero(self._problem.feasible)
@@ -138,7 +134,7 @@ class _Run:
             spread = spread[np.linspace(0, len(spread) - 1, min(_PILOT, len(spread))).astype(int)]
             first = list(dict.fromkeys([*first[: _PILOT // 2], *spread.tolist()]))[:_PILOT]
         first = first[: min(_FIRST, self._budget)]
-        self._expect([(row, seed) for row in first for seed in self._seeds()])
+        self._expect([Trial(row, seed) for row in first for seed in self._seeds()])
         for row in first:
             yield from self._add(row, "pilot" if self._noise is None else "search")
         if not self._entries and self._noise is None:
@@ -149,21 +145,21 @@ class _Run:
         for entry in self._entries:
             self._bound(entry["row"])
 
-    def explore(self, target: float) -> Trials[None]:
+    def explore(self, target: float) -> _Asking[None]:
         """Evaluate until the gap is at most the target, or nothing that is left would lower it."""
         while (row := self._next(target)) is not None:
-            self._expect([(row, seed) for seed in self._seeds()])
+            self._expect([Trial(row, seed) for seed in self._seeds()])
             yield from self._add(row, "search")
             if row not in self._failed:
                 self._bound(row)
         if not self._alive():
             raise RunFailed(f"all {len(self._failed)} evaluated candidates failed")
 
-    def audit(self) -> Trials[None]:
+    def audit(self) -> _Asking[None]:
         """Evaluate unevaluated candidates drawn at random."""
         left = np.flatnonzero(self._problem.feasible & ~self._done())
         drawn = np.random.default_rng(self._seed).permutation(left)[: self._settings.audit].tolist()
-        self._expect([(row, seed) for row in drawn for seed in self._seeds()])
+        self._expect([Trial(row, seed) for row in drawn for seed in self._seeds()])
         for row in drawn:
             yield from self._add(row, "audit")
         for entry in self._entries:
@@ -171,17 +167,17 @@ class _Run:
                 self._bound(entry["row"])
         self.audited = True
 
-    def reevaluate(self) -> Trials[bool]:
+    def reevaluate(self) -> _Asking[bool]:
         """Evaluate the best candidate on fresh seeds; return whether that was still to be done."""
         best = self._best()
         known = any(entry["row"] == best for entry in self._fresh)
         if self._noise is None or not self._noise.sigma or known or len(self._fresh) == FRESH_ROUNDS:
             return False
         seeds = range(self._seed + self._settings.seeds, self._seed + 2 * self._settings.seeds)
-        self._expect([(best, seed) for seed in seeds])
+        self._expect([Trial(best, seed) for seed in seeds])
         errors = []
         for seed in seeds:
-            if (error := (yield best, seed)) is not None:
+            if (error := (yield Trial(best, seed))) is not None:
                 errors.append(error)
         if len(errors) < len(seeds):
             self._fail(best)
@@ -220,10 +216,10 @@ class _Run:
     def _seeds(self) -> range:
         return range(self._seed, self._seed + self._settings.seeds)
 
-    def _add(self, row: int, role: str) -> Trials[None]:
+    def _add(self, row: int, role: str) -> _Asking[None]:
         errors = []
         for seed in self._seeds():
-            error = yield row, seed
+            error = yield Trial(row, seed)
             if error is None:
                 self._fail(row)
                 return

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fsp.base.errors import InputError
 from fsp.base.progress import Silent
 from fsp.search.candidates import Candidates
+from fsp.search.driving import Trial, drive, one_by_one
 from fsp.search.methods import METHODS, UNLIMITED
 from fsp.trust.replay.table import Table
 
@@ -168,17 +169,14 @@ def _search(
     candidates: Candidates, errors: NDArray[np.float64], method: str, budget: int, seed: int
 ) -> tuple[list[int], dict[str, Any] | None]:
     """Return the rows that one search evaluates, in sequence, and its certificate if it ends with one."""
-    proposals = METHODS[method](candidates, budget, seed)
     found: list[int] = []
-    try:
-        row = next(proposals)
-        while len(found) < budget:
-            found.append(row)
-            row = proposals.send(float(errors[row]))
-        proposals.close()
-        return found, None
-    except StopIteration as end:
-        return found, end.value
+
+    def look_up(trial: Trial) -> float:
+        found.append(trial.row)
+        return float(errors[trial.row])
+
+    proposals = METHODS[method](candidates, budget, seed)
+    return found, drive(one_by_one(proposals, [seed], budget), look_up)
 
 
 def _within(table: Table, max_size: float | None, max_speed: float | None) -> NDArray[np.int64]:

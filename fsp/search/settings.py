@@ -1,0 +1,398 @@
+"""A search: what is asked, by which method, with which second look. Frozen, and checked when it is made."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from fsp.base.defaults import LONGER
+from fsp.base.errors import InputError
+from fsp.objectives.anchored import LEAST_ANCHORS
+from fsp.search.candidates import Candidates
+from fsp.search.candidates import Method as Proposing
+from fsp.search.certificates.certificate import seal
+from fsp.search.certificates.certified import FRESH_ROUNDS, trials
+from fsp.search.certificates.settings import CertifiedSettings
+from fsp.search.driving import Expect, Trials, in_turn, one_by_one
+from fsp.search.halving import check_fidelities, successive_halving
+from fsp.search.interval import every_kth, interval_for, order
+from fsp.search.maximal import with_audit
+from fsp.search.methods import GAP, METHODS, UNLIMITED, record_of
+from fsp.search.question import LargestW, Limits, Size
+from fsp.spaces.space import SearchSpace
+
+_EVALUATIONS = 16  # of a method that proposes; the default interval is chosen so that about so many are evaluated
+_MOST_MAXIMAL = 32  # the most that `maximal` evaluates by default
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a method may evaluate, as far as it is known before any error.
+
+    Attributes:
+        rows: of the candidates, in the order in which they are evaluated; where the errors decide, all there are.
+        most: how many of them are evaluated at most.
+        interval: K, None where the method has none.
+        maximal: how many of the candidates are maximal, None where the method does not look at that.
+        audit: how many of the rows, the last ones, are not maximal and are evaluated to test M.
+        again: how many may be evaluated on as many fresh seeds.
+    """
+
+    rows: Sequence[int]
+    most: int
+    interval: int | None = None
+    maximal: int | None = None
+    audit: int = 0
+    again: int = 0
+
+
+class Method(Protocol):
+    """How the candidates to evaluate are found."""
+
+    @property
+    def name(self) -> str:
+        """As on the command line."""
+        ...
+
+    def plan(self, candidates: Candidates, *, seed: int) -> Rows:
+        """Return what is evaluated, as far as it is known before any error."""
+        ...
+
+    def trials(self, candidates: Candidates, seeds: range, expect: Expect) -> Trials:
+        """Ask for evaluations, each candidate under all seeds; return a certificate or None."""
+        ...
+
+
+@dataclass(frozen=True)
+class Maximal:
+    """The shapes that no other within the limits exceeds in every size, and a few below them to test M.
+
+    Attributes:
+        evaluations: the most candidates to evaluate; where there are more maximal ones, the largest.
+    """
+
+    evaluations: int = _MOST_MAXIMAL
+    name: ClassVar[str] = "maximal"
+
+    def __post_init__(self) -> None:
+        _check_evaluations(self.evaluations)
+
+    def plan(self, candidates: Candidates, *, seed: int) -> Rows:
+        """Return the maximal rows from the smallest to the largest, then those of the audit."""
+        rows, audit, count = with_audit(
+            candidates.parameters, candidates.neutral, candidates.size, candidates.speed, self.evaluations, seed=seed
+        )
+        return Rows([*rows.tolist(), *audit.tolist()], len(rows) + len(audit), maximal=count, audit=len(audit))
+
+    def trials(self, candidates: Candidates, seeds: range, expect: Expect) -> Trials:
+        """Ask for the planned rows."""
+        yield from in_turn(self.plan(candidates, seed=seeds[0]).rows, seeds, expect)
+        return None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Every K-th candidate in the order of (p, i), counted from the largest: the paper's FPTAS.
+
+    Attributes:
+        interval: K; None for the one that evaluates about 16 candidates.
+    """
+
+    interval: int | None = None
+    name: ClassVar[str] = "interval"
+
+    def plan(self, candidates: Candidates, *, seed: int) -> Rows:
+        """Return every K-th row from the smallest to the largest. Raises InputError where K is out of range."""
+        interval = interval_for(len(candidates), _EVALUATIONS) if self.interval is None else self.interval
+        rows = every_kth(order(candidates.size, candidates.speed, candidates.parameters, seed=seed), interval)
+        return Rows(rows.tolist(), len(rows), interval=interval)
+
+    def trials(self, candidates: Candidates, seeds: range, expect: Expect) -> Trials:
+        """Ask for the planned rows."""
+        yield from in_turn(self.plan(candidates, seed=seeds[0]).rows, seeds, expect)
+        return None
+
+
+@dataclass(frozen=True)
+class Halving:
+    """Successive halving: all candidates of another method after little training, the best third after more.
+
+    Attributes:
+        fidelities: rising numbers of steps, two or more.
+        of: the method whose candidates are halved.
+    """
+
+    fidelities: tuple[int, ...]
+    of: Maximal | Interval = field(default_factory=Maximal)
+
+    def __post_init__(self) -> None:
+        check_fidelities(self.fidelities)
+
+    @property
+    def name(self) -> str:
+        """The name of the method whose candidates are halved."""
+        return self.of.name
+
+    def plan(self, candidates: Candidates, *, seed: int) -> Rows:
+        """Return the rows of the first rung."""
+        return self.of.plan(candidates, seed=seed)
+
+    def trials(self, candidates: Candidates, seeds: range, expect: Expect) -> Trials:
+        """Ask for the rows of each rung."""
+        halving = successive_halving(self.plan(candidates, seed=seeds[0]).rows, len(self.fidelities))
+        rung, rows = next(halving)
+        while True:
+            errors = yield from in_turn(rows, seeds, expect, rung)
+            scores = np.array([candidates.score(row, error) for row, error in zip(rows, errors, strict=True)])
+            try:
+                rung, rows = halving.send(scores)
+            except StopIteration:
+                return None
+
+
+@dataclass(frozen=True)
+class Certified:
+    """Whatever lowers the certified gap most, until it is proven.
+
+    Attributes:
+        gap: to prove, 0.05 for 5%.
+        settings: what is assumed and may be spent; None for no noise where the error takes no seed, and three seeds of
+            each candidate where it does.
+    """
+
+    gap: float = GAP
+    settings: CertifiedSettings | None = None
+    name: ClassVar[str] = "certified"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gap < math.inf:
+            raise InputError(f"gap {self.gap} is out of range; give a share from 0, e.g. 0.05 for 5%")
+
+    def under(self, seeded: bool) -> CertifiedSettings:
+        """Return the settings for an error that takes a seed or takes none."""
+        return self.settings or (CertifiedSettings() if seeded else CertifiedSettings(sigma=0, seeds=1))
+
+    def plan(self, candidates: Candidates, *, seed: int) -> Rows:
+        """Return all rows; the search stops as soon as the gap is proven."""
+        settings = self.under(seeded=True)
+        count = len(candidates)
+        most = min(count, (settings.evaluations or count) + settings.audit)
+        return Rows(range(count), most, again=0 if settings.sigma == 0 else min(FRESH_ROUNDS, most))
+
+    def trials(self, candidates: Candidates, seeds: range, expect: Expect) -> Trials:
+        """Ask for what proves the gap, and return the certificate."""
+        settings = self.under(seeded=len(seeds) > 1)
+        record = record_of(candidates, settings, self.gap)
+        return seal((yield from trials(record, candidates.speed, settings, seed=seeds[0], expect=expect)))
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """Any method that proposes one candidate after another: those of `METHODS`, or your own.
+
+    Attributes:
+        proposing: a name in `fsp.search.methods.METHODS`, or such a function.
+        evaluations: the most candidates to evaluate.
+
+    Example:
+        >>> Proposed("fitted", 30).name
+        'fitted'
+    """
+
+    proposing: str | Proposing
+    evaluations: int = _EVALUATIONS
+
+    def __post_init__(self) -> None:
+        _check_evaluations(self.evaluations)
+        if isinstance(self.proposing, str) and self.proposing not in METHODS:
+            raise InputError(f"no method {self.proposing!r}; there are {', '.join(METHODS)}")
+
+    @property
+    def name(self) -> str:
+        """The method's name, its function's where it is your own."""
+        return self.proposing if isinstance(self.proposing, str) else getattr(self.proposing, "__name__", "own")
+
+    def _most(self, candidates: Candidates) -> int:
+        return len(candidates) if self.proposing in UNLIMITED else min(self.evaluations, len(candidates))
+
+    def plan(self, candidates: Candidates, *, seed: int) -> Rows:
+        """Return all rows, some of which will be proposed."""
+        return Rows(range(len(candidates)), self._most(candidates))
+
+    def trials(self, candidates: Candidates, seeds: range, expect: Expect) -> Trials:
+        """Ask for what is proposed; the method is sent the mean error over the seeds."""
+        propose = METHODS[self.proposing] if isinstance(self.proposing, str) else self.proposing
+        most = self._most(candidates)
+        return one_by_one(propose(candidates, most, seeds[0]), seeds, most, expect)
+
+
+def _check_evaluations(evaluations: int) -> None:
+    if evaluations < 1:
+        raise InputError(f"evaluations {evaluations} is out of range; give 1 or more, e.g. {_MOST_MAXIMAL}")
+
+
+@dataclass(frozen=True)
+class SecondLook:
+    """Longer training of some evaluated candidates, among which the choice is then made.
+
+    Attributes:
+        finalists: at most so many candidates that cannot be told from the best are trained longer; 1 for none.
+        anchors: so many candidates, spread over the shapes, are trained longer; a law fitted to them gives the longer
+            error of all others, by which finalists are picked. 0 for none.
+        longer: how many times the training they get; with an error of no steps so many steps.
+    """
+
+    finalists: int = 3
+    anchors: int = 0
+    longer: int = LONGER
+
+    def __post_init__(self) -> None:
+        if self.finalists < 1:
+            raise InputError(f"finalists {self.finalists} is out of range; give 1 for no second look, or more")
+        if self.anchors and self.anchors < LEAST_ANCHORS:
+            raise InputError(f"anchors {self.anchors} is out of range; give {LEAST_ANCHORS} or more, or 0 for none")
+        if self.longer < 1:
+            raise InputError(
+                f"longer {self.longer} is out of range; give how many times the training finalists get, e.g. 8"
+            )
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search, ready for any space.
+
+    Attributes:
+        question: what is looked for, `Limits` or `LargestW`.
+        method: `Maximal`, `Interval`, `Certified`, `Halving`, `Proposed` or one of your own.
+        second_look: longer training of the best, None for none.
+        seeds: evaluations of each candidate, under `seed`, `seed` + 1, ...; its error is their geometric mean.
+        seed: of the evaluations, and of the order among exact ties.
+
+    Raises:
+        InputError: parts that do not go together, or a number out of range.
+
+    Example:
+        >>> Search(Limits({"operations": "20%"}), Proposed("fitted", 30)).method.name
+        'fitted'
+    """
+
+    question: Limits | LargestW = field(default_factory=Limits)
+    method: Method = field(default_factory=Maximal)
+    second_look: SecondLook | None = None
+    seeds: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise InputError(f"seeds {self.seeds} is out of range; evaluate each candidate at least once")
+        if self.method.name == "maximal" and isinstance(self.question, LargestW):
+            raise InputError(
+                "the largest W need not be a maximal shape's; use method 'interval' or 'certified', or objective "
+                "'limits'"
+            )
+        if isinstance(self.method, Certified):
+            if self.second_look is not None:
+                raise InputError(
+                    "a certified choice is not re-ranked, as it is proven for the search's error; leave finalists at 1 "
+                    "and anchors at 0"
+                )
+            if self.seeds > 1:
+                raise InputError("the seeds of a certified search are those of its CertifiedSettings; give them there")
+        if isinstance(self.method, Halving) and self.second_look is not None:
+            raise InputError(
+                "fidelities train the best candidates longer already; leave finalists at 1 and anchors at 0"
+            )
+
+
+NAMES = tuple(dict.fromkeys(("maximal", "interval", "certified", *METHODS)))
+
+
+def search_for(
+    space: SearchSpace,
+    *,
+    objective: str = "limits",
+    method: str | None = None,
+    limits: Mapping[str, float | str] | None = None,
+    size: Size = "parameters",
+    exponents: tuple[float, float] = (1.0, 1.0),
+    interval: int | None = None,
+    evaluations: int | None = None,
+    seeds: int = 1,
+    gap: float = GAP,
+    certified: CertifiedSettings | None = None,
+    finalists: int = 1,
+    anchors: int = 0,
+    longer: int = LONGER,
+    fidelities: Sequence[int] | None = None,
+    seed: int = 0,
+) -> Search:
+    """Return a search from flat options, those of the command line and of `fsp.extract`.
+
+    Args:
+        space: says which method is the default under limits, see `SearchSpace`.
+        objective: `limits` chooses the least error among the candidates within hard limits; `w` the largest
+            W-coefficient among all candidates.
+        method: `maximal`, `interval`, `certified` or a name in `fsp.search.methods.METHODS`. By default `interval` for
+            `w` and where an interval is given, else what the space says, else `maximal`.
+        limits: see `Limits`.
+        size: see `LargestW`.
+        exponents: see `LargestW`.
+        interval: for `interval`, K.
+        evaluations: at most so many candidates; not for `interval` and `certified`.
+        seeds: see `Search`.
+        gap: for `certified`, see `Certified`.
+        certified: for `certified`, see `Certified`.
+        finalists: see `SecondLook`.
+        anchors: see `SecondLook`.
+        longer: see `SecondLook`.
+        fidelities: for `maximal` and `interval`, see `Halving`.
+        seed: see `Search`.
+
+    Raises:
+        InputError: an unknown objective or method, options that do not go together, or a number out of range.
+
+    Example:
+        >>> from fsp.spaces.loading import load_space
+        >>> [search_for(load_space(name)).method.name for name in ("minilm", "bert_large")]
+        ['maximal', 'interval']
+    """
+    if objective not in ("limits", "w"):
+        raise InputError(f"no objective {objective!r}; there are limits and w")
+    if objective == "w" and limits:
+        raise InputError("limits belong to objective 'limits'; leave them out for 'w'")
+    question = Limits(limits) if objective == "limits" else LargestW(size, exponents)
+    if method is None:
+        method = "interval" if objective == "w" or interval is not None else space.method or "maximal"
+    if method not in NAMES:
+        raise InputError(f"no method {method!r}; there are {', '.join(NAMES)}")
+    if method != "interval" and interval is not None:
+        raise InputError(f"an interval belongs to method 'interval'; leave it out for {method!r}")
+    if method in ("interval", "certified") and evaluations is not None:
+        raise InputError(f"a number of evaluations does not belong to method {method!r}; leave it out")
+    Certified(gap)  # out of range, it is refused for other methods as well
+    look = SecondLook(finalists, anchors, longer)
+    return Search(
+        question,
+        _method(method, interval, evaluations, fidelities, Certified(gap, certified)),
+        look if finalists > 1 or anchors else None,
+        seeds,
+        seed,
+    )
+
+
+def _method(
+    name: str, interval: int | None, evaluations: int | None, fidelities: Sequence[int] | None, certified: Certified
+) -> Method:
+    builders: dict[str, Callable[[], Method]] = {
+        "maximal": lambda: Maximal() if evaluations is None else Maximal(evaluations),
+        "interval": lambda: Interval(interval),
+        "certified": lambda: certified,
+    }
+    made = builders[name]() if name in builders else Proposed(name, evaluations or _EVALUATIONS)
+    if not fidelities:
+        return made
+    if not isinstance(made, Maximal | Interval):
+        raise InputError(f"fidelities belong to methods 'maximal' and 'interval'; leave them out for {name!r}")
+    return Halving(tuple(fidelities), made)
