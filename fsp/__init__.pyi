@@ -14,6 +14,7 @@ from .search.coefficient import w_coefficient as w_coefficient
 from .search.extraction import Extraction as Extraction
 from .search.extraction import extract as extract
 from .search.samplers.fptas import FPTASSampler as FPTASSampler
+from .search.settings import Search as Search
 from .spaces.loading import load_space as load_space
 from .spaces.space import SearchSpace as SearchSpace
 from .studies.helper import work as work

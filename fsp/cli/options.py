@@ -52,8 +52,8 @@ Method = Annotated[
     str | None,
     typer.Option(
         help="maximal: the shapes that no other within the limits exceeds in every size; interval: every K-th by size, "
-        "the paper's; certified: until the gap is proven (fsp extract alone); or fitted, random, tpe, gp, nsga2, params, "
-        "params-ascending, exhaustive, as in fsp replay search.",
+        "the paper's; certified: until the gap is proven (fsp extract alone); or fitted, random, tpe, gp, nsga2, "
+        "params, params-ascending, exhaustive, as in fsp replay search.",
         show_default="maximal; interval for W, with --interval, or where the space says so",
     ),
 ]

@@ -11,4 +11,13 @@ from .pareto import hypervolume as hypervolume
 from .pareto import pareto_front as pareto_front
 from .planning import Plan as Plan
 from .planning import plan as plan
+from .question import LargestW as LargestW
+from .question import Limits as Limits
 from .samplers.fptas import FPTASSampler as FPTASSampler
+from .settings import Certified as Certified
+from .settings import Halving as Halving
+from .settings import Interval as Interval
+from .settings import Maximal as Maximal
+from .settings import Proposed as Proposed
+from .settings import Search as Search
+from .settings import SecondLook as SecondLook
