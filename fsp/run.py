@@ -24,7 +24,7 @@ from fsp.distillation.saving import distill, keep_student, load_student, save_st
 from fsp.distillation.student import Student
 from fsp.distillation.teacher import Teacher
 from fsp.families.architecture import Architecture
-from fsp.objectives.table import objectives_at, objectives_of
+from fsp.objectives.table import objectives_at
 from fsp.report.pages import write_pages
 from fsp.search.baselines import layer_drop, most_even
 from fsp.search.extraction import Extraction, answer
@@ -83,7 +83,7 @@ def run(
             return read_json(out / "result.json")
         error = surrogate(inputs, settings, out / "cache", display)
         extraction = answer(asked, error, study=out / EVALUATIONS, display=display)
-        students = _final_students(inputs, error, extraction, out, settings, display)
+        students = _final_students(asked, error, extraction, out, settings, display)
         models = _measure(inputs, error, extraction, students, display)
         result = {
             "schema": SCHEMA,
@@ -109,13 +109,13 @@ Students = dict[str, list[Student]]  # by contender, one a seed
 
 
 def _final_students(
-    inputs: Inputs, error: Distillation, extraction: Extraction, out: Path, settings: Settings, display: Silent
+    asked: Asked, error: Distillation, extraction: Extraction, out: Path, settings: Settings, display: Silent
 ) -> Students:
     """Distil the choice and the baselines, each once a seed, or load those that an earlier call has distilled."""
     space, selected = extraction.space, extraction.selected
     contenders = {
         "choice": selected,
-        "even": most_even(space, objectives_of(space, space.candidates), selected),
+        "even": most_even(space, asked.everything, selected),
         "layer drop": layer_drop(space, float(extraction.row(selected)["encoder_parameters"])),
     }
     students: Students = {}

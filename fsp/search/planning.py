@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
 from fsp.families.architecture import Architecture
@@ -59,9 +60,8 @@ class Asked:
         calibration: predicts the latency that is i; None where i is the operations.
         maximum: p and i of T.
         question: the search's, with absolute limits.
-        table: p and i of the rows that the method asks for: of the candidates within the limits, for a certificate of
-            all.
-        feasible: how many candidates meet the limits.
+        everything: p and i of all candidates, in the order of `space.candidates`.
+        within: the rows of those that meet the limits.
     """
 
     space: SearchSpace
@@ -69,8 +69,8 @@ class Asked:
     calibration: Calibration | None
     maximum: dict[str, float]
     question: Question
-    table: pd.DataFrame
-    feasible: int
+    everything: pd.DataFrame
+    within: NDArray[np.intp]
 
     @classmethod
     def of(cls, space: SearchSpace, search: Search, speed: str | Calibration = "operations") -> "Asked":
@@ -88,11 +88,8 @@ class Asked:
         also = search.question.limits or ()
         maximum = objectives_at_maximum(space, calibration, also)
         question = search.question.resolved(maximum)
-        table = objectives_of(space, space.candidates, calibration, also)
-        within = question.feasible(table)
-        if not isinstance(search.method, Certified):
-            table = table.iloc[within].reset_index(drop=True)
-        asked = cls(space, search, calibration, maximum, question, table, len(within))
+        everything = objectives_of(space, space.candidates, calibration, also)
+        asked = cls(space, search, calibration, maximum, question, everything, question.feasible(everything))
         anchors = search.second_look.anchors if search.second_look else 0
         if anchors and anchors > asked.rows.most:
             raise InputError(
@@ -100,6 +97,18 @@ class Asked:
                 "(--interval 1 takes all)"
             )
         return asked
+
+    @property
+    def feasible(self) -> int:
+        """How many candidates meet the limits."""
+        return len(self.within)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """P and i of the rows that the method asks for: within the limits, for a certificate all."""
+        if isinstance(self.search.method, Certified):
+            return self.everything
+        return self.everything.iloc[self.within].reset_index(drop=True)
 
     @cached_property
     def candidates(self) -> Candidates:
@@ -135,7 +144,7 @@ class Asked:
         table = self.table.iloc[np.asarray(rows.rows)]
         seeds, again, most = self.search.seeds, rows.again, rows.most
         if isinstance(method, Certified):
-            table, seeds = self.table.iloc[self.question.feasible(self.table)], method.under(seeded=True).seeds
+            table, seeds = self.table.iloc[self.within], method.under(seeded=True).seeds
             most, again = min(most, self.feasible), min(again, self.feasible)
         return Plan(
             method.name,
