@@ -3,7 +3,7 @@
     python benchmarks/pipeline.py TEXT [TEXT ...] [--gigabytes 2] [--json]
 
 The files are written one after another, again and again, into one text of that size in a temporary folder, which is
-tokenised as `fsp distill` does; then batches (order, packing, masking) are drawn. Memory is the resident size after a
+tokenised as `fsp pretrain` does; then batches (order, packing, masking) are drawn. Memory is the resident size after a
 tenth of the file and the largest until its end. `training_tokens_per_second` is that of results/distillation.json.
 """
 

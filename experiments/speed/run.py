@@ -21,7 +21,7 @@ import numpy as np
 from fsp.base import Silent, write_json
 from fsp.base.progress import Advance
 from fsp.deploy import measure
-from fsp.deploy.latency import parse_targets
+from fsp.deploy.latency import MeasurementSettings, parse_targets
 from fsp.deploy.latency.rounds import ratio_of
 from fsp.deploy.latency.runtimes import RUNTIMES
 
@@ -91,9 +91,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"batch {given.batch}, {given.length} tokens: measured already; --again measures it again")
         return
     targets = parse_targets(["bert_large", *NETWORKS.values()])
-    found = measure(
-        targets, given.runtime, batch=given.batch, length=given.length, rounds=given.rounds, display=Lines()
-    ).describe()
+    settings = MeasurementSettings(batch=given.batch, length=given.length, rounds=given.rounds)
+    found = measure(targets, given.runtime, settings, display=Lines()).describe()
     called = dict(zip([target.name for target in targets], NETWORKS, strict=True))
     for entry in found["latencies"]:
         entry["network"] = called[entry.pop("name")]

@@ -3,6 +3,7 @@ from .errors import ModelWarning as ModelWarning
 from .errors import RunFailed as RunFailed
 from .files import read_json as read_json
 from .files import write_json as write_json
+from .option import Option as Option
 from .progress import Bars as Bars
 from .progress import Silent as Silent
 from .timing import Latency as Latency

@@ -1,6 +1,7 @@
 """The command line: parses, calls, prints. Torch and the like load only inside the commands."""
 
 import json
+import os
 import signal
 import sys
 import warnings
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from fsp.base.defaults import LONGER
 from fsp.base.errors import InputError, ModelWarning, RunFailed, is_out_of_memory
@@ -41,6 +43,7 @@ from fsp.cli.options import (
     Threads,
     Tokens,
 )
+from fsp.cli.pretrain import pretrain
 from fsp.cli.verify import choose, verify
 from fsp.cli.worker import worker
 
@@ -51,8 +54,23 @@ _INTERRUPTED = 130
 _TERMINATED = 143
 _AGAIN = "the same command goes on where it was"
 
+
+class _Commands(TyperGroup):
+    """The commands; `fsp distill` with an option of `fsp pretrain` is the old call of the latter."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] == "distill":
+            short, long = ({o for p in self.commands[c].params for o in p.opts} for c in ("distill", "pretrain"))
+            if {word.partition("=")[0] for word in args} & (long - short):
+                args = ["pretrain", *args[1:]]
+                if os.environ.get("RANK", "0") == "0":
+                    _complain("note: with options of pretraining, use fsp pretrain instead of fsp distill", 0)
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="fsp",
+    cls=_Commands,
     help="Optimal subarchitecture extraction: find, distil and measure the best smaller shape of a network.",
     no_args_is_help=True,
     add_completion=False,
@@ -189,6 +207,7 @@ def _last_screen(result: dict[str, Any], out: Path) -> None:
 
 
 app.command()(distill)
+app.command()(pretrain)
 app.command()(extract)
 app.command()(finetune)
 app.command()(export)

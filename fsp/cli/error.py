@@ -10,7 +10,9 @@ from fsp.base.errors import InputError
 from fsp.base.progress import Bars
 from fsp.base.rounding import at_least
 from fsp.base.version import __version__
-from fsp.cli.options import Column, CorpusOption, Json, Limit, MaxMemory, MaxTime, Seed, Space, Steps, Teacher, Threads
+from fsp.cli.fields import expanded
+from fsp.cli.options import Bounds, Json, Limit, Source, Space
+from fsp.trust.settings import CardSettings
 
 if TYPE_CHECKING:
     from fsp.trust.card import ReportCard
@@ -24,28 +26,22 @@ def _group() -> None:
 
 
 @app.command()
+@expanded
 def card(
+    *,
     space: Space,
     out: Annotated[Path, typer.Option(help="Folder for card.json, card.csv and all evaluations.")],
     truth: Annotated[
         Path | None,
         typer.Option(
-            help="CSV file of true errors, one training a row: the parameters and 'error'.",
+            help="CSV file of true errors, one training per row: the parameters and 'error'.",
             show_default="train a sample long",
         ),
     ] = None,
-    teacher: Teacher = None,
-    corpus: CorpusOption = None,
-    column: Column = None,
+    source: Source,
     limit: Limit = None,
-    shapes: Annotated[int, typer.Option(help="How many candidates to train long.")] = 24,
-    truth_steps: Annotated[int, typer.Option(help="Steps of the long training.")] = 512,
-    truth_seeds: Annotated[int, typer.Option(help="Long trainings of each; 2 or more tell the noise.")] = 2,
-    steps: Steps = 16,
-    seed: Seed = 0,
-    threads: Threads = None,
-    max_time: MaxTime = None,
-    max_memory: MaxMemory = None,
+    asked: CardSettings,
+    bounds: Bounds,
     as_json: Json = False,
 ) -> None:
     """Compare the surrogate error with the error after long training, inside bands of equal size.
@@ -62,26 +58,23 @@ def card(
     from fsp.trust.on_record import SCHEMA
     from fsp.trust.truth import read_truth, sample, train_truth
 
-    for name, value, least in (
-        ("shapes", shapes, 10),
-        ("truth-steps", truth_steps, 1),
-        ("truth-seeds", truth_seeds, 1),
-    ):
-        if value < least:
-            raise InputError(f"--{name} must be at least {least}, not {value}")
     settings = Settings(
-        parse_limits(limit), None, steps, tokens=262_144, seed=seed, threads=threads, held_out_tokens=16_384
+        parse_limits(limit),
+        None,
+        asked.steps,
+        tokens=262_144,
+        seed=asked.seed,
+        threads=asked.threads,
+        held_out_tokens=16_384,
     )
-    if steps < 1:
-        raise InputError("a report card compares the error after s and 2s steps; give --steps of at least 1")
     bars, chosen = Bars(), load_space(space)
     known, left_out = read_truth(truth, chosen) if truth else (None, 0)
     if left_out:
         bars.say(f"{left_out} rows of {truth} are of shapes that are no candidates of {chosen.name}; left out")
     with alone_in(out):
-        inputs = load_inputs(chosen, teacher, corpus or (), bars, column=column)
+        inputs = load_inputs(chosen, source.teacher, source.corpus or (), bars, column=source.column)
         chosen = fitted_to(chosen, inputs.teacher)
-        candidates = plan(chosen, limits=settings.limits, interval=1, seed=seed).table
+        candidates = plan(chosen, limits=settings.limits, interval=1, seed=asked.seed).table
         if known is None and len(candidates) < LEAST_SHAPES:
             raise InputError(
                 f"{len(candidates)} candidates meet the limits, and a report card needs {LEAST_SHAPES}; give wider "
@@ -91,9 +84,9 @@ def card(
             "space": chosen.describe(),
             "teacher": inputs.teacher.fingerprint,
             "corpus": inputs.corpus.digest,
-            "truth": [str(truth)] if truth else [shapes, truth_steps, truth_seeds, settings.limits],
-            "steps": steps,
-            "seed": seed,
+            "truth": [str(truth)] if truth else [asked.shapes, asked.truth_steps, asked.truth_seeds, settings.limits],
+            "steps": asked.steps,
+            "seed": asked.seed,
             "threads": settings.processor_threads,
         }
         claim(out, configuration)
@@ -103,13 +96,13 @@ def card(
             known = train_truth(
                 chosen,
                 error,
-                sample(chosen, candidates, shapes),
-                steps=truth_steps,
-                seeds=truth_seeds,
+                sample(chosen, candidates, asked.shapes),
+                steps=asked.truth_steps,
+                seeds=asked.truth_seeds,
                 study=study,
                 display=bars,
             )
-        made = report_card(chosen, error, known, study=study, seed=seed, display=bars)
+        made = report_card(chosen, error, known, study=study, seed=asked.seed, display=bars)
         facts = {
             "schema": SCHEMA,
             "fsp": __version__,
@@ -117,7 +110,7 @@ def card(
             "teacher": inputs.teacher.name,
             "corpus": inputs.corpus.digest,
             "fingerprint": inputs.teacher.fingerprint,
-            "steps": steps,
+            "steps": asked.steps,
             **made.describe(),
         }
         write_text(out / "card.csv", made.table.to_csv(index=False))
@@ -125,7 +118,7 @@ def card(
     if as_json:
         print(json.dumps(facts))
     else:
-        _print(made, steps)
+        _print(made, asked.steps)
         print(f"\n{out / 'card.json'}, card.csv")
 
 

@@ -11,11 +11,11 @@ from fsp.base.defaults import BATCH, LENGTH
 from fsp.base.files import check_writable
 from fsp.base.progress import Bars
 from fsp.base.rounding import at_least
-from fsp.cli.options import Json, Seed, Space, Threads
+from fsp.cli.fields import expanded
+from fsp.cli.options import Json, Space
+from fsp.deploy.latency.settings import CalibrationSettings, MeasurementSettings
 
 app = typer.Typer(help="Measure and predict latency.", no_args_is_help=True, rich_markup_mode=None)
-Batch = Annotated[int, typer.Option(help="Sequences of an input.")]
-Length = Annotated[int, typer.Option(help="Tokens of a sequence.")]
 
 
 @app.callback()
@@ -24,7 +24,9 @@ def _group() -> None:
 
 
 @app.command()
+@expanded
 def measure(
+    *,
     networks: Annotated[
         list[str],
         typer.Argument(
@@ -36,11 +38,7 @@ def measure(
         list[str] | None,
         typer.Option(help="eager, compile, onnx, int8 or cuda; may be repeated.", show_default="eager"),
     ] = None,
-    batch: Batch = BATCH,
-    length: Length = LENGTH,
-    rounds: Annotated[int, typer.Option(help="How often each network is timed.")] = 30,
-    memory: Annotated[bool, typer.Option("--memory", help="Also measure peak memory.")] = False,
-    threads: Threads = None,
+    settings: MeasurementSettings,
     as_json: Json = False,
 ) -> None:
     """Time networks side by side: the forward pass alone, medians with 95% intervals, ratios round by round."""
@@ -48,34 +46,18 @@ def measure(
     from fsp.deploy.latency.targets import parse_targets
 
     bars = Bars()
-    targets = parse_targets(networks)
-    facts = timed(
-        targets,
-        runtime or ["eager"],
-        batch=batch,
-        length=length,
-        rounds=rounds,
-        memory=memory,
-        threads=threads,
-        display=bars,
-    ).describe()
+    facts = timed(parse_targets(networks), runtime or ["eager"], settings, display=bars).describe()
     for warning in facts["warnings"]:
         bars.say(f"warning: {warning}")
     print(json.dumps(facts) if as_json else "\n".join(_lines(facts)))
 
 
 @app.command()
+@expanded
 def calibrate(
+    *,
     space: Space,
-    share: Annotated[
-        float, typer.Option(help="Most that the fitted candidates may cost, of the cost of all; 0.15 for 15%.")
-    ] = 0.15,
-    held_out: Annotated[int, typer.Option(help="Other candidates to judge the prediction by.")] = 12,
-    batch: Batch = BATCH,
-    length: Length = LENGTH,
-    rounds: Annotated[int, typer.Option(help="How often each network is timed.")] = 12,
-    threads: Threads = None,
-    seed: Seed = 0,
+    settings: CalibrationSettings,
     out: Annotated[
         Path | None, typer.Option(help="File for the calibration.", show_default="in the user's cache", dir_okay=False)
     ] = None,
@@ -88,18 +70,8 @@ def calibrate(
 
     chosen = load_space(space)
     check_writable(out or path_for(chosen))  # now rather than when all is measured
-    found = calibrated(
-        chosen,
-        share=share,
-        held_out=held_out,
-        batch=batch,
-        length=length,
-        threads=threads,
-        rounds=rounds,
-        seed=seed,
-        display=Bars(),
-    )
-    path = out or path_for(chosen, batch=batch, length=length)
+    found = calibrated(chosen, settings, display=Bars())
+    path = out or path_for(chosen, batch=settings.batch, length=settings.length)
     found.save(path)
     facts = found.describe()
     if as_json:
@@ -114,7 +86,7 @@ def calibrate(
         f"Spearman {facts['spearman']:.3f}; two measurements of one differ by {facts['noise']:.1%}"
     )
     print("milliseconds = " + " + ".join(f"{weight:.3g} {term}" for term, weight in facts["law"].items()))
-    usual = out is None and (batch, length) == (BATCH, LENGTH)
+    usual = out is None and (settings.batch, settings.length) == (BATCH, LENGTH)
     how = f"{KEPT} --threads {facts['threads']}" if usual else shlex.quote(str(path))
     print(f"{path}\nto use it: fsp extract {space} --speed {how}")
 

@@ -1,11 +1,15 @@
 """Options that several commands share."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
 from fsp.base.machine import keep_memory, keep_time
+from fsp.base.option import SEED, STEPS, THREADS
+from fsp.cli.fields import option
 
 Space = Annotated[str, typer.Argument(help="Name of a search space, or a .toml or .py file.", show_default=False)]
 Teacher = Annotated[
@@ -71,10 +75,18 @@ Evaluations = Annotated[
         show_default="32 for maximal, else 16",
     ),
 ]
-Steps = Annotated[int, typer.Option(help="Training steps of each evaluated candidate.")]
+Steps = Annotated[int, option(STEPS)]
 Tokens = Annotated[int, typer.Option(help="Token budget of the final distillation.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-Threads = Annotated[int | None, typer.Option(help="Processor threads; results depend on it.", show_default="all")]
+Seed = Annotated[int, option(SEED)]
+Threads = Annotated[int | None, option(THREADS)]
+ModelFolder = Annotated[Path, typer.Option("--out", help="Directory of the model.")]
+OfSpace = Annotated[str, typer.Option("--space", help="The search space whose teacher is used by default.")]
+Shape = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="A shape, as D=3 A=8 H=256 I=768; `bort`; or a result of fsp run or extract.", show_default=False
+    ),
+]
 Columns = Annotated[
     list[str], typer.Option(help="Columns that make an architecture, separated by commas; may be repeated.")
 ]
@@ -124,3 +136,20 @@ Anchors = Annotated[
     ),
 ]
 Longer = Annotated[int, typer.Option(help="How many times the steps finalists and anchors get.")]
+
+
+@dataclass(frozen=True)
+class Source:
+    """T and text."""
+
+    teacher: Teacher = None
+    corpus: CorpusOption = None
+    column: Column = None
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a long command may take; kept by callbacks, so that no command reads it."""
+
+    max_time: MaxTime = None
+    max_memory: MaxMemory = None

@@ -9,7 +9,9 @@ import typer
 from fsp.base.progress import Bars
 from fsp.base.rounding import at_least
 from fsp.cli import replay_speed as cli_replay_speed
-from fsp.cli.options import Columns, names_in
+from fsp.cli.fields import expanded
+from fsp.cli.options import Columns, Json, names_in
+from fsp.trust.replay.settings import SearchSettings
 
 if TYPE_CHECKING:
     from fsp.trust.replay.table import Table
@@ -37,23 +39,16 @@ app.command()(cli_replay_speed.speed)
 
 
 @app.command()
+@expanded
 def search(
+    *,
     table: Annotated[
-        Path, typer.Argument(help="A CSV file with a header, one architecture a row.", show_default=False)
+        Path, typer.Argument(help="A CSV file with a header, one architecture per row.", show_default=False)
     ],
     parameters: Columns,
     size: Annotated[str, typer.Option(help="Column of p.")],
     speed: Annotated[str, typer.Option(help="Column of i, smaller is faster.")],
     error: Annotated[str, typer.Option(help="Column of e, smaller is better.")],
-    method: Annotated[
-        str,
-        typer.Option(
-            help="maximal, interval, certified, fitted, random, tpe, nsga2, gp, params, params-ascending or exhaustive."
-        ),
-    ],
-    evaluations: Annotated[
-        int, typer.Option(help="Evaluations of one search; exhaustive evaluates everything regardless.")
-    ],
     neutral: Annotated[
         list[str] | None,
         typer.Option(
@@ -61,11 +56,8 @@ def search(
             show_default="none",
         ),
     ] = None,
-    objective: Annotated[str, typer.Option(help="w: largest W-coefficient; error: least error.")] = "w",
-    max_size: Annotated[float | None, typer.Option(help="Largest p allowed.", show_default="none")] = None,
-    max_speed: Annotated[float | None, typer.Option(help="Largest i allowed.", show_default="none")] = None,
-    seeds: Annotated[int, typer.Option(help="How often to search, each time with another seed.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    settings: SearchSettings,
+    as_json: Json = False,
 ) -> None:
     """Find out how far from the best a search method ends on a measured table, and how soon it gets there."""
     from fsp.trust.replay.search import replay_search
@@ -77,25 +69,16 @@ def search(
     )
     _say_what_was_read(measured, bars)
     _doubt(error, measured, bars)
-    replay = replay_search(
-        measured,
-        objective=objective,  # type: ignore[arg-type]
-        max_size=max_size,
-        max_speed=max_speed,
-        method=method,
-        evaluations=evaluations,
-        seeds=seeds,
-        display=bars,
-    )
+    replay = replay_search(measured, settings, display=bars)
     facts = replay.describe()
     if as_json:
         print(json.dumps(facts))
         return
-    if replay.feasible < evaluations:
+    if replay.feasible < settings.evaluations:
         bars.say(f"only {replay.feasible} architectures meet the limits; all of them may be evaluated")
     print(
-        f"{method}: mean regret {facts['regret_mean']:.2%}, largest {facts['regret_max']:.2%}, after "
-        f"{facts['evaluations']} of {replay.feasible} evaluations, {seeds} seeds, {replay.seconds:.2f} s"
+        f"{settings.method}: mean regret {facts['regret_mean']:.2%}, largest {facts['regret_max']:.2%}, after "
+        f"{facts['evaluations']} of {replay.feasible} evaluations, {settings.seeds} seeds, {replay.seconds:.2f} s"
     )
     curve = facts["curve"]
     shown = sorted({round(1 + k * (len(curve) - 1) / (_CURVE_SHOWN - 1)) for k in range(_CURVE_SHOWN)})
@@ -118,7 +101,7 @@ def error(
     error: Annotated[str, typer.Option(help="Column of e, smaller is better.")],
     train: Annotated[int, typer.Option(help="Rows to fit, chosen at random; all others judge the fit.")] = 30,
     seeds: Annotated[int, typer.Option(help="How often, each time with other rows.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Find out how well the fitted error ranks a measured table's rows from a part of them, beside p alone."""
     from fsp.trust.replay.error import replay_error

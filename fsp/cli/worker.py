@@ -10,22 +10,23 @@ import typer
 
 from fsp.base.errors import InputError
 from fsp.base.progress import Bars
-from fsp.cli.options import Column, CorpusOption, Json, MaxMemory, MaxTime, Teacher
+from fsp.cli.fields import expanded
+from fsp.cli.options import Bounds, Json, Source
 
 if TYPE_CHECKING:
     from fsp.studies.store import Store
 
 
+@expanded
 def worker(
+    *,
     study: Annotated[
         str, typer.Option(help="The search's --study: a journal file or a database URL.", show_default=False)
     ],
     space: Annotated[
         str | None, typer.Argument(help="The search's space.", show_default="the shipped one that the study names")
     ] = None,
-    teacher: Teacher = None,
-    corpus: CorpusOption = None,
-    column: Column = None,
+    source: Source,
     tokens: Annotated[
         int | None, typer.Option(help="Training text that the search draws on.", show_default="that of fsp extract")
     ] = None,
@@ -36,8 +37,7 @@ def worker(
         float | None, typer.Option(help="Leave after so many seconds without work.", show_default="stay")
     ] = None,
     leader: Annotated[str | None, typer.Option(hidden=True)] = None,
-    max_time: MaxTime = None,
-    max_memory: MaxMemory = None,
+    bounds: Bounds,
     as_json: Json = False,
 ) -> None:
     """Evaluate what a search asks of its study; start as many as there are processors for, before or after it.
@@ -53,7 +53,7 @@ def worker(
     bars = Bars()
     store = open_store(study)
     chosen = load_space(space or _space_of(store, idle))
-    inputs = load_inputs(chosen, teacher, corpus or (), bars, column=column)
+    inputs = load_inputs(chosen, source.teacher, source.corpus or (), bars, column=source.column)
     chosen = fitted_to(chosen, inputs.teacher)
     with tempfile.TemporaryDirectory() as folder:
         errors = Rebuilder(inputs, chosen, tokens or SEARCH_TOKENS, cache or Path(folder), bars)

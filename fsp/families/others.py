@@ -18,7 +18,7 @@ def other_way(family: str) -> str:
     own = "fsp cuts, trains, exports and times saved models of BERT and RoBERTa alone"
     if family not in known_families():
         return f"{own}; for other networks write a family and an error of your own (docs/own-space.md)"
-    distilled = "fsp distill SHAPE --teacher DIR --steps N, " if family in _PRETRAINED else ""
+    distilled = "fsp pretrain SHAPE --teacher DIR --steps N, " if family in _PRETRAINED else ""
     return (
         f"{own}; for family {family} use fsp.extract(space, error=...) with an error of your own, {distilled}"
         "and fsp latency measure SPACE T (docs/own-space.md)"

@@ -15,9 +15,9 @@ from fsp.distillation.fitting import adamw, learning_rate_at
 from fsp.distillation.models.identity import fingerprint
 from fsp.distillation.models.loading import longest_input, open_model
 from fsp.finetuning.examples import Example
+from fsp.finetuning.settings import HEADS
 from fsp.finetuning.theta import Hyperparameters
 
-HEADS = ("model", "bort")
 _BATCH = 64  # rows a forward pass where nothing is trained
 _CLIP = 1.0
 

@@ -1,54 +1,49 @@
 """What a fine-tuning does, apart from its model and data."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from fsp.base.errors import InputError
 from fsp.base.machine import processors
-from fsp.finetuning.classifier import HEADS
+from fsp.base.option import SEED, THREADS, Option
 from fsp.finetuning.pruning import pruning_rule
 from fsp.finetuning.theta import SMALL, Hyperparameters, check_distinct
 
 METHODS = ("agora", "grid", "random", "hyperband")
 EXPANDED = ("mistakes", "random")
+HEADS = ("model", "bort")
 
 
 @dataclass(frozen=True)
 class Settings:
     """Settings of `fsp.agora` and of its rivals.
 
-    method: `agora`, or a rival: `grid`, `random`, `hyperband`.
-    theta: Θ. pruning, replays: see `fsp.finetuning.algorithm.agora`.
-    generator: `edits`, `mask:DIR` (a masked language model), or `mix:DIR` (an encoder).
-    expand: `mistakes`, or `random`: as many other rows of dev as there are mistakes. points: of each row, at most.
-    confidence: generated points of which the labeller is less sure are dropped. soft: its probabilities are trained
-    on instead of the likeliest label alone.
-    refit: fit the best once more on train, its points and dev, and hand that over; see `fsp.finetuning.refitting`.
-    steps: optimiser steps of each fit, however many rows there are, so that all fits cost the same.
-    fits, seconds: budget; without one, `agora` goes on until no set is left and a rival makes as many fits as
-    Θ has sets.
-    head: see `fsp.finetuning.classifier.Classifier`. length: tokens after which a text is cut off.
-    force: go on with a labeller that is no better than guessing. seed: of everything random.
-    threads: of torch; None for all processors. Results depend on it.
+    theta is Θ. Every fit has the same number of steps, so all cost the same, however many rows there are. Without a
+    budget (fits, seconds), `agora` goes on until no set is left, and a rival makes as many fits as Θ has sets. See
+    `fsp.finetuning.algorithm.agora` for pruning and replays, `fsp.finetuning.refitting` for refit, and
+    `fsp.finetuning.classifier.Classifier` for head.
     """
 
-    method: str = "agora"
+    method: Annotated[str, Option("agora, grid, random or hyperband.")] = "agora"
     theta: tuple[Hyperparameters, ...] = SMALL
-    pruning: str = "lcs-keep"
-    replays: int = 0
-    generator: str = "edits"
-    expand: str = "mistakes"
-    points: int = 2
-    confidence: float = 0.0
-    soft: bool = True
-    refit: bool = False
-    steps: int = 150
-    fits: int | None = None
-    seconds: float | None = None
-    head: str = "model"
-    length: int = 128
-    force: bool = False
-    seed: int = 0
-    threads: int | None = None
+    pruning: Annotated[str, Option("For agora: lcs-keep, lcs-paper, ties or halving.")] = "lcs-keep"
+    replays: Annotated[int, Option("For agora: repeat a round that did not improve so often.")] = 0
+    generator: Annotated[str, Option("For agora: edits, mask:DIR or mix:DIR.")] = "edits"
+    expand: Annotated[str, Option("For agora: mistakes, or as many random rows of dev.")] = "mistakes"
+    points: Annotated[int, Option("For agora: generate at most so many points per row.")] = 2
+    confidence: Annotated[float, Option("For agora: drop points whose label has a lower probability.")] = 0.0
+    soft: Annotated[
+        bool, Option("For agora: train on the labeller's probabilities or likeliest label.", names="--soft/--hard")
+    ] = True
+    refit: Annotated[bool, Option("Fit the best once more on train and dev together.")] = False
+    steps: Annotated[int, Option("Training steps of each fit.")] = 150
+    fits: Annotated[int | None, Option("Make at most so many fits.", shown="by the method")] = None
+    seconds: Annotated[float | None, Option("Begin no fit after so much time in fits.", shown="none")] = None
+    head: Annotated[str, Option("Classification head: model (the family's own) or bort.")] = "model"
+    length: Annotated[int, Option("Tokens after which a text is cut off.")] = 128
+    force: Annotated[bool, Option("For agora: accept a labeller that only guesses.")] = False
+    seed: Annotated[int, SEED] = 0
+    threads: Annotated[int | None, THREADS] = None
 
     @property
     def processor_threads(self) -> int:

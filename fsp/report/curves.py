@@ -66,7 +66,7 @@ def training(
     Up to six lines are named; of more, the colour tells where they end.
 
     Args:
-        source: a table with a row a step, or the folder of a pretraining (`fsp distill`, its `log.jsonl`).
+        source: a table with a row a step, or the folder of a pretraining (`fsp pretrain`, its `log.jsonl`).
         value: the column to draw; `loss` is that of a folder.
         step: the column of steps.
         by: the columns that tell the trainings apart, such as the parameters and the seed.
@@ -104,7 +104,7 @@ def _logged(folder: Path) -> pd.DataFrame:
 
     records = [record for record in read_log(folder / "log.jsonl") if record.get("loss") is not None]
     if not records:
-        raise InputError(f"{folder / 'log.jsonl'} holds no steps; give the folder of a pretraining by fsp distill")
+        raise InputError(f"{folder / 'log.jsonl'} holds no steps; give the folder of fsp pretrain")
     return pd.DataFrame(records)
 
 

@@ -12,3 +12,4 @@ from .replay.search import replay_search as replay_search
 from .replay.speed import replay_speed as replay_speed
 from .replay.table import Table as Table
 from .replay.table import read_table as read_table
+from .settings import CardSettings as CardSettings

@@ -20,7 +20,7 @@ def test_help_loads_nothing_heavy():
     code += "heavy = {'torch', 'transformers', 'optuna', 'pandas', 'scipy', 'matplotlib', 'numpy'} & set(sys.modules)\nsys.exit(code or (str(heavy) if heavy else 0))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("run", "extract", "distill", "report"):
+    for command in ("run", "extract", "distill", "pretrain", "report"):
         assert command in done.stdout
 
 

@@ -58,7 +58,7 @@ def refused(line, tmp_path, monkeypatch):
     assert isinstance(result.exception, InputError), (line, result.output, result.exception)
     message = str(result.exception)
     assert "\n" not in message
-    assert "--teacher" not in message.replace("fsp distill SHAPE --teacher DIR", "")  # it would only be refused again
+    assert "--teacher" not in message.replace("fsp pretrain SHAPE --teacher DIR", "")  # it would only be refused again
     assert "docs/own-space.md" in message
     assert not list(tmp_path.glob("out*"))
     return message
@@ -101,7 +101,7 @@ def test_the_way_exists(family):
     assert target.space.family_name == family
     small = load_family(family).build(shape, constants).eval()
     assert load_family(family).architecture_of(small.config) == found.selected
-    if "fsp distill" in other_way(family):
+    if "fsp pretrain" in other_way(family):
         assert pretrained_architecture(small.config) == found.selected
 
 

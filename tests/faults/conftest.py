@@ -96,12 +96,12 @@ def kinds(tiny, masked, rows, small, tmp_path_factory) -> dict[str, Kind]:
                          "--steps", 1, "--finalists", 2, "--study", out / "evaluations.journal", "--json"],
         ),
         "distillation": Kind(
-            lambda out: ["distill", *shape, "--out", out, "--teacher", masked, *common, *training],
+            lambda out: ["pretrain", *shape, "--out", out, "--teacher", masked, *common, *training],
             kept=("model.safetensors",),
             results=("fsp.json",),
         ),
         "caching": Kind(
-            lambda out: ["distill", *shape, "--out", out / "model", "--cache-teacher", out / "teacher", "--top-k", 4,
+            lambda out: ["pretrain", *shape, "--out", out / "model", "--cache-teacher", out / "teacher", "--top-k", 4,
                          "--teacher", masked, *common, *training],
             kept=("model/model.safetensors",),
         ),

@@ -116,7 +116,7 @@ def words(command, tiny, teacher, out, rows, text):
         "run": ["run", tiny.space_file, "--out", out, *given],
         "extract": ["extract", tiny.space_file, *given],
         "distill": ["distill", "D=1", "A=2", "H=16", "I=16", "--space", tiny.space_file, "--out", out, *given],
-        "pretraining": ["distill", "D=1", "A=2", "H=16", "I=16", "--out", out, *given, "--kl", 0, "--cosine", 1],
+        "pretraining": ["pretrain", "D=1", "A=2", "H=16", "I=16", "--out", out, *given, "--kl", 0, "--cosine", 1],
         "finetune": [
             "finetune",
             teacher,

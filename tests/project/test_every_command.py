@@ -27,15 +27,15 @@ LESS = {  # by how a line begins: what is added so that it takes seconds instead
     "fsp extract minilm --speed": UNTRAINED,
     "fsp error card minilm": "--limit operations=25% --shapes 10 --truth-steps 2 --truth-seeds 2 --steps 1",
     "fsp distill D=3": "--tokens 4096",
-    "fsp distill D=4": "--steps 2 --batch 2 --length 32",
-    "fsp distill run/": "--steps 2 --batch 2 --length 32",
+    "fsp pretrain D=4": "--steps 2 --batch 2 --length 32",
+    "fsp pretrain run/": "--steps 2 --batch 2 --length 32",
     "fsp finetune": "--steps 2 --fits 1 --points 8",
     "fsp latency measure": "--rounds 6",
     "fsp latency calibrate": "--rounds 6 --held-out 3 --share 0.05",
     "fsp replay speed": "--train 40",
 }
 NOT_RUN = {  # a line's beginning: why
-    "fsp distill bort": "T is RoBERTa-large, a download of 1.4 GB",
+    "fsp pretrain bort": "T is RoBERTa-large, a download of 1.4 GB",
     "fsp error card my_space.toml": "five minutes in the states of a T of that size alone; the line of minilm runs",
     "fsp extract SPACE --workers": "SPACE stands for any space; --workers runs above",
     "fsp extract SPACE --study postgresql": "needs a server; run by tests/studies",

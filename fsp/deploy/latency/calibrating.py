@@ -6,14 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fsp.base.defaults import BATCH, LENGTH
 from fsp.base.errors import InputError
 from fsp.base.fingerprint import fingerprint
 from fsp.base.machine import processors
 from fsp.base.progress import Advance, Silent
 from fsp.deploy.latency.rounds import time_rounds
 from fsp.deploy.latency.runtimes import call_in
-from fsp.deploy.latency.settings import check_settings
+from fsp.deploy.latency.settings import CalibrationSettings
 from fsp.deploy.latency.targets import Target
 from fsp.families.architecture import Architecture
 from fsp.objectives.counts import operations
@@ -25,49 +24,30 @@ _WARMUP = 1
 
 
 def calibrate(
-    space: SearchSpace,
-    *,
-    share: float = 0.15,
-    held_out: int = 12,
-    batch: int = BATCH,
-    length: int = LENGTH,
-    threads: int | None = None,
-    rounds: int = 12,
-    seed: int = 0,
-    display: Silent | None = None,
+    space: SearchSpace, settings: CalibrationSettings | None = None, *, display: Silent | None = None
 ) -> Calibration:
     """Return a predictor of the latency of every candidate of a space, in torch eager, float32.
 
     Args:
         space: the search space.
-        share: the most that the fitted candidates may cost, of what all candidates cost together, in operations; T
-            is timed besides.
-        held_out: how many other candidates to judge the prediction by; each is measured twice, apart in time.
-        batch: sequences.
-        length: tokens of each.
-        threads: processor threads, all by default; torch keeps them.
-        rounds: how often each network is timed.
-        seed: of the choice of held-out candidates.
+        settings: what is timed; T is timed beside the fitted candidates, and each held-out one twice, apart in time.
         display: where progress goes.
 
     Raises:
-        InputError: a number out of range, or a space without depth or with too few candidates.
+        InputError: a space without depth or with too few candidates.
     """
     import torch
 
-    check_settings(batch=batch, length=length, rounds=rounds, threads=threads, seed=seed)
-    if not 0 < share <= 1:
-        raise InputError(f"share {share} is out of range; give a number up to 1, e.g. 0.15")
-    if held_out < 3:
-        raise InputError(f"held_out must be at least 3, not {held_out}")
-    torch.set_num_threads(threads or processors())
+    settings = settings or CalibrationSettings()
+    batch, length, rounds, held_out = settings.batch, settings.length, settings.rounds, settings.held_out
+    torch.set_num_threads(settings.threads or processors())
     points = space.candidates
     cost = operations(space, points, batch=batch, length=length).astype(np.float64)
-    rows = design(space, cost, share)
+    rows = design(space, cost, settings.share)
     others = np.setdiff1d(np.arange(len(points)), rows)
     if len(others) < held_out:
         raise InputError(f"{len(others)} candidates are left to judge the prediction by; ask for fewer than {held_out}")
-    judged = np.random.default_rng(seed).choice(others, held_out, replace=False)
+    judged = np.random.default_rng(settings.seed).choice(others, held_out, replace=False)
     reference = points[rows[int(np.argsort(cost[rows])[len(rows) // 2])]]
     maximum = space.point(space.maximum)
     groups = sum(math.ceil(n / _GROUP) for n in (len(rows) + 1, held_out, held_out))

@@ -19,7 +19,7 @@ from fsp.base.progress import Silent
 from fsp.deploy.latency.memory import peak_memory
 from fsp.deploy.latency.rounds import Call, median_of, ratio_of, time_rounds, told_apart
 from fsp.deploy.latency.runtimes import RUNTIMES, call_in, check_runtimes
-from fsp.deploy.latency.settings import check_settings
+from fsp.deploy.latency.settings import MeasurementSettings
 from fsp.deploy.latency.targets import Loaded, Target, describe
 
 _NOISY = 0.05  # an interval of the median wider than this on either side is worth a warning
@@ -99,12 +99,8 @@ class Measurement:
 def measure(
     targets: Sequence[Target],
     runtimes: Sequence[str] = ("eager",),
+    settings: MeasurementSettings | None = None,
     *,
-    batch: int = 1,
-    length: int = 128,
-    threads: int | None = None,
-    rounds: int = 30,
-    memory: bool = False,
     display: Silent | None = None,
 ) -> Measurement:
     """Time networks in runtimes, all of them in every round.
@@ -115,15 +111,11 @@ def measure(
     Args:
         targets: the networks; see `fsp.deploy.latency.targets.parse_targets`.
         runtimes: names in `fsp.deploy.latency.runtimes.RUNTIMES`.
-        batch: sequences.
-        length: tokens of each.
-        threads: processor threads, all by default; torch keeps them.
-        rounds: how often each is timed.
-        memory: also measure peak memory, each in a process of its own.
+        settings: what is timed, and how often; peak memory is measured in a process per network.
         display: where progress goes.
 
     Raises:
-        InputError: an unknown runtime or one that is not on this machine, a number out of range, a network whose
+        InputError: an unknown runtime or one that is not on this machine, a network whose
             family cannot be exported, or missing packages.
         RunFailed: a network cannot be exported or compiled.
     """
@@ -132,9 +124,9 @@ def measure(
     check_runtimes(list(runtimes))
     if not runtimes:
         raise InputError("name at least one runtime")
-    check_settings(batch=batch, length=length, rounds=rounds, threads=threads)
-    torch.set_num_threads(threads or processors())
-    display = display or Silent()
+    settings, display = settings or MeasurementSettings(), display or Silent()
+    batch, length, rounds = settings.batch, settings.length, settings.rounds
+    torch.set_num_threads(settings.threads or processors())
     busy = load()
     calls: dict[tuple[str, str], Call] = {}
     held: dict[tuple[str, str], dict[str, float]] = {}
@@ -147,7 +139,7 @@ def measure(
                 paths = _exported(loaded, runtimes, folder / str(k))
                 for runtime in runtimes:
                     path = paths.get(runtime)
-                    if memory:
+                    if settings.memory:
                         held[target.name, runtime] = peak_memory(
                             target.words,
                             runtime,

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
 from fsp.base.progress import Advance
+from fsp.deploy.latency.settings import LEAST_ROUNDS
 
-LEAST_ROUNDS = 6  # with fewer there is no 95% interval for a median
 Call = Callable[[], object]
 
 

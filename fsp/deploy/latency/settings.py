@@ -1,20 +1,65 @@
-"""What every measurement of latency asks of its numbers, checked before anything is built."""
+"""Settings of measurements of latency, checked before anything is built."""
 
+from dataclasses import dataclass
+from typing import Annotated
+
+from fsp.base.defaults import BATCH, LENGTH
 from fsp.base.errors import InputError
-from fsp.deploy.latency.rounds import LEAST_ROUNDS
+from fsp.base.option import SEED, THREADS, Option
+
+LEAST_ROUNDS = 6  # with fewer there is no 95% interval for a median
+_Rounds = Annotated[int, Option("How often each network is timed.")]
 
 
-def check_settings(*, batch: int, length: int, rounds: int, threads: int | None, seed: int = 0) -> None:
-    """Raise InputError where a number is out of range; threads may be None, for all processors'.
+@dataclass(frozen=True)
+class Timing:
+    """What is timed, and how often; threads of None are all processors, and torch keeps them.
+
+    Raises:
+        InputError: a number is out of range.
 
     Example:
-        >>> check_settings(batch=0, length=128, rounds=12, threads=None)
+        >>> Timing(batch=0)
         Traceback (most recent call last):
         fsp.base.errors.InputError: batch must be at least 1, not 0
     """
-    least = {"batch": (batch, 1), "length": (length, 1), "rounds": (rounds, LEAST_ROUNDS), "seed": (seed, 0)}
-    for name, (value, bound) in least.items():
-        if value < bound:
-            raise InputError(f"{name} must be at least {bound}, not {value}")
-    if threads is not None and not 1 <= threads <= 1024:
-        raise InputError(f"threads must be 1 to 1024, not {threads}")
+
+    batch: Annotated[int, Option("Sequences of an input.")] = BATCH
+    length: Annotated[int, Option("Tokens of a sequence.")] = LENGTH
+    rounds: _Rounds = 30
+    threads: Annotated[int | None, THREADS] = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch", 1), ("length", 1), ("rounds", LEAST_ROUNDS)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise InputError(f"threads must be 1 to 1024, not {self.threads}")
+
+
+@dataclass(frozen=True)
+class MeasurementSettings(Timing):
+    """Settings of `fsp.deploy.latency.measuring.measure`."""
+
+    memory: Annotated[bool, Option("Also measure peak memory.")] = False
+
+
+@dataclass(frozen=True)
+class CalibrationSettings(Timing):
+    """Settings of `fsp.deploy.latency.calibrating.calibrate`; costs are operations."""
+
+    rounds: _Rounds = 12
+    share: Annotated[float, Option("Most that the fitted candidates may cost, of the cost of all; 0.15 for 15%.")] = (
+        0.15
+    )
+    held_out: Annotated[int, Option("Other candidates to judge the prediction by.")] = 12
+    seed: Annotated[int, SEED] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.seed < 0:
+            raise InputError(f"seed must be at least 0, not {self.seed}")
+        if not 0 < self.share <= 1:
+            raise InputError(f"share {self.share} is out of range; give a number up to 1, e.g. 0.15")
+        if self.held_out < 3:
+            raise InputError(f"held_out must be at least 3, not {self.held_out}")

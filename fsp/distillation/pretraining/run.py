@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ from fsp.distillation.pretraining.preparing import (
     new_student,
     trainee_of,
 )
-from fsp.distillation.pretraining.settings import Settings
+from fsp.distillation.pretraining.settings import Options, Settings
 from fsp.distillation.pretraining.teacher_cache import CachedTeacher
 from fsp.distillation.pretraining.watching import RunLog, TensorBoard, Watch, plot
 from fsp.families.architecture import Architecture
@@ -43,32 +43,6 @@ if TYPE_CHECKING:
 
 _TEXT, _CHECKPOINTS, _LOG, _PLOT = "text", "checkpoints", "log.jsonl", "run.png"
 _CUT_TOKENS = 16_384  # of text that a cut is ranked and healed on
-
-
-@dataclass(frozen=True)
-class Options:
-    """What does not change the result.
-
-    cache_teacher: directory for the teacher's outputs. cache_text: for the tokenised corpus, by default inside the
-    run's own. evaluate_every, checkpoint_every: steps. keep: checkpoints. most_skipped: unusable batches in a row that
-    are borne. tensorboard: also write events. threads: of the processor; None for all.
-    """
-
-    cache_teacher: Path | None = None
-    cache_text: Path | None = None
-    evaluate_every: int = 500
-    checkpoint_every: int = 500
-    keep: int = 2
-    most_skipped: int = 10
-    tensorboard: bool = False
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, least in (("evaluate_every", 1), ("checkpoint_every", 1), ("keep", 1), ("most_skipped", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise InputError(f"threads must be 1 to 1024, not {self.threads}")
 
 
 def pretrain(

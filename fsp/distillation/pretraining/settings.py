@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 from fsp.base.errors import InputError
+from fsp.base.option import SEED, THREADS, Option
 
 SCHEDULES = ("linear", "cosine", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -33,43 +35,39 @@ PRESETS: dict[str, dict[str, Any]] = {
 class Settings:
     """Settings of a run; together with teacher, corpus and architecture they fix its result.
 
-    Losses, as weights: kl (student's logits against the teacher's at `temperature`), mlm (against the text itself),
-    cosine and mse (last hidden states), relation (last self-attention, in `relation_heads` relation heads; None for
-    the most that both models' heads allow).
-
-    steps: optimiser steps. batch: blocks a step, over all processes. accumulate: forward passes a step and process.
-    length: tokens a block. mask_rate: share of a block's tokens that is predicted.
-    learning_rate, warmup (share of the steps), schedule, weight_decay (matrices only), beta2, epsilon, clip: of AdamW.
-    init: cut, random or a model's directory. dropout: None for the teacher's. seed: of everything random.
-    precision: auto is bfloat16 on GPUs that have it and float32 elsewhere. top_k: logits that a teacher cache keeps.
+    The losses' weights are kl, mlm, cosine, mse and relation. A dropout of None is the teacher's.
     """
 
-    steps: int = 1000
-    kl: float = 1.0
-    mlm: float = 0.1
-    cosine: float = 0.0
-    mse: float = 0.0
-    relation: float = 0.0
-    temperature: float = 2.0
-    relation_heads: int | None = None
-    batch: int = 32
-    accumulate: int = 1
-    length: int = 128
-    mask_rate: float = 0.15
-    learning_rate: float = 5e-4
-    warmup: float = 0.05
-    schedule: str = "linear"
-    weight_decay: float = 0.01
-    beta2: float = 0.98
-    epsilon: float = 1e-6
-    clip: float = 1.0
-    init: str = "cut"
-    dropout: float | None = 0.0
-    seed: int = 0
-    precision: str = "auto"
-    compile: bool = False
-    gradient_checkpointing: bool = False
-    top_k: int = 64
+    steps: Annotated[int, Option("Optimiser steps.")] = 1000
+    kl: Annotated[float, Option("Weight of the divergence from the teacher's logits.")] = 1.0
+    mlm: Annotated[float, Option("Weight of the cross-entropy with the text.")] = 0.1
+    cosine: Annotated[float, Option("Weight of 1 - cosine to the teacher's last hidden states.")] = 0.0
+    mse: Annotated[float, Option("Weight of the squared distance to them.")] = 0.0
+    relation: Annotated[float, Option("Weight of the divergence of the last attention's relations.")] = 0.0
+    temperature: Annotated[float, Option("Of the divergence of logits.")] = 2.0
+    relation_heads: Annotated[
+        int | None, Option("Relation heads.", shown="the most that both models' heads have in common")
+    ] = None
+    batch: Annotated[int, Option("Blocks per step, over all processes.")] = 32
+    accumulate: Annotated[int, Option("Forward passes per step and process.")] = 1
+    length: Annotated[int, Option("Tokens per block.")] = 128
+    mask_rate: Annotated[float, Option("Share of a block's tokens that is predicted.")] = 0.15
+    learning_rate: Annotated[float, Option("Peak of the learning rate.")] = 5e-4
+    warmup: Annotated[float, Option("Share of the steps in which it rises.")] = 0.05
+    schedule: Annotated[str, Option("Of the learning rate after that: linear, cosine or constant.")] = "linear"
+    weight_decay: Annotated[float, Option("Of AdamW, on matrices.")] = 0.01
+    beta2: Annotated[float, Option("Of AdamW.")] = 0.98
+    epsilon: Annotated[float, Option("Of AdamW.")] = 1e-6
+    clip: Annotated[float, Option("Largest gradient norm.")] = 1.0
+    init: Annotated[str, Option("cut (out of the teacher), random, or a model's directory.")] = "cut"
+    dropout: Annotated[float | None, Option("Share of units that are dropped.")] = 0.0
+    seed: Annotated[int, SEED] = 0
+    precision: Annotated[
+        str, Option("auto, float32, bfloat16 or float16; auto: bfloat16 on GPUs that have it, float32 elsewhere.")
+    ] = "auto"
+    compile: Annotated[bool, Option("Compile the student's body.")] = False
+    gradient_checkpointing: Annotated[bool, Option("Recompute activations instead of keeping them.")] = False
+    top_k: Annotated[int, Option("Logits per position that a teacher cache keeps.")] = 64
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("batch", 1), ("accumulate", 1), ("length", 8), ("seed", 0), ("top_k", 1)):
@@ -111,6 +109,27 @@ class Settings:
     def needs_states(self) -> bool:
         """Whether a loss compares hidden states."""
         return bool(self.cosine or self.mse)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What does not change the result."""
+
+    cache_teacher: Annotated[Path | None, Option("Directory that keeps the teacher's outputs.")] = None
+    cache_text: Annotated[Path | None, Option("Directory for the tokenised text.", shown="OUT/text")] = None
+    evaluate_every: Annotated[int, Option("Steps between evaluations on held-out text.")] = 500
+    checkpoint_every: Annotated[int, Option("Steps between checkpoints.")] = 500
+    keep: Annotated[int, Option("Checkpoints that are kept.")] = 2
+    most_skipped: Annotated[int, Option("Unusable batches in a row that are tolerated.")] = 10
+    tensorboard: Annotated[bool, Option("Write events for TensorBoard.")] = False
+    threads: Annotated[int | None, THREADS] = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("evaluate_every", 1), ("checkpoint_every", 1), ("keep", 1), ("most_skipped", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise InputError(f"threads must be 1 to 1024, not {self.threads}")
 
 
 def learning_rate_factor(schedule: str, step: int, steps: int, warmup: float) -> float:

@@ -3,7 +3,7 @@
 import math
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,8 @@ from fsp.base.progress import Silent
 from fsp.search.candidates import Candidates
 from fsp.search.driving import Trial, drive, one_by_one
 from fsp.search.methods import METHODS, UNLIMITED
+from fsp.trust.replay.settings import SearchSettings
 from fsp.trust.replay.table import Table
-
-Objective = Literal["w", "error"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class SearchReplay:
 
     table: Table
     method: str
-    objective: Objective
+    objective: str
     feasible: int
     regret: NDArray[np.float64]
     evaluated: list[list[int]]
@@ -80,17 +79,7 @@ class SearchReplay:
         }
 
 
-def replay_search(
-    table: Table,
-    *,
-    objective: Objective = "w",
-    max_size: float | None = None,
-    max_speed: float | None = None,
-    method: str,
-    evaluations: int,
-    seeds: int = 1,
-    display: Silent | None = None,
-) -> SearchReplay:
+def replay_search(table: Table, settings: SearchSettings, *, display: Silent | None = None) -> SearchReplay:
     """Return what a search method would have found on a measured table with so many evaluations.
 
     The methods see parameters, p and i of every row within the limits, and the error of a row once they ask for it.
@@ -98,34 +87,27 @@ def replay_search(
 
     Args:
         table: the measurements.
-        objective: `w` for the largest W-coefficient, regret (W* - W)/W*; `error` for the least error, regret
-            (e - e*)/e*. The asterisk marks the best within the limits.
-        max_size: only rows with p no larger are looked at.
-        max_speed: only rows with i no larger are looked at.
-        method: a name in `fsp.search.methods.METHODS`.
-        evaluations: the budget of one search; where fewer rows meet the limits, all of them are evaluated.
-        seeds: how often to search, with seeds 0, 1, ...
+        settings: method is a name in `fsp.search.methods.METHODS`; where fewer rows than evaluations meet the limits,
+            all of them are evaluated; seeds are 0, 1, ... The regret is (W* - W)/W* for `w` and (e - e*)/e* for
+            `error`; the asterisk marks the best within the limits.
         display: where progress goes.
 
     Raises:
-        InputError: an unknown objective or method, evaluations or seeds out of range, limits that nothing meets,
-            or W = 0 throughout.
+        InputError: an unknown method, evaluations out of range, limits that nothing meets, or W = 0 throughout.
 
     Example:
         >>> d = np.arange(1.0, 31.0)
         >>> table = Table(("d",), d[:, None], np.array([False]), d, d, 1 / d, np.arange(30), 30, 0, 0)
-        >>> replay_search(table, objective="error", method="params", evaluations=5, max_size=20).regret.tolist()
+        >>> settings = SearchSettings("params", evaluations=5, objective="error", max_size=20)
+        >>> replay_search(table, settings).regret.tolist()
         [[0.0, 0.0, 0.0, 0.0, 0.0]]
     """
-    if objective not in ("w", "error"):
-        raise InputError(f"no objective {objective!r}; there are w and error")
+    method, evaluations, objective, seeds = settings.method, settings.evaluations, settings.objective, settings.seeds
     if method not in METHODS:
         raise InputError(f"no method {method!r}; there are {', '.join(METHODS)}")
     if not 1 <= evaluations <= table.rows_read:
         raise InputError(f"evaluations {evaluations} is out of range; choose 1 to {table.rows_read}, the table's rows")
-    if seeds < 1:
-        raise InputError(f"seeds {seeds} is out of range; search at least once")
-    rows = _within(table, max_size, max_speed)
+    rows = _within(table, settings.max_size, settings.max_speed)
     maximum = (float(table.size.max()), float(table.speed.max())) if objective == "w" else None
     candidates = Candidates(
         table.parameters[rows], table.size[rows], table.speed[rows], maximum, table.neutral, table.names

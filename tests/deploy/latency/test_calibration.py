@@ -14,6 +14,7 @@ from fsp.base.errors import InputError
 from fsp.cli.app import app
 from fsp.deploy.latency import calibrating
 from fsp.deploy.latency.calibrating import calibrate
+from fsp.deploy.latency.settings import CalibrationSettings
 from fsp.objectives.counts import operations
 from fsp.objectives.latency import Calibration, Timed, design, fit, load_calibration, path_for, stored
 from fsp.objectives.products import relative_errors
@@ -200,7 +201,7 @@ def test_a_calibration_of_another_space():
 )
 def test_bad_settings(settings, message):
     with pytest.raises(InputError, match=message):
-        calibrate(load_space("minilm"), **settings)
+        calibrate(load_space("minilm"), CalibrationSettings(**settings))
 
 
 def test_accuracy_and_noise_are_what_two_passes_over_the_held_out_give(monkeypatch):
@@ -214,7 +215,7 @@ def test_accuracy_and_noise_are_what_two_passes_over_the_held_out_give(monkeypat
     monkeypatch.setattr(
         calibrating, "reference_time", lambda space, reference, **settings: milliseconds(space, reference[None]).item()
     )
-    found = calibrate(space, share=0.15, held_out=7, threads=torch.get_num_threads())
+    found = calibrate(space, CalibrationSettings(held_out=7, threads=torch.get_num_threads()))
     facts = found.describe()
     assert facts["noise"] == pytest.approx(0.1 / 1.05)
     assert facts["mape"] == pytest.approx(0.05 / 1.05) and facts["within_5_percent"] == facts["within_10_percent"] == 1

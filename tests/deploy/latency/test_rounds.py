@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from fsp.base.errors import InputError
-from fsp.deploy.latency.rounds import LEAST_ROUNDS, median_of, ratio_of, time_rounds, told_apart
+from fsp.deploy.latency.rounds import median_of, ratio_of, time_rounds, told_apart
+from fsp.deploy.latency.settings import LEAST_ROUNDS
 
 
 @given(st.integers(LEAST_ROUNDS, 400))

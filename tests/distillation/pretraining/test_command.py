@@ -14,8 +14,8 @@ from running import HANG, fsp
 from safetensors.torch import load_file
 
 from distillation.pretraining.conftest import FEW, SHAPE, losses
-from fsp.distillation.pretraining.run import Options, pretrain
-from fsp.distillation.pretraining.settings import Settings
+from fsp.distillation.pretraining.run import pretrain
+from fsp.distillation.pretraining.settings import Options, Settings
 from fsp.distillation.pretraining.watching import read_log
 
 
@@ -25,7 +25,7 @@ def command(out, teachers, corpus, text, *more, launcher=()):
         *start,
         "-m",
         "fsp",
-        "distill",
+        "pretrain",
         "D=2",
         "A=2",
         "H=16",
@@ -130,11 +130,14 @@ def test_the_command_line(teachers, corpus, text, tmp_path):
         (["D=2,A=2,H=16,I=24", "--steps", "1", "--tokens", "9"], "not both"),
         (["--kl", "1"], "name an architecture"),
     ):
-        done = fsp("distill", *words, *rest)
+        done = fsp("pretrain", *words, *rest)
         assert (done.returncode, done.stdout) == (2, "")
         assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+        old = fsp("distill", *words, *rest)
+        assert (old.returncode, old.stdout, old.stderr.splitlines()[1:]) == (2, "", done.stderr.splitlines())
     quick = ["--steps", "2", "--batch", "4", "--length", "24", "--kl", "0", "--cache-text", str(text)]
     done = fsp("distill", tmp_path / "result.json", *quick, *rest)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("use fsp pretrain") == 1
     assert "D=2 A=2 H=16 I=24: accuracy" in done.stdout and str(tmp_path / "out") in done.stdout
     assert json.loads((tmp_path / "out" / "fsp.json").read_text())["settings"]["kl"] == 0
