@@ -18,8 +18,8 @@ import torch
 from fsp import Architecture, SearchSpace, load_space
 from fsp.base import environment
 from fsp.distillation import Student
-from fsp.distillation.inputs import Settings
 from fsp.distillation.losses import squared_error
+from fsp.distillation.settings import Settings
 from fsp.families import bert
 from fsp.objectives import objectives_of
 from fsp.trust.truth import sample

@@ -4,7 +4,7 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from fsp.base.run_folder import EVALUATIONS, SCHEMA, alone_in, claim
 from fsp.base.timing import environment
 from fsp.base.version import __version__
 from fsp.distillation.error import Distillation
-from fsp.distillation.inputs import Inputs, Settings, fitted_to, load_inputs, surrogate
+from fsp.distillation.inputs import Inputs, fitted_to, load_inputs, surrogate
 from fsp.distillation.measuring import SentenceFigures, latencies, pooled_states
 from fsp.distillation.saving import distill, keep_student, load_student, save_student, sentence_sample
+from fsp.distillation.settings import Settings
 from fsp.distillation.student import Student
 from fsp.distillation.teacher import Teacher
 from fsp.families.architecture import Architecture
@@ -28,14 +29,13 @@ from fsp.objectives.table import objectives_at
 from fsp.report.pages import write_pages
 from fsp.search.baselines import layer_drop, most_even
 from fsp.search.extraction import Extraction, answer
+from fsp.search.options import LeastError
 from fsp.search.planning import Asked
-from fsp.search.settings import search_for
 from fsp.spaces.space import SearchSpace
 from fsp.trust.on_record import card_for
 
 _SENTENCES = 512  # held-out sentences; all their pairs are compared
 _LEAST_SENTENCES = 50
-_OF_THE_SEARCH = ("method", "limits", "interval", "evaluations", "finalists", "anchors", "longer", "seed")
 _FIGURES = [field.name for field in fields(SentenceFigures)]
 
 
@@ -46,16 +46,28 @@ def run(
     teacher: str | None = None,
     corpus: Sequence[str | Path] = (),
     column: str | None = None,
+    search: LeastError | None = None,
     settings: Settings | None = None,
+    seeds: int = 1,
     card: Path | None = None,
     display: Silent | None = None,
 ) -> dict[str, Any]:
     """Extract, distil, measure and report; return the content of `result.json`.
 
+    Args:
+        space: the search space.
+        out: folder for everything that is written.
+        teacher: T, a directory or a hub name; None for the one that the space names.
+        corpus: files and folders of text or rows; empty for the documentation of Python's standard library.
+        column: of the text where the corpus has rows.
+        search: its options.
+        settings: of the surrogate; its tokens are also the budget of each final distillation.
+        seeds: final distillations of each model; 3 or more give intervals.
+        card: a report card of the surrogate error to show in the report; None for the one on record for T, if any.
+        display: where progress goes.
+
     Writes `result.json`, `evaluations.csv`, `pareto.png`, `report.html` and `model/` below `out`. Interrupted, the
-    same call goes on where it was; completed, it returns the result at once. `card` is a report card of the surrogate
-    error to show in the report; by default the one on record for the teacher, if any. `column` is that of the
-    text where the corpus has rows.
+    same call goes on where it was; completed, it returns the result at once.
 
     Raises:
         InputError: something given cannot be used, or `out` holds something else.
@@ -63,10 +75,13 @@ def run(
     """
     settings, display, out = settings or Settings(), display or Silent(), Path(out)
     started = time.perf_counter()
-    search = search_for(space, **{name: getattr(settings, name) for name in _OF_THE_SEARCH})
-    if search.method.name == "certified":
+    if seeds < 1:
+        raise InputError(f"seeds must be at least 1, not {seeds}")
+    options = search or LeastError()
+    wanted = options.search(space)
+    if wanted.method.name == "certified":
         raise InputError("fsp run takes any method but certified; a certified choice comes from fsp extract")
-    settings = replace(settings, method=search.method.name)
+    asked_for = {**asdict(options), "method": wanted.method.name, **asdict(settings), "seeds": seeds}
     with alone_in(out):
         inputs = load_inputs(space, teacher, corpus, display, column=column)
         inputs.teacher.check_savable()
@@ -74,21 +89,22 @@ def run(
         sentences = len(inputs.corpus.test_sentences)
         if sentences < _LEAST_SENTENCES:
             raise inputs.corpus.too_small("test", f"{sentences} sentences of its own", f"{_LEAST_SENTENCES}")
-        asked = Asked.of(space, search)
+        asked = Asked.of(space, wanted)
         trust = card_for(inputs.teacher.fingerprint, settings.steps, card)
-        claim(out, _configuration(space, inputs, settings))
+        configuration = _configuration(space, inputs, {**asked_for, "threads": settings.processor_threads})
+        claim(out, configuration)
         if (out / "result.json").exists():
             display.say(f"{out} already holds this run's result")
             shutil.rmtree(out / "cache", ignore_errors=True)
             return read_json(out / "result.json")
         error = surrogate(inputs, settings, out / "cache", display)
         extraction = answer(asked, error, study=out / EVALUATIONS, display=display)
-        students = _final_students(asked, error, extraction, out, settings, display)
+        students = _final_students(asked, error, extraction, out, settings.tokens, seeds, display)
         models = _measure(inputs, error, extraction, students, display)
         result = {
             "schema": SCHEMA,
             "fsp": __version__,
-            "config": _configuration(space, inputs, settings),
+            "config": configuration,
             "given": {"teacher": teacher, "corpus": [str(path) for path in corpus], "column": column},
             "matching": error.matching.name,
             "controls": error.controls(),
@@ -109,7 +125,7 @@ Students = dict[str, list[Student]]  # by contender, one a seed
 
 
 def _final_students(
-    asked: Asked, error: Distillation, extraction: Extraction, out: Path, settings: Settings, display: Silent
+    asked: Asked, error: Distillation, extraction: Extraction, out: Path, tokens: int, seeds: int, display: Silent
 ) -> Students:
     """Distil the choice and the baselines, each once a seed, or load those that an earlier call has distilled."""
     space, selected = extraction.space, extraction.selected
@@ -124,13 +140,13 @@ def _final_students(
         if shape is None:
             continue
         students[name] = []
-        for seed in range(settings.seed, settings.seed + settings.seeds):
+        for seed in range(asked.search.seed, asked.search.seed + seeds):
             folder = out / "cache" / f"{str(shape).replace(' ', '-')}-seed{seed}"
             if not folder.exists():
                 sample = sample or sentence_sample(error, display)
                 label = f"distilling {name}, seed {seed}"
                 student, _ = distill(
-                    shape, error, tokens=settings.tokens, seed=seed, sample=sample, label=label, display=display
+                    shape, error, tokens=tokens, seed=seed, sample=sample, label=label, display=display
                 )
                 keep_student(student, folder)
             students[name].append(load_student(folder))
@@ -243,12 +259,11 @@ def _w_choice(extraction: Extraction, column: str) -> dict[str, Any]:
     }
 
 
-def _configuration(space: SearchSpace, inputs: Inputs, settings: Settings) -> dict[str, Any]:
+def _configuration(space: SearchSpace, inputs: Inputs, asked_for: dict[str, Any]) -> dict[str, Any]:
     return {
         "space": space.describe(),
         "teacher": {"name": inputs.teacher.name, "fingerprint": inputs.teacher.fingerprint},
         "sentences": inputs.teacher.layout.describe(),
         "corpus": inputs.corpus.digest,
-        **asdict(settings),
-        "threads": settings.processor_threads,
+        **asked_for,
     }

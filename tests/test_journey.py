@@ -5,23 +5,24 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from running import HANG
+from running import HANG, fsp
 from sentence_models import sentence_model
 
 from fsp.base.errors import InputError
-from fsp.cli.distill import _short
-from fsp.distillation.inputs import Settings
 from fsp.distillation.measuring import similarity_agreement
+from fsp.distillation.settings import Settings
 from fsp.distillation.text.corpus import Corpus, read_corpus
-from fsp.families.architecture import Architecture
 from fsp.run import run
+from fsp.search.options import LeastError
 from fsp.spaces.loading import load_space
 
-SETTINGS = Settings(interval=1, limits={"encoder_parameters": "60%"}, steps=1, tokens=8192, threads=1)
+SEARCH = LeastError(interval=1, limits={"encoder_parameters": "60%"})
+ASKED = {"search": SEARCH, "settings": Settings(steps=1, tokens=8192, threads=1)}
 
 
 def timeless(result):
@@ -38,7 +39,7 @@ def listing(folder):
 @pytest.fixture(scope="module")
 def finished(tiny, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "out"
-    return out, run(tiny.space, out, teacher=str(tiny.teacher), corpus=[tiny.corpus], settings=SETTINGS)
+    return out, run(tiny.space, out, teacher=str(tiny.teacher), corpus=[tiny.corpus], **ASKED)
 
 
 def test_everything_is_there_and_nothing_else(finished):
@@ -72,29 +73,29 @@ def test_the_result_follows_from_the_evaluations(finished):
 
 
 def test_the_same_seed_gives_the_same_result(finished, tiny, tmp_path):
-    again = run(tiny.space, tmp_path / "out", teacher=str(tiny.teacher), corpus=[tiny.corpus], settings=SETTINGS)
+    again = run(tiny.space, tmp_path / "out", teacher=str(tiny.teacher), corpus=[tiny.corpus], **ASKED)
     assert timeless(again) == timeless(finished[1])
 
 
 def test_a_finished_run_is_returned_at_once(finished, tiny, monkeypatch):
     monkeypatch.setattr("fsp.run.extract", None)
-    again = run(tiny.space, finished[0], teacher=str(tiny.teacher), corpus=[tiny.corpus], settings=SETTINGS)
+    again = run(tiny.space, finished[0], teacher=str(tiny.teacher), corpus=[tiny.corpus], **ASKED)
     assert again == finished[1]
 
 
 def test_another_run_in_the_same_folder_is_refused(finished, tiny):
     out, _ = finished
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    other = Settings(interval=2, limits={"encoder_parameters": "60%"}, steps=1, tokens=8192, threads=1)
+    other = {**ASKED, "search": replace(SEARCH, interval=2)}
     with pytest.raises(InputError, match=r"holds another run \(its interval differ"):
-        run(tiny.space, out, teacher=str(tiny.teacher), corpus=[tiny.corpus], settings=other)
+        run(tiny.space, out, teacher=str(tiny.teacher), corpus=[tiny.corpus], **other)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
 def test_a_folder_with_other_files_is_refused(tiny, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(InputError, match=r"already holds other files \(thesis.tex\)"):
-        run(tiny.space, tmp_path, teacher=str(tiny.teacher), corpus=[tiny.corpus], settings=SETTINGS)
+        run(tiny.space, tmp_path, teacher=str(tiny.teacher), corpus=[tiny.corpus], **ASKED)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -104,7 +105,7 @@ def test_bad_input_writes_nothing(tiny, tmp_path):
     cases = [
         ({"corpus": [small]}, "too small"),
         ({"teacher": str(tmp_path)}, "no model directory"),
-        ({"settings": Settings(limits={"operations": 5})}, "no candidate meets"),
+        ({"search": LeastError(limits={"operations": 5})}, "no candidate meets"),
         ({"space": load_space("minilm")}, "maximum point of space minilm"),
     ]
     for changes, says in cases:
@@ -114,10 +115,17 @@ def test_bad_input_writes_nothing(tiny, tmp_path):
         assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("bad", [{"steps": -1}, {"tokens": 0}, {"seeds": 0}, {"threads": 0}, {"seed": -1}])
+@pytest.mark.parametrize("bad", [{"steps": -1}, {"tokens": 0}, {"threads": 0}])
 def test_bad_settings(bad):
     with pytest.raises(InputError):
         Settings(**bad)
+
+
+@pytest.mark.parametrize("bad", [{"seeds": 0}, {"search": LeastError(seed=-1)}, {"search": LeastError(finalists=0)}])
+def test_bad_numbers_of_a_run(tiny, tmp_path, bad):
+    with pytest.raises(InputError):
+        run(tiny.space, tmp_path / "out", teacher=str(tiny.teacher), corpus=[tiny.corpus], **bad)
+    assert not (tmp_path / "out").exists()
 
 
 def test_killed_again_and_again_it_ends_with_the_same_result(finished, tiny, tmp_path):
@@ -181,7 +189,7 @@ def test_ctrl_c_exits_cleanly(tiny, tmp_path):
 def test_a_folder_that_cannot_be_written_to(tiny, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write"):
-        run(tiny.space, tmp_path / "file" / "out", teacher=str(tiny.teacher), corpus=[tiny.corpus], settings=SETTINGS)
+        run(tiny.space, tmp_path / "file" / "out", teacher=str(tiny.teacher), corpus=[tiny.corpus], **ASKED)
 
 
 def test_the_figures_are_those_of_sentence_transformers_on_t_and_on_the_saved_model(tiny, tmp_path):
@@ -189,8 +197,8 @@ def test_the_figures_are_those_of_sentence_transformers_on_t_and_on_the_saved_mo
 
     changes = {"pooling": "cls", "after": [("Dense", 24, "Tanh", True)], "longest": 20}
     folder = sentence_model(tiny, tmp_path / "T", prompts={"query": "find: "}, default="query", **changes)
-    settings = Settings(limits={"encoder_parameters": "60%"}, interval=9, steps=0, tokens=1024, threads=1)
-    result = run(tiny.space, tmp_path / "out", teacher=str(folder), corpus=[tiny.corpus], settings=settings)
+    asked = {"search": replace(SEARCH, interval=9), "settings": Settings(steps=0, tokens=1024, threads=1)}
+    result = run(tiny.space, tmp_path / "out", teacher=str(folder), corpus=[tiny.corpus], **asked)
     choice = next(model for model in result["models"] if model["name"] == "choice")
     texts = Corpus.of(read_corpus([tiny.corpus])).test_sentences[:512]
     wanted, found = (
@@ -210,18 +218,17 @@ def test_a_layout_that_cannot_be_carried_over_is_refused_before_anything_is_writ
     (folder / "modules.json").write_text(json.dumps(modules))
     monkeypatch.setattr("fsp.run.surrogate", None)
     with pytest.raises(InputError, match="CNN"):
-        run(tiny.space, tmp_path / "out", teacher=str(folder), corpus=[tiny.corpus], settings=SETTINGS)
+        run(tiny.space, tmp_path / "out", teacher=str(folder), corpus=[tiny.corpus], **ASKED)
     assert not (tmp_path / "out").exists()
-    with pytest.raises(InputError, match="CNN"):
-        short = {"shape": Architecture({"D": 1, "A": 2, "H": 16, "I": 16}), "out": tmp_path / "out", "as_json": False}
-        given = {"space": str(tiny.space_file), "teacher": str(folder), "corpus": [tiny.corpus]}
-        _short(**short, **given, column=None, tokens=1024, seed=0, threads=1)
+    given = ["--space", tiny.space_file, "--teacher", folder, "--corpus", tiny.corpus, "--tokens", 1024, "--threads", 1]
+    done = fsp("distill", "D=1", "A=2", "H=16", "I=16", "--out", tmp_path / "out", *given)
+    assert (done.returncode, "CNN" in done.stderr) == (2, True)
     assert not (tmp_path / "out").exists()
 
 
 def test_several_seeds_give_intervals(tiny, tmp_path):
-    settings = Settings(interval=1, limits={"encoder_parameters": "60%"}, steps=0, tokens=2048, seeds=3, threads=1)
-    result = run(tiny.space, tmp_path / "out", teacher=str(tiny.teacher), corpus=[tiny.corpus], settings=settings)
+    asked = {"search": SEARCH, "settings": Settings(steps=0, tokens=2048, threads=1), "seeds": 3}
+    result = run(tiny.space, tmp_path / "out", teacher=str(tiny.teacher), corpus=[tiny.corpus], **asked)
     choice = next(model for model in result["models"] if model["name"] == "choice")
     assert len(choice["error"]["values"]) == 3
     assert choice["error"]["half_width_95"] > 0

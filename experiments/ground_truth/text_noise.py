@@ -18,7 +18,8 @@ import torch
 
 from fsp import load_space
 from fsp.base import Bars
-from fsp.distillation.inputs import Settings, fitted_to, load_inputs, surrogate
+from fsp.distillation.inputs import fitted_to, load_inputs, surrogate
+from fsp.distillation.settings import Settings
 from fsp.objectives import objectives_at
 from fsp.trust import rank
 from fsp.trust.card import _anchored, _few, _fitted_quality, text_noise_of

@@ -17,10 +17,11 @@ from torch import nn
 from fsp import Architecture, distill, load_space
 from fsp.base import Silent
 from fsp.distillation import packaged_teacher
-from fsp.distillation.inputs import Settings, load_inputs, surrogate
+from fsp.distillation.inputs import load_inputs, surrogate
 from fsp.distillation.measuring import SentenceFigures
 from fsp.distillation.models import SentenceLayout, layout_of
 from fsp.distillation.sentence_readout import SentenceSample, ridge
+from fsp.distillation.settings import Settings
 from fsp.distillation.text.corpus import sentences
 
 HERE = Path(__file__).parent

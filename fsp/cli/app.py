@@ -5,13 +5,13 @@ import os
 import signal
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from fsp.base.defaults import LONGER
 from fsp.base.errors import InputError, ModelWarning, RunFailed, is_out_of_memory
 from fsp.base.progress import Bars
 from fsp.base.version import __version__
@@ -22,30 +22,14 @@ from fsp.cli import space as cli_space
 from fsp.cli.distill import distill
 from fsp.cli.export import export
 from fsp.cli.extract import extract
+from fsp.cli.fields import expanded
 from fsp.cli.finetune import finetune
-from fsp.cli.options import (
-    Anchors,
-    Column,
-    CorpusOption,
-    Evaluations,
-    Finalists,
-    Interval,
-    Json,
-    Limit,
-    Longer,
-    MaxMemory,
-    MaxTime,
-    Method,
-    Seed,
-    Space,
-    Steps,
-    Teacher,
-    Threads,
-    Tokens,
-)
+from fsp.cli.options import Bounds, Json, Limit, Source, Space, Tokens
 from fsp.cli.pretrain import pretrain
 from fsp.cli.verify import choose, verify
 from fsp.cli.worker import worker
+from fsp.distillation.settings import Settings
+from fsp.search.options import LeastError
 
 # typer keeps its click either inside or beside itself, depending on the version; its own exceptions lead to both
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -98,62 +82,41 @@ def _global(
 
 
 @app.command()
+@expanded
 def run(
+    *,
     space: Space,
     out: Annotated[Path, typer.Option(help="Folder for everything that is written.")],
-    teacher: Teacher = None,
-    corpus: CorpusOption = None,
-    column: Column = None,
+    source: Source,
     limit: Limit = None,
-    method: Method = None,
-    interval: Interval = None,
-    evaluations: Evaluations = None,
-    steps: Steps = 16,
-    finalists: Finalists = 3,
-    anchors: Anchors = 0,
-    longer: Longer = LONGER,
-    tokens: Tokens = 131_072,
+    search: LeastError,
+    settings: Settings,
+    tokens: Tokens = Settings.tokens,
     seeds: Annotated[int, typer.Option(help="Final distillations of each model; 3 or more give intervals.")] = 1,
     card: Annotated[
         Path | None,
         typer.Option(help="Report card to show in the report, from fsp error card.", show_default="the one on record"),
     ] = None,
-    seed: Seed = 0,
-    threads: Threads = None,
-    max_time: MaxTime = None,
-    max_memory: MaxMemory = None,
+    bounds: Bounds,
     as_json: Json = False,
 ) -> None:
     """Do the whole journey: search, distil the choice, measure it against T and two baselines, report.
 
     Interrupted, the same command goes on where it was.
     """
-    from fsp.distillation.inputs import Settings
     from fsp.run import run as journey
     from fsp.search.limits import parse_limits
     from fsp.spaces.loading import load_space
 
-    settings = Settings(
-        parse_limits(limit),
-        interval,
-        steps,
-        tokens,
-        seeds,
-        seed,
-        threads=threads,
-        finalists=finalists,
-        anchors=anchors,
-        longer=longer,
-        method=method,
-        evaluations=evaluations,
-    )
     result = journey(
         load_space(space),
         out,
-        teacher=teacher,
-        corpus=corpus or (),
-        column=column,
-        settings=settings,
+        teacher=source.teacher,
+        corpus=source.texts,
+        column=source.column,
+        search=replace(search, limits=parse_limits(limit)),
+        settings=replace(settings, tokens=tokens),
+        seeds=seeds,
         card=card,
         display=Bars(),
     )

@@ -34,20 +34,21 @@ def distill(
     It is cut out of the teacher and trained to match its token states; `fsp pretrain` trains as long as you like.
     """
     from fsp.base.files import check_writable
-    from fsp.distillation.inputs import Settings, load_inputs, surrogate
+    from fsp.distillation.inputs import load_inputs, surrogate
     from fsp.distillation.saving import distill as train
     from fsp.distillation.saving import save_student
+    from fsp.distillation.settings import Settings
     from fsp.spaces.loading import load_space
 
     shape = shape_of(architecture)
     if shape is None:
         raise InputError("name an architecture, as D=3 A=8 H=256 I=768")
-    settings = Settings(tokens=tokens, seed=seed, threads=threads)
+    settings = Settings(tokens=tokens, threads=threads)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} already exists; choose a new directory")
     check_writable(out / "config.json")
     bars = Bars()
-    inputs = load_inputs(load_space(space), source.teacher, source.corpus or (), bars, column=source.column)
+    inputs = load_inputs(load_space(space), source.teacher, source.texts, bars, column=source.column)
     inputs.teacher.check(shape)
     inputs.teacher.check_savable()
     with tempfile.TemporaryDirectory() as cache:

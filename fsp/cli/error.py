@@ -50,7 +50,8 @@ def card(
     """
     from fsp.base.files import write_json, write_text
     from fsp.base.run_folder import alone_in, claim
-    from fsp.distillation.inputs import Settings, fitted_to, load_inputs, surrogate
+    from fsp.distillation.inputs import fitted_to, load_inputs, surrogate
+    from fsp.distillation.settings import Settings
     from fsp.search.limits import parse_limits
     from fsp.search.planning import plan
     from fsp.spaces.loading import load_space
@@ -58,23 +59,16 @@ def card(
     from fsp.trust.on_record import SCHEMA
     from fsp.trust.truth import read_truth, sample, train_truth
 
-    settings = Settings(
-        parse_limits(limit),
-        None,
-        asked.steps,
-        tokens=262_144,
-        seed=asked.seed,
-        threads=asked.threads,
-        held_out_tokens=16_384,
-    )
+    settings = Settings(asked.steps, tokens=262_144, held_out_tokens=16_384, threads=asked.threads)
+    limits = parse_limits(limit)
     bars, chosen = Bars(), load_space(space)
     known, left_out = read_truth(truth, chosen) if truth else (None, 0)
     if left_out:
         bars.say(f"{left_out} rows of {truth} are of shapes that are no candidates of {chosen.name}; left out")
     with alone_in(out):
-        inputs = load_inputs(chosen, source.teacher, source.corpus or (), bars, column=source.column)
+        inputs = load_inputs(chosen, source.teacher, source.texts, bars, column=source.column)
         chosen = fitted_to(chosen, inputs.teacher)
-        candidates = plan(chosen, limits=settings.limits, interval=1, seed=asked.seed).table
+        candidates = plan(chosen, limits=limits, interval=1, seed=asked.seed).table
         if known is None and len(candidates) < LEAST_SHAPES:
             raise InputError(
                 f"{len(candidates)} candidates meet the limits, and a report card needs {LEAST_SHAPES}; give wider "
@@ -84,7 +78,7 @@ def card(
             "space": chosen.describe(),
             "teacher": inputs.teacher.fingerprint,
             "corpus": inputs.corpus.digest,
-            "truth": [str(truth)] if truth else [asked.shapes, asked.truth_steps, asked.truth_seeds, settings.limits],
+            "truth": [str(truth)] if truth else [asked.shapes, asked.truth_steps, asked.truth_seeds, limits],
             "steps": asked.steps,
             "seed": asked.seed,
             "threads": settings.processor_threads,

@@ -5,53 +5,50 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fsp.base.defaults import LONGER
 from fsp.base.errors import InputError
+from fsp.base.option import Option
 from fsp.base.progress import Bars
 from fsp.base.run_folder import EVALUATIONS, RUN
-from fsp.cli.options import (
-    Anchors,
-    Column,
-    CorpusOption,
-    Evaluations,
-    Finalists,
-    Interval,
-    Json,
-    LimitOfLatency,
-    Longer,
-    MaxMemory,
-    MaxTime,
-    Method,
-    Seed,
-    Space,
-    Speed,
-    Steps,
-    Teacher,
-    Threads,
-)
+from fsp.cli.fields import expanded
+from fsp.cli.options import Bounds, Json, LimitOfLatency, Source, Space, Speed
+from fsp.distillation.settings import Settings
+from fsp.search.options import SearchOptions
 
 if TYPE_CHECKING:
-    from fsp.distillation.inputs import Settings
     from fsp.search.extraction import Extraction
-    from fsp.search.planning import Plan
-    from fsp.spaces.space import SearchSpace
+    from fsp.search.planning import Asked
 
 _ERRORS = ("distillation", "mlm")
 _RUNS = Path("runs")  # below the current folder: where a search without --study keeps what it has
 _CACHE = "cache"  # the folder of T's states there
 
 
+@dataclass(frozen=True)
+class Sharing:
+    """Where evaluations are kept, and who helps."""
+
+    study: Annotated[
+        str | None,
+        Option(
+            "What keeps finished evaluations and is shared with workers: a journal file, sqlite:///FILE or "
+            "postgresql://USER@HOST/DATABASE.",
+            shown="a journal in runs/extract-...",
+        ),
+    ] = None
+    workers: Annotated[int, Option("Processes that evaluate, this one included.")] = 1
+
+
+@expanded
 def extract(
+    *,
     space: Space,
-    teacher: Teacher = None,
-    corpus: CorpusOption = None,
-    column: Column = None,
+    source: Source,
     error: Annotated[
         str,
         typer.Option(
@@ -59,26 +56,9 @@ def extract(
             "literal procedure."
         ),
     ] = "distillation",
-    objective: Annotated[
-        str, typer.Option(help="limits: least error within the limits; w: largest W-coefficient.")
-    ] = "limits",
     speed: Speed = "operations",
     limit: LimitOfLatency = None,
-    method: Method = None,
-    interval: Interval = None,
-    evaluations: Evaluations = None,
-    gap: Annotated[float, typer.Option(help="For certified, the gap to prove: 0.05 for 5%.")] = 0.05,
-    certificate: Annotated[
-        Path | None, typer.Option(help="File for the certificate.", show_default="none", dir_okay=False)
-    ] = None,
-    steps: Steps = 16,
-    seeds: Annotated[
-        int | None,
-        typer.Option(help="Evaluations of each candidate, with so many seeds.", show_default="1; certified: 3"),
-    ] = None,
-    finalists: Finalists = 1,
-    anchors: Anchors = 0,
-    longer: Longer = LONGER,
+    search: SearchOptions,
     fidelities: Annotated[
         str | None,
         typer.Option(
@@ -87,118 +67,85 @@ def extract(
             show_default="none",
         ),
     ] = None,
-    study: Annotated[
-        str | None,
-        typer.Option(
-            help="What keeps finished evaluations and is shared with workers: a journal file, sqlite:///FILE or "
-            "postgresql://USER@HOST/DATABASE.",
-            show_default="a journal in runs/extract-...",
-        ),
+    certificate: Annotated[
+        Path | None, typer.Option(help="File for the certificate.", show_default="none", dir_okay=False)
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that evaluate, this one included.")] = 1,
-    seed: Seed = 0,
-    threads: Threads = None,
+    settings: Settings,
+    sharing: Sharing,
     planned: Annotated[
         bool, typer.Option("--plan", help="Print what would be evaluated and what it costs, and train nothing.")
     ] = False,
-    max_time: MaxTime = None,
-    max_memory: MaxMemory = None,
+    bounds: Bounds,
     as_json: Json = False,
 ) -> None:
     """Search only: evaluate some of the candidates and print the choice and the table."""
     import torch
 
     from fsp.base.files import check_writable, write_json
-    from fsp.distillation.inputs import SEARCH_TOKENS, Settings, fitted_to, literal, load_inputs, surrogate
+    from fsp.distillation.inputs import SEARCH_TOKENS, fitted_to, literal, load_inputs, surrogate
     from fsp.distillation.teacher import load_teacher
     from fsp.distillation.trained import check_trained
-    from fsp.search.certificates.settings import CertifiedSettings
     from fsp.search.extraction import answer
     from fsp.search.limits import parse_limits
-    from fsp.search.planning import Asked, calibration_for, plan
-    from fsp.search.settings import search_for
+    from fsp.search.planning import Asked, calibration_for
     from fsp.spaces.loading import load_space
     from fsp.studies.pool import beside, check_cores, worker_arguments
     from fsp.studies.store import is_url, open_store
 
-    rungs = _numbers(fidelities)
     if error not in _ERRORS:
         raise InputError(f"no error {error!r}; there are {' and '.join(_ERRORS)}")
-    if error == "mlm" and method is None:
-        method = "interval"  # few steps from random weights do not favour the larger
+    if error == "mlm" and search.method is None:
+        search = replace(search, method="interval")  # few steps from random weights do not favour the larger
     chosen, bars = load_space(space), Bars()
     check_trained(chosen)
-    asked = search_for(
-        chosen,
-        objective=objective,
-        method=method,
-        limits=parse_limits(limit),
-        interval=interval,
-        evaluations=evaluations,
-        seeds=(seeds or 1) if method != "certified" else 1,
-        gap=gap,
-        certified=CertifiedSettings(seeds=seeds) if method == "certified" and seeds is not None else None,
-        finalists=finalists,
-        anchors=anchors,
-        longer=longer,
-        fidelities=rungs,
-        seed=seed,
-    )
-    method = asked.method.name
-    settings = Settings(
-        parse_limits(limit),
-        interval,
-        steps,
-        tokens=SEARCH_TOKENS,
-        seed=seed,
-        threads=threads,
-        finalists=finalists,
-        anchors=anchors,
-        longer=longer,
-        method=method,
-        evaluations=evaluations,
-    )
-    if certificate is not None and method != "certified":
+    search = replace(search, limits=parse_limits(limit), fidelities=_numbers(fidelities))
+    wanted = search.search(chosen)
+    if certificate is not None and wanted.method.name != "certified":
         raise InputError("a certificate comes with --method certified; add it, or leave --certificate out")
     if certificate is not None:
         check_writable(certificate)
+    study = sharing.study
     if study is not None and not is_url(study):
         check_writable(Path(study))
-    check_cores(workers, settings.processor_threads)
+    settings = replace(settings, tokens=SEARCH_TOKENS)
+    check_cores(sharing.workers, settings.processor_threads)
     torch.set_num_threads(settings.processor_threads)  # a calibration is one for so many threads
-    calibration = calibration_for(chosen, speed, method)
+    speed_of = calibration_for(chosen, speed, wanted.method.name) or "operations"
     if planned:
-        if rungs or error != "distillation":
+        if search.fidelities or error != "distillation":
             raise InputError("--plan knows the cost of one fidelity of the error distillation; leave the others out")
-        if teacher is not None:
-            chosen = fitted_to(chosen, load_teacher(teacher))
-        _print_plan(chosen, plan(chosen, asked, speed=calibration or "operations"), settings, as_json)
+        if source.teacher is not None:
+            chosen = fitted_to(chosen, load_teacher(source.teacher))
+        _print_plan(Asked.of(chosen, wanted, speed_of), settings, as_json)
         return
-    inputs = load_inputs(chosen, teacher, corpus or (), bars, column=column)
+    inputs = load_inputs(chosen, source.teacher, source.texts, bars, column=source.column)
     chosen = fitted_to(chosen, inputs.teacher)
-    posed = Asked.of(
-        chosen, asked, calibration or "operations"
-    )  # refuses what cannot be met before anything long begins
+    asked = Asked.of(chosen, wanted, speed_of)  # refuses what cannot be met before anything long begins
+    options = {name: value for name, value in asdict(search).items() if name not in ("size", "exponents", "certified")}
     question = {
         "space": chosen.describe(),
         "teacher": {"name": inputs.teacher.name, "fingerprint": inputs.teacher.fingerprint},
         "corpus": inputs.corpus.digest,
         **asdict(settings),
-        **{"objective": objective, "speed": speed, "error": error, "gap": gap, "fidelities": rungs, "seeds": seeds},
-        "threads": settings.processor_threads,
+        **options,
+        **{"method": wanted.method.name, "speed": speed, "error": error, "threads": settings.processor_threads},
     }
     with tempfile.TemporaryDirectory() if study else _kept(question, bars) as folder:
         cache = Path(folder) / _CACHE
         scratch = literal(inputs, settings, chosen) if error == "mlm" else None
-        e = scratch or surrogate(inputs, settings, cache, bars)
+        measured = scratch or surrogate(inputs, settings, cache, bars)
         where = study or Path(folder) / EVALUATIONS
-        helping = worker_arguments(space, where, teacher, corpus or (), column, tokens=settings.tokens, cache=cache)
-        with beside(store := open_store(where), workers - 1, helping, bars):
-            found = answer(posed, e, study=store, display=bars)
+        helping = worker_arguments(
+            space, where, source.teacher, source.texts, source.column, tokens=settings.tokens, cache=cache
+        )
+        with beside(store := open_store(where), sharing.workers - 1, helping, bars):
+            found = answer(asked, measured, study=store, display=bars)
     if certificate is not None:
         write_json(certificate, found.certificate)
     plateau = scratch.plateau.verdict(found.table["error"].dropna().tolist()) if scratch else None
-    table = found.table.sort_values("error" if objective == "limits" else "w_total", ascending=objective == "limits")
+    table = found.table.sort_values(
+        "error" if found.objective == "limits" else "w_total", ascending=found.objective == "limits"
+    )
     if as_json:
         rows = json.loads(table.to_json(orient="records"))
         print(
@@ -302,11 +249,13 @@ def _numbers(text: str | None) -> list[int] | None:
         raise InputError(f"fidelities {text!r} are no numbers of steps; give them as 0,16,64") from None
 
 
-def _print_plan(space: "SearchSpace", planned: "Plan", settings: "Settings", as_json: bool) -> None:
+def _print_plan(asked: "Asked", settings: Settings, as_json: bool) -> None:
     from fsp.distillation.error import DistillationSettings
     from fsp.search.cost import EFFICIENCY, achieved_gflops, training_cost
 
-    again = settings.anchors + (settings.finalists if settings.finalists > 1 or settings.anchors else 0)
+    space, planned, look = asked.space, asked.plan, asked.search.second_look
+    again = 0 if look is None else look.anchors + look.finalists
+    times = 1 if look is None else look.longer
     cost = training_cost(
         space,
         planned,
@@ -315,7 +264,7 @@ def _print_plan(space: "SearchSpace", planned: "Plan", settings: "Settings", as_
         length=settings.length,
         gflops=achieved_gflops(),
         again=again,
-        longer=settings.longer,
+        longer=times,
     )
     if as_json:
         shapes = space.architectures(planned.table[list(space.names)].to_numpy())
@@ -335,7 +284,7 @@ def _print_plan(space: "SearchSpace", planned: "Plan", settings: "Settings", as_
         print(f"  {top} maximal shapes, which no other within the limits exceeds{audit}")
     if again:
         stops = "at most "  # how many are near-equals of the best is not known beforehand
-    longer = f", {settings.longer * max(1, settings.steps)} of a finalist or anchor" if again else ""
+    longer = f", {times * max(1, settings.steps)} of a finalist or anchor" if again else ""
     print(f"evaluations: {stops}{cost.evaluations}, each of {settings.steps} training steps{longer}")
     print(f"training: {stops}{cost.flops:.2e} FLOPs, {stops}about {_duration(cost.seconds)} on this machine")
     print(f"  ({cost.gflops:.0f} GFLOP/s in a float32 matrix product, {EFFICIENCY:.0%} of that in training)")

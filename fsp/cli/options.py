@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from fsp.base.machine import keep_memory, keep_time
-from fsp.base.option import SEED, STEPS, THREADS
+from fsp.base.option import SEED, THREADS
 from fsp.cli.fields import option
 
 Space = Annotated[str, typer.Argument(help="Name of a search space, or a .toml or .py file.", show_default=False)]
@@ -52,30 +52,6 @@ Speed = Annotated[
     str,
     typer.Option(help="operations; calibrated: latency as predicted after fsp latency calibrate; or its file."),
 ]
-Method = Annotated[
-    str | None,
-    typer.Option(
-        help="maximal: the shapes that no other within the limits exceeds in every size; interval: every K-th by size, "
-        "the paper's; certified: until the gap is proven (fsp extract alone); or fitted, random, tpe, gp, nsga2, "
-        "params, params-ascending, exhaustive, as in fsp replay search.",
-        show_default="maximal; interval for W, with --interval, or where the space says so",
-    ),
-]
-Interval = Annotated[
-    int | None,
-    typer.Option(
-        help="For interval: evaluate every K-th candidate, the largest included.",
-        show_default="such that about 16 are evaluated",
-    ),
-]
-Evaluations = Annotated[
-    int | None,
-    typer.Option(
-        help="Evaluate at most so many candidates; not for interval and certified.",
-        show_default="32 for maximal, else 16",
-    ),
-]
-Steps = Annotated[int, option(STEPS)]
 Tokens = Annotated[int, typer.Option(help="Token budget of the final distillation.")]
 Seed = Annotated[int, option(SEED)]
 Threads = Annotated[int | None, option(THREADS)]
@@ -126,16 +102,6 @@ MaxMemory = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Finalists = Annotated[
-    int, typer.Option(help="Train at most so many near-equals of the best longer, then choose among them; 1: none.")
-]
-Anchors = Annotated[
-    int,
-    typer.Option(
-        help="Train so many candidates of all shapes longer and tell the longer error of the others by a law; 0: none."
-    ),
-]
-Longer = Annotated[int, typer.Option(help="How many times the steps finalists and anchors get.")]
 
 
 @dataclass(frozen=True)
@@ -145,6 +111,11 @@ class Source:
     teacher: Teacher = None
     corpus: CorpusOption = None
     column: Column = None
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """Files and folders of text; none for the documentation of Python's standard library."""
+        return self.corpus or ()
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def pretrain(
         shape,
         out,
         teacher=source.teacher or (_BORT_TEACHER if preset else _default_teacher(space)),
-        corpus=source.corpus or (),
+        corpus=source.texts,
         column=source.column,
         settings=settings,
         use_teacher=not no_teacher,

@@ -53,7 +53,7 @@ def worker(
     bars = Bars()
     store = open_store(study)
     chosen = load_space(space or _space_of(store, idle))
-    inputs = load_inputs(chosen, source.teacher, source.corpus or (), bars, column=source.column)
+    inputs = load_inputs(chosen, source.teacher, source.texts, bars, column=source.column)
     chosen = fitted_to(chosen, inputs.teacher)
     with tempfile.TemporaryDirectory() as folder:
         errors = Rebuilder(inputs, chosen, tokens or SEARCH_TOKENS, cache or Path(folder), bars)

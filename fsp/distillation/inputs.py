@@ -1,19 +1,18 @@
-"""What every long command starts from: settings, a trained T, text, and the surrogate error made of them."""
+"""What every long command starts from: a trained T, text, and the surrogate error made of them."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from fsp.base.defaults import LONGER
 from fsp.base.errors import InputError
-from fsp.base.machine import processors
 from fsp.base.progress import Silent
 from fsp.distillation.blocks import READOUT_TOKENS, Material
 from fsp.distillation.error import Distillation, DistillationSettings
 from fsp.distillation.from_scratch import MaskedLanguageModelling, MaskedLanguageModellingSettings, MaskedText
+from fsp.distillation.settings import Settings
 from fsp.distillation.teacher import Teacher, load_teacher, packaged_teacher
 from fsp.distillation.text.corpus import Corpus, read_corpus, standard_library
 from fsp.distillation.trained import check_trained
@@ -21,46 +20,6 @@ from fsp.spaces.loading import load_space
 from fsp.spaces.space import SearchSpace
 
 SEARCH_TOKENS = 65_536  # of training text, for a search alone
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run does, apart from its space, teacher and corpus.
-
-    limits, method, evaluations: see `fsp.extract`. interval: K of the FPTAS. steps: s of the surrogate.
-    tokens: the final distillation's budget, for the choice and for every baseline. seeds: how many final
-    distillations of each. length: tokens a training block. held_out_tokens: of validation and test each.
-    seed: of everything random. threads: of torch; None for all processors. finalists, anchors, longer: see
-    `fsp.extract`.
-    """
-
-    limits: Mapping[str, str | float] | None = None
-    interval: int | None = None
-    steps: int = 16
-    tokens: int = 131_072
-    seeds: int = 1
-    seed: int = 0
-    length: int = 64
-    held_out_tokens: int = 8_192
-    threads: int | None = None
-    finalists: int = 3
-    anchors: int = 0
-    longer: int = LONGER
-    method: str | None = None
-    evaluations: int | None = None
-
-    @property
-    def processor_threads(self) -> int:
-        """How many threads torch is given."""
-        return self.threads or processors()
-
-    def __post_init__(self) -> None:
-        leasts = {"steps": 0, "tokens": 1, "seeds": 1, "seed": 0, "held_out_tokens": 2048, "finalists": 1, "longer": 1}
-        for name, least in leasts.items():
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise InputError(f"threads must be 1 to 1024, not {self.threads}")
 
 
 @dataclass(frozen=True)

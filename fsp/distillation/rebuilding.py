@@ -7,7 +7,8 @@ from fsp.base.errors import InputError
 from fsp.base.machine import processors
 from fsp.base.progress import Silent
 from fsp.distillation.error import Distillation
-from fsp.distillation.inputs import Inputs, Settings, literal, surrogate
+from fsp.distillation.inputs import Inputs, literal, surrogate
+from fsp.distillation.settings import Settings
 from fsp.spaces.space import SearchSpace
 from fsp.studies.error_function import Error
 from fsp.studies.helper import matching

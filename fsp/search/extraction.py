@@ -21,11 +21,12 @@ from fsp.search.certificates.bounds import Evidence, Noise, Order, evidence
 from fsp.search.driving import Trial, drive
 from fsp.search.evaluations import evaluation_table
 from fsp.search.finalists import undecided
+from fsp.search.options import SearchOptions
 from fsp.search.pareto import pareto_front
 from fsp.search.planning import Asked
 from fsp.search.question import Objective
 from fsp.search.second_look import LongRuns
-from fsp.search.settings import Certified, Halving, Search, SecondLook, search_for
+from fsp.search.settings import Certified, Halving, Search, SecondLook
 from fsp.spaces.space import SearchSpace
 from fsp.studies.error_function import AnyError, Error, as_error
 from fsp.studies.evaluator import Evaluator
@@ -169,7 +170,7 @@ def extract(
             docs/workers.md.
         display: where progress goes.
         options: instead of a search: `objective`, `method`, `limits`, `interval`, `evaluations`, `finalists`, `seed`
-            and so on, see `fsp.search.settings.search_for`.
+            and so on, see `fsp.search.options.SearchOptions`.
 
     Raises:
         InputError: limits that nothing meets, options that do not go together, a number out of range, several seeds of
@@ -187,7 +188,7 @@ def extract(
         >>> result.selected, len(result.table), result.certificate["result"]["gap"]
         (Architecture(D=6, A=8, H=256, I=256), 17, 0.0)
     """
-    asked = search or search_for(space, **options)
+    asked = search or SearchOptions(**options).search(space)
     return answer(Asked.of(space, asked, speed), error, study=study, display=display)
 
 

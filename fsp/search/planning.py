@@ -13,8 +13,9 @@ from fsp.families.architecture import Architecture
 from fsp.objectives.latency import Calibration, stored
 from fsp.objectives.table import objectives_at_maximum, objectives_of
 from fsp.search.candidates import Candidates
+from fsp.search.options import SearchOptions
 from fsp.search.question import Question
-from fsp.search.settings import Certified, Rows, Search, search_for
+from fsp.search.settings import Certified, Rows, Search
 from fsp.spaces.space import SearchSpace
 
 
@@ -82,7 +83,8 @@ class Asked:
             speed: what i is, see `fsp.extract`.
 
         Raises:
-            InputError: limits that nothing meets, no such speed, or more anchors than planned candidates.
+            InputError: limits that nothing meets, no such speed, an interval out of range, or more anchors than planned
+                candidates.
         """
         calibration = calibration_for(space, speed, search.method.name)
         also = search.question.limits or ()
@@ -91,7 +93,7 @@ class Asked:
         everything = objectives_of(space, space.candidates, calibration, also)
         asked = cls(space, search, calibration, maximum, question, everything, question.feasible(everything))
         anchors = search.second_look.anchors if search.second_look else 0
-        if anchors and anchors > asked.rows.most:
+        if anchors > asked.rows.most:
             raise InputError(
                 f"{asked.rows.most} planned candidates cannot give {anchors} anchors; ask for fewer, or evaluate more "
                 "(--interval 1 takes all)"
@@ -170,7 +172,7 @@ def plan(
         space: the search space, with the constants of its family.
         search: what is asked, and how; None for the one that the options give.
         speed: as in `fsp.extract`.
-        options: see `fsp.search.settings.search_for`.
+        options: see `fsp.search.options.SearchOptions`.
 
     Raises:
         InputError: limits that nothing meets, options that do not go together, or a number out of range.
@@ -183,7 +185,7 @@ def plan(
         >>> planned.method, planned.maximal, planned.audit, planned.candidates, planned.feasible
         ('maximal', 17, 3, 20, 139)
     """
-    return Asked.of(space, search or search_for(space, **options), speed).plan
+    return Asked.of(space, search or SearchOptions(**options).search(space), speed).plan
 
 
 def calibration_for(space: SearchSpace, speed: str | Calibration, method: str = "interval") -> Calibration | None:

@@ -1,7 +1,7 @@
 """A search: what is asked, by which method, with which second look. Frozen, and checked when it is made."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -20,8 +20,7 @@ from fsp.search.halving import check_fidelities, successive_halving
 from fsp.search.interval import every_kth, interval_for, order
 from fsp.search.maximal import with_audit
 from fsp.search.methods import GAP, METHODS, UNLIMITED, record_of
-from fsp.search.question import LargestW, Limits, Size
-from fsp.spaces.space import SearchSpace
+from fsp.search.question import LargestW, Limits
 
 _EVALUATIONS = 16  # of a method that proposes; the default interval is chosen so that about so many are evaluated
 _MOST_MAXIMAL = 32  # the most that `maximal` evaluates by default
@@ -285,6 +284,8 @@ class Search:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"seed must be at least 0, not {self.seed}")
         if self.seeds < 1:
             raise InputError(f"seeds {self.seeds} is out of range; evaluate each candidate at least once")
         if self.method.name == "maximal" and isinstance(self.question, LargestW):
@@ -307,92 +308,3 @@ class Search:
 
 
 NAMES = tuple(dict.fromkeys(("maximal", "interval", "certified", *METHODS)))
-
-
-def search_for(
-    space: SearchSpace,
-    *,
-    objective: str = "limits",
-    method: str | None = None,
-    limits: Mapping[str, float | str] | None = None,
-    size: Size = "parameters",
-    exponents: tuple[float, float] = (1.0, 1.0),
-    interval: int | None = None,
-    evaluations: int | None = None,
-    seeds: int = 1,
-    gap: float = GAP,
-    certified: CertifiedSettings | None = None,
-    finalists: int = 1,
-    anchors: int = 0,
-    longer: int = LONGER,
-    fidelities: Sequence[int] | None = None,
-    seed: int = 0,
-) -> Search:
-    """Return a search from flat options, those of the command line and of `fsp.extract`.
-
-    Args:
-        space: says which method is the default under limits, see `SearchSpace`.
-        objective: `limits` chooses the least error among the candidates within hard limits; `w` the largest
-            W-coefficient among all candidates.
-        method: `maximal`, `interval`, `certified` or a name in `fsp.search.methods.METHODS`. By default `interval` for
-            `w` and where an interval is given, else what the space says, else `maximal`.
-        limits: see `Limits`.
-        size: see `LargestW`.
-        exponents: see `LargestW`.
-        interval: for `interval`, K.
-        evaluations: at most so many candidates; not for `interval` and `certified`.
-        seeds: see `Search`.
-        gap: for `certified`, see `Certified`.
-        certified: for `certified`, see `Certified`.
-        finalists: see `SecondLook`.
-        anchors: see `SecondLook`.
-        longer: see `SecondLook`.
-        fidelities: for `maximal` and `interval`, see `Halving`.
-        seed: see `Search`.
-
-    Raises:
-        InputError: an unknown objective or method, options that do not go together, or a number out of range.
-
-    Example:
-        >>> from fsp.spaces.loading import load_space
-        >>> [search_for(load_space(name)).method.name for name in ("minilm", "bert_large")]
-        ['maximal', 'interval']
-    """
-    if objective not in ("limits", "w"):
-        raise InputError(f"no objective {objective!r}; there are limits and w")
-    if objective == "w" and limits:
-        raise InputError("limits belong to objective 'limits'; leave them out for 'w'")
-    question = Limits(limits) if objective == "limits" else LargestW(size, exponents)
-    if method is None:
-        method = "interval" if objective == "w" or interval is not None else space.method or "maximal"
-    if method not in NAMES:
-        raise InputError(f"no method {method!r}; there are {', '.join(NAMES)}")
-    if method != "interval" and interval is not None:
-        raise InputError(f"an interval belongs to method 'interval'; leave it out for {method!r}")
-    if method in ("interval", "certified") and evaluations is not None:
-        raise InputError(f"a number of evaluations does not belong to method {method!r}; leave it out")
-    Certified(gap)  # out of range, it is refused for other methods as well
-    look = SecondLook(finalists, anchors, longer)
-    return Search(
-        question,
-        _method(method, interval, evaluations, fidelities, Certified(gap, certified)),
-        look if finalists > 1 or anchors else None,
-        seeds,
-        seed,
-    )
-
-
-def _method(
-    name: str, interval: int | None, evaluations: int | None, fidelities: Sequence[int] | None, certified: Certified
-) -> Method:
-    builders: dict[str, Callable[[], Method]] = {
-        "maximal": lambda: Maximal() if evaluations is None else Maximal(evaluations),
-        "interval": lambda: Interval(interval),
-        "certified": lambda: certified,
-    }
-    made = builders[name]() if name in builders else Proposed(name, evaluations or _EVALUATIONS)
-    if not fidelities:
-        return made
-    if not isinstance(made, Maximal | Interval):
-        raise InputError(f"fidelities belong to methods 'maximal' and 'interval'; leave them out for {name!r}")
-    return Halving(tuple(fidelities), made)

@@ -9,7 +9,8 @@ import pytest
 import fsp
 from fsp.base.progress import Silent
 from fsp.distillation.error import Distillation
-from fsp.distillation.inputs import Settings, load_inputs, surrogate
+from fsp.distillation.inputs import load_inputs, surrogate
+from fsp.distillation.settings import Settings
 from fsp.objectives.table import objectives_at_maximum
 
 

@@ -12,10 +12,10 @@ from running import HANG, SERVER, fsp
 
 from fsp.base.errors import InputError, is_out_of_memory
 from fsp.base.machine import keep_memory, keep_time, processors
-from fsp.distillation.inputs import Settings as ExtractionSettings
 from fsp.distillation.inputs import prepare
 from fsp.distillation.pretraining.run import pretrain
 from fsp.distillation.pretraining.settings import Settings as PretrainingSettings
+from fsp.distillation.settings import Settings as ExtractionSettings
 from fsp.finetuning.settings import Settings as FinetuningSettings
 from fsp.search.extraction import extract
 from fsp.spaces.space import SearchSpace

@@ -6,13 +6,14 @@ from dataclasses import asdict
 import pytest
 
 from fsp.base.errors import InputError
-from fsp.distillation.inputs import Settings
+from fsp.distillation.settings import Settings
 from fsp.report.pages import write_report
 from fsp.report.summary import command, headline
 from fsp.search.certificates.certificate import seal
 from fsp.search.certificates.certified import search
 from fsp.search.certificates.settings import CertifiedSettings
 from fsp.search.extraction import extract
+from fsp.search.options import LeastError
 from fsp.spaces.space import SearchSpace
 
 
@@ -94,8 +95,8 @@ def test_that_command_has_every_option_of_fsp_run_that_the_result_depends_on():
 
     from fsp.cli.app import app
 
-    settings = Settings(limits={"operations": 5.0}, interval=1, threads=1, method="interval", evaluations=9)
-    config = {"space": {"name": "minilm"}, **asdict(settings)}
+    search = LeastError(limits={"operations": 5.0}, interval=1, method="interval", evaluations=9)
+    config = {"space": {"name": "minilm"}, **asdict(search), **asdict(Settings(threads=1)), "seeds": 1}
     words = shlex.split(command({"config": config, "given": {"teacher": "t", "corpus": ["c"], "column": "b"}}))
     run = typer.main.get_command(app).commands["run"]
     known = {name for parameter in run.params for name in parameter.opts if name.startswith("--")}

@@ -1,10 +1,9 @@
 """What a certified extraction assumes of the error, and what it may spend."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
 
 from fsp.base.errors import InputError
 
@@ -46,7 +45,7 @@ class CertifiedSettings:
         for name, value in (("tau", self.tau), *self.neutral.items()):
             if not 0 <= value < 1:
                 raise InputError(f"the tolerance of {name}, {value}, is out of range; give 0 to below 1, e.g. 0.02")
-        if self.sigma is not None and not 0 <= self.sigma < np.inf:
+        if self.sigma is not None and not 0 <= self.sigma < math.inf:
             raise InputError(f"sigma {self.sigma} is out of range; give 0 for no noise, e.g. 0.03, or leave it out")
         least = 2 if self.sigma is None else 1
         if self.seeds < least:
@@ -55,11 +54,11 @@ class CertifiedSettings:
             raise InputError(f"evaluations {self.evaluations} is too few; give at least 1")
         if self.audit < 0:
             raise InputError(f"audit {self.audit} is out of range; give 0 for none, e.g. 20")
-        if self.error_floor is not None and not 0 < self.error_floor < np.inf:
+        if self.error_floor is not None and not 0 < self.error_floor < math.inf:
             raise InputError(f"error_floor {self.error_floor} is out of range; give a positive number or leave it out")
         if self.transfer is not None:
             ends = self.transfer.get("low", 0), self.transfer.get("high", 0)
-            if self.transfer.keys() != {"low", "high", "source"} or not 0 < ends[0] <= ends[1] < np.inf:
+            if self.transfer.keys() != {"low", "high", "source"} or not 0 < ends[0] <= ends[1] < math.inf:
                 raise InputError("transfer needs low, high and source, with 0 < low <= high; give all three or none")
 
     def assumptions(self) -> dict[str, Any]:

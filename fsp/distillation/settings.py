@@ -1,0 +1,42 @@
+"""Settings of T's states and of the surrogate error made of them; loads nothing heavy."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fsp.base.errors import InputError
+from fsp.base.machine import processors
+from fsp.base.option import STEPS, THREADS
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a surrogate error is made with, apart from T and text.
+
+    Attributes:
+        steps: s of the surrogate.
+        tokens: of training text; also the budget of a final distillation.
+        length: tokens per training block.
+        held_out_tokens: of validation and test each.
+        threads: of torch; None for all processors.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+
+    steps: Annotated[int, STEPS] = 16
+    tokens: int = 131_072
+    length: int = 64
+    held_out_tokens: int = 8_192
+    threads: Annotated[int | None, THREADS] = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 0), ("tokens", 1), ("held_out_tokens", 2048)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise InputError(f"threads must be 1 to 1024, not {self.threads}")
+
+    @property
+    def processor_threads(self) -> int:
+        """How many threads torch is given."""
+        return self.threads or processors()

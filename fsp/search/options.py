@@ -1,0 +1,140 @@
+"""A search as flat options: those of `fsp run`, `fsp extract` and of the Python call; loads nothing heavy."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from fsp.base.defaults import LONGER
+from fsp.base.errors import InputError
+from fsp.base.option import SEED, Option
+from fsp.search.certificates.settings import CertifiedSettings
+
+if TYPE_CHECKING:
+    from fsp.search.settings import Method, Search
+    from fsp.spaces.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class LeastError:
+    """The options of a search for the least error within limits, as `fsp run` takes them.
+
+    Attributes:
+        limits: see `fsp.search.question.Limits`.
+    """
+
+    limits: Mapping[str, float | str] | None = None
+    method: Annotated[
+        str | None,
+        Option(
+            "maximal: the shapes that no other within the limits exceeds in every size; interval: every K-th by size, "
+            "the paper's; certified: until the gap is proven (fsp extract alone); or fitted, random, tpe, gp, nsga2, "
+            "params, params-ascending, exhaustive, as in fsp replay search.",
+            shown="maximal; interval for W, with --interval, or where the space says so",
+        ),
+    ] = None
+    interval: Annotated[
+        int | None,
+        Option(
+            "For interval: evaluate every K-th candidate, the largest included.",
+            shown="such that about 16 are evaluated",
+        ),
+    ] = None
+    evaluations: Annotated[
+        int | None,
+        Option("Evaluate at most so many candidates; not for interval and certified.", shown="32 for maximal, else 16"),
+    ] = None
+    finalists: Annotated[
+        int, Option("Train at most so many near-equals of the best longer, then choose among them; 1: none.")
+    ] = 3
+    anchors: Annotated[
+        int,
+        Option("Train so many candidates longer; a law predicts the longer error of the others; 0: none."),
+    ] = 0
+    longer: Annotated[int, Option("How many times the steps finalists and anchors get.")] = LONGER
+    seed: Annotated[int, SEED] = 0
+
+    def search(self, space: "SearchSpace") -> "Search":
+        """Return the search, its method that of the space where none is given; see `SearchOptions.search`."""
+        names = ("limits", "method", "interval", "evaluations", "finalists", "anchors", "longer", "seed")
+        return SearchOptions(**{name: getattr(self, name) for name in names}).search(space)
+
+
+@dataclass(frozen=True)
+class SearchOptions(LeastError):
+    """The options of any search, as `fsp extract` and `fsp.extract` take them.
+
+    Attributes:
+        limits: see `fsp.search.question.Limits`.
+        size: for W, see `fsp.search.question.LargestW`.
+        exponents: for W, see `fsp.search.question.LargestW`.
+        certified: for `certified`, see `fsp.search.settings.Certified`.
+        fidelities: for `maximal` and `interval`, see `fsp.search.settings.Halving`.
+
+    Example:
+        >>> from fsp.spaces.loading import load_space
+        >>> [SearchOptions().search(load_space(name)).method.name for name in ("minilm", "bert_large")]
+        ['maximal', 'interval']
+    """
+
+    finalists: Annotated[
+        int, Option("Train at most so many near-equals of the best longer, then choose among them; 1: none.")
+    ] = 1
+    objective: Annotated[str, Option("limits: least error within the limits; w: largest W-coefficient.")] = "limits"
+    size: Literal["parameters", "encoder_parameters"] = "parameters"
+    exponents: tuple[float, float] = (1.0, 1.0)
+    gap: Annotated[float, Option("For certified, the gap to prove: 0.05 for 5%.")] = 0.05
+    certified: CertifiedSettings | None = None
+    fidelities: Sequence[int] | None = None
+    seeds: Annotated[
+        int | None, Option("Evaluations of each candidate, with so many seeds.", shown="1; certified: 3")
+    ] = None
+
+    def search(self, space: "SearchSpace") -> "Search":
+        """Return the search.
+
+        The method is by default `interval` for W and where an interval is given, else what the space says, else
+        `maximal`.
+
+        Raises:
+            InputError: an unknown objective or method, options that do not go together, or a number out of range.
+        """
+        from fsp.search.question import LargestW, Limits
+        from fsp.search.settings import Search, SecondLook
+
+        if self.objective not in ("limits", "w"):
+            raise InputError(f"no objective {self.objective!r}; there are limits and w")
+        if self.objective == "w" and self.limits:
+            raise InputError("limits belong to objective 'limits'; leave them out for 'w'")
+        question = Limits(self.limits) if self.objective == "limits" else LargestW(self.size, self.exponents)
+        look = SecondLook(self.finalists, self.anchors, self.longer)
+        method = self._method(space)
+        seeds = 1 if self.seeds is None or (method.name == "certified" and self.certified is None) else self.seeds
+        return Search(question, method, look if self.finalists > 1 or self.anchors else None, seeds, self.seed)
+
+    def _method(self, space: "SearchSpace") -> "Method":
+        from fsp.search.settings import NAMES, Certified, Halving, Interval, Maximal, Proposed
+
+        name = self.method
+        if name is None:
+            by_interval = self.objective == "w" or self.interval is not None
+            name = "interval" if by_interval else space.method or "maximal"
+        if name not in NAMES:
+            raise InputError(f"no method {name!r}; there are {', '.join(NAMES)}")
+        if name != "interval" and self.interval is not None:
+            raise InputError(f"an interval belongs to method 'interval'; leave it out for {name!r}")
+        if name in ("interval", "certified") and self.evaluations is not None:
+            raise InputError(f"a number of evaluations does not belong to method {name!r}; leave it out")
+        assumed = self.certified or (None if self.seeds is None else CertifiedSettings(seeds=self.seeds))
+        budget = {} if self.evaluations is None else {"evaluations": self.evaluations}
+        certified = Certified(self.gap, assumed if name == "certified" else None)  # refuses a gap for any method
+        if name == "certified":
+            made: Method = certified
+        elif name == "interval":
+            made = Interval(self.interval)
+        else:
+            made = Maximal(**budget) if name == "maximal" else Proposed(name, **budget)
+        if not self.fidelities:
+            return made
+        if not isinstance(made, Maximal | Interval):
+            raise InputError(f"fidelities belong to methods 'maximal' and 'interval'; leave them out for {name!r}")
+        return Halving(tuple(self.fidelities), made)
