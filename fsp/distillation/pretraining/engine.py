@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fsp.distillation.fitting import adamw
+from fsp.distillation.fitting import adamw, learning_rate_at
 from fsp.distillation.pretraining import checkpoints
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.health import Health
 from fsp.distillation.pretraining.lessons import Lesson
-from fsp.distillation.pretraining.settings import Settings, learning_rate_factor
+from fsp.distillation.pretraining.settings import Settings
 from fsp.distillation.pretraining.teacher_cache import Teach
 from fsp.distillation.pretraining.trainee import Trainee
 
@@ -133,7 +133,7 @@ class Engine:
         started = time.perf_counter()
         settings, accelerator = self._settings, self.accelerator
         torch.manual_seed(_seed(settings.seed, step, accelerator.process_index))  # of dropout; so no state to keep
-        rate = settings.learning_rate * learning_rate_factor(settings.schedule, step, settings.steps, settings.warmup)
+        rate = settings.learning_rate * learning_rate_at(step, settings.steps, settings.warmup, settings.schedule)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self.model.train()

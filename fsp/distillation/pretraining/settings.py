@@ -111,23 +111,3 @@ class Settings:
     def needs_states(self) -> bool:
         """Whether a loss compares hidden states."""
         return bool(self.cosine or self.mse)
-
-
-def learning_rate_factor(schedule: str, step: int, steps: int, warmup: float) -> float:
-    """Return the factor on the peak learning rate at a step counted from 0.
-
-    Args:
-        schedule: after the linear warm-up, `linear` falls to 0, `cosine` likewise, `constant` stays.
-        step: the step that is about to be done.
-        steps: all of them.
-        warmup: share of the steps.
-
-    Example:
-        >>> [round(learning_rate_factor("cosine", k, 10, 0.2), 3) for k in (0, 1, 2, 6)]
-        [0.5, 1.0, 1.0, 0.5]
-    """
-    rise = max(1, round(warmup * steps))
-    if step < rise:
-        return (step + 1) / rise
-    left = (steps - step) / (steps - rise)
-    return {"linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2, "constant": 1.0}[schedule]

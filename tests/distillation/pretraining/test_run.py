@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from distillation.pretraining.conftest import SHAPE, losses
 from fsp.base.errors import InputError
 from fsp.base.run_folder import alone_in
-from fsp.distillation.pretraining.settings import PRESETS, Settings, learning_rate_factor
+from fsp.distillation.pretraining.settings import PRESETS, Settings
 from fsp.distillation.pretraining.watching import read_log
 
 
@@ -199,11 +199,3 @@ def test_the_preset_is_the_papers():
     assert (bort.kl, bort.mlm, bort.temperature, bort.learning_rate, bort.warmup) == (0.5, 0.1, 2.0, 1e-4, 0.01)
     assert (bort.weight_decay, bort.epsilon, bort.clip, bort.length, bort.mask_rate) == (0.01, 1e-6, 1.0, 512, 0.15)
     assert (bort.init, bort.dropout, bort.schedule) == ("random", 0.1, "linear")
-
-
-def test_schedules():
-    for schedule, last in (("linear", 1 / 90), ("cosine", 3e-4), ("constant", 1.0)):
-        factors = [learning_rate_factor(schedule, k, 100, 0.1) for k in range(100)]
-        assert factors[:10] == pytest.approx([(k + 1) / 10 for k in range(10)])
-        assert factors[10] == 1.0 and factors[-1] == pytest.approx(last, rel=0.05)
-        assert all(0 < f <= 1 for f in factors)
