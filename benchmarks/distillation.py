@@ -33,11 +33,11 @@ import torch
 import torch.nn.functional as F
 
 from fsp.base import environment
+from fsp.distillation.masking import Masking, PassMasking
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.engine import Engine, Upkeep, accelerator_for
 from fsp.distillation.pretraining.flops import forward_flops, peak_flops
 from fsp.distillation.pretraining.lessons import LiveTeacher
-from fsp.distillation.pretraining.masking import Masking
 from fsp.distillation.pretraining.models import LanguageModel
 from fsp.distillation.pretraining.packed import Stream
 from fsp.distillation.pretraining.settings import PRESETS, Settings
@@ -63,7 +63,7 @@ def teacher_model() -> Any:
 
 def all_batches() -> Batches:
     tokens = np.random.default_rng(0).integers(10, VOCABULARY, size=(LENGTH - 2) * 64).astype(np.uint16)
-    masking = Masking(SETTINGS.mask_rate, VOCABULARY - 1, VOCABULARY, (0, 1, 2, 3, VOCABULARY - 1), 0)
+    masking = PassMasking(Masking(VOCABULARY - 1, (0, 1, 2, 3, VOCABULARY - 1), VOCABULARY), SETTINGS.mask_rate, 0)
     return Batches(Stream(tokens, LENGTH, 0, 2), masking, False, 0)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from fsp.base.errors import InputError
+from fsp.distillation.masking import Masking, PassMasking
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.lessons import LiveTeacher
-from fsp.distillation.pretraining.masking import Masking
 from fsp.distillation.pretraining.models import (
     LanguageModel,
     Pretrained,
@@ -103,11 +103,9 @@ def _relation_heads(settings: Settings, shape: Mapping[str, int], teacher: Mappi
 
 def batches_of(text: PackedCorpus, trained: Pretrained, settings: Settings) -> dict[str, Batches]:
     """Return the batches of `train` and `held_out` text; the latter are masked alike whatever the run's seed."""
-    causal, tokenizer = trained.model.causal, trained.tokenizer
-    masking = None
+    causal, masking = trained.model.causal, None
     if settings.needs_head and not causal:
-        special = tuple(sorted(tokenizer.all_special_ids))
-        masking = Masking(settings.mask_rate, tokenizer.mask_token_id, len(tokenizer), special, settings.seed)
+        masking = PassMasking(Masking.of(trained.tokenizer), settings.mask_rate, settings.seed)
     return {
         "train": Batches(text.train, masking, causal, settings.seed),
         "held_out": Batches(text.held_out, replace(masking, seed=0) if masking else None, causal, 0),

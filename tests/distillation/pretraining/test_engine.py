@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from fsp.base.errors import InputError, RunFailed
+from fsp.distillation.masking import Masking, PassMasking
 from fsp.distillation.pretraining import checkpoints
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.engine import Engine, Upkeep, accelerator_for
 from fsp.distillation.pretraining.health import Health
 from fsp.distillation.pretraining.lessons import LiveTeacher
-from fsp.distillation.pretraining.masking import Masking
 from fsp.distillation.pretraining.models import LanguageModel
 from fsp.distillation.pretraining.packed import Stream
 from fsp.distillation.pretraining.settings import Settings
@@ -38,9 +38,8 @@ def engine(folder, *, kind="bert", trained=None, settings=None, spoil=(), louder
     student = trained or random_student(config, head=settings.needs_head, causal=teacher.causal, seed=0)
     tokens = np.random.default_rng(0).integers(5, 2000, size=16 * 60).astype(np.uint16)
     start, end = (None, 3) if teacher.causal else (2, 3)
-    masking = (
-        None if teacher.causal or not settings.needs_head else Masking(0.15, 4, 2000, (0, 1, 2, 3, 4), settings.seed)
-    )
+    masked = PassMasking(Masking(4, (0, 1, 2, 3, 4), 2000), 0.15, settings.seed)
+    masking = None if teacher.causal or not settings.needs_head else masked
     batches = Batches(Stream(tokens, settings.length, start, end), masking, teacher.causal, settings.seed)
     torch.manual_seed(0)
     trainee = Trainee(
