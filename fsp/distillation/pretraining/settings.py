@@ -10,7 +10,7 @@ SCHEDULES = ("linear", "cosine", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # arXiv 2010.10499 and its script, whose defective divergence is not copied (see pretraining/losses.py)
+    # arXiv 2010.10499 and its script, whose defective divergence is not copied (see distillation/losses.py)
     "bort": {
         "kl": 0.5,
         "mlm": 0.1,

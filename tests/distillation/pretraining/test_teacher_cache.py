@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from fsp.base.errors import InputError, RunFailed
+from fsp.distillation.losses import TopLogits, divergence
 from fsp.distillation.masking import Masking, PassMasking
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.lessons import LiveTeacher
-from fsp.distillation.pretraining.losses import TopLogits, divergence
 from fsp.distillation.pretraining.models import LanguageModel
 from fsp.distillation.pretraining.packed import Stream
 from fsp.distillation.pretraining.teacher_cache import CachedTeacher, Layout
