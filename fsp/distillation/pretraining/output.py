@@ -1,11 +1,10 @@
 """The finished model as a Hugging Face directory, with a card that says what it is."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsp.base.files import temporary_folder, usual_modes, write_json
+from fsp.base.files import filling, write_json
 from fsp.distillation.models.loading import quiet
 from fsp.distillation.pretraining.models import LanguageModel
 
@@ -26,19 +25,11 @@ def write_model(
         folder: may hold other files, which stay.
         facts: for `fsp.json` and the card: architecture, teacher, data, settings and results.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_folder(folder)
-    try:
-        with quiet():
-            student.network.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
+    with filling(folder, last=FACTS) as temporary, quiet():
+        student.network.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
         (temporary / "README.md").write_text(_card(student, facts), encoding="utf-8")
-        usual_modes(temporary)
-        for path in sorted(temporary.iterdir()):
-            path.replace(folder / path.name)
-        write_json(folder / FACTS, dict(facts))
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        write_json(temporary / FACTS, dict(facts))
 
 
 def _card(student: LanguageModel, facts: Mapping[str, Any]) -> str:
