@@ -1,47 +1,15 @@
-"""The folder of a fine-tuning: shared by the processes that work in it, and the model that is handed over."""
+"""The fine-tuned model as a Hugging Face directory, with a card that says how good it is on which rows."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
-from fsp.base.errors import InputError
-from fsp.base.files import TEMPORARY, whole_folder
+from fsp.base.files import whole_folder
 from fsp.base.rounding import at_least, at_most
-from fsp.base.run_folder import claim
 from fsp.distillation.models.loading import quiet
 
-_LOCK = ".lock"
 _SOURCES = {"mistakes": "mistakes on", "random": "random rows of"}
-
-
-def join(folder: Path, configuration: dict[str, Any]) -> None:
-    """Begin a fine-tuning in a folder, or join one of the same configuration there.
-
-    Raises:
-        InputError: the folder cannot be written to, or holds something else.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; name a folder for the results")
-    strangers = [path.name for path in folder.iterdir() if path.name != _LOCK] if folder.is_dir() else []
-    if strangers and "run.json" not in strangers and not all(name.startswith(TEMPORARY) for name in strangers):
-        raise InputError(f"{folder} already holds other files ({strangers[0]}); choose a new folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder):
-            claim(folder, configuration)
-    except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}") from None
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder while something is written that only one process may write."""
-    with FileLock(folder / _LOCK):
-        yield
 
 
 def save_classifier(model: Any, tokenizer: Any, folder: Path, facts: Mapping[str, Any]) -> None:

@@ -84,7 +84,7 @@ def test_a_finished_run_is_not_made_again_and_a_foreign_directory_is_refused(run
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.name != ".lock"}
     assert run() == found
     assert {path: path.stat().st_mtime_ns for path in files} == files
-    with pytest.raises(InputError, match="holds a run with another steps"):
+    with pytest.raises(InputError, match=r"holds another run \(its steps differ"):
         run(steps=5)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine").touch()
@@ -106,9 +106,9 @@ def test_an_unfinished_run_with_other_settings_is_refused(run, tmp_path, monkeyp
         )
         with pytest.raises(KeyboardInterrupt):
             run()
-    with pytest.raises(InputError, match="another learning_rate"):
+    with pytest.raises(InputError, match="its learning_rate differ"):
         run(learning_rate=0.1)
-    with pytest.raises(InputError, match="another teacher"):
+    with pytest.raises(InputError, match="its teacher, student differ: made with another T"):
         run(teacher="electra")
     assert run()["finished"]
     assert [r["step"] for r in read_log(tmp_path / "out" / "log.jsonl") if "loss" in r] == [1, 2, 3, 4]
