@@ -32,8 +32,7 @@ from fsp.distillation.pretraining.lessons import LiveTeacher
 from fsp.distillation.pretraining.models import LanguageModel, Pretrained, load_language_model
 from fsp.distillation.pretraining.packed import pack
 from fsp.distillation.pretraining.preparing import batches_of, trainee_of
-from fsp.distillation.pretraining.run import Options
-from fsp.distillation.pretraining.settings import Settings
+from fsp.distillation.pretraining.settings import Options, Settings
 from fsp.distillation.pretraining.students import random_student, student_config
 
 SHAPE = Architecture.parse("D=2 A=4 H=128 I=512")

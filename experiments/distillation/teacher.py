@@ -13,8 +13,7 @@ from transformers import AutoTokenizer, BertForMaskedLM
 
 from fsp import load_space, pretrain
 from fsp.distillation import packaged_teacher
-from fsp.distillation.pretraining.run import Options
-from fsp.distillation.pretraining.settings import Settings
+from fsp.distillation.pretraining.settings import Options, Settings
 
 STEPS, BATCH, LENGTH = 800, 16, 64
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from fsp.families.architecture import Architecture
 
 _SHORT_TOKENS = 131_072
-_UPKEEP = ("cache_teacher", "cache_text", "evaluate_every", "checkpoint_every", "keep", "most_skipped", "tensorboard")
 _BORT_TEACHER = "FacebookAI/roberta-large"
 
 
@@ -89,16 +88,18 @@ def distill(
     interrupted, the same command goes on where it was. Run it under torchrun for several processes.
     """
     given = {name: value for name, value in locals().items() if value is not None and value is not False}
+    from fsp.distillation.pretraining.settings import PRESETS, Options, Settings
+
     shape = _shape(architecture, preset)
-    settings = {name: given[name] for name in _setting_names() if name in given}
+    settings, options = (
+        {one.name: given[one.name] for one in fields(kind) if one.name in given} for kind in (Settings, Options)
+    )
     if compiled:
         settings["compile"] = True
-    options = {name: given[name] for name in _UPKEEP if name in given}
-    if not (settings.keys() - {"seed"} or options or preset or no_teacher):
+    if not (settings.keys() - {"seed"} or options.keys() - {"threads"} or preset or no_teacher):
         _short(shape, out, space, teacher, corpus, column, tokens or _SHORT_TOKENS, seed, threads, as_json)
         return
-    from fsp.distillation.pretraining.run import Options, pretrain
-    from fsp.distillation.pretraining.settings import PRESETS, Settings
+    from fsp.distillation.pretraining.run import pretrain
 
     if preset and preset not in PRESETS:
         raise InputError(f"no preset {preset!r}; there is {', '.join(PRESETS)}")
@@ -116,17 +117,11 @@ def distill(
         column=column,
         settings=Settings(**settings),
         use_teacher=not no_teacher,
-        options=Options(threads=threads, **options),
+        options=Options(**options),
         watched=True,
     )
     if os.environ.get("RANK", "0") == "0":
         print(json.dumps({**found, "model": str(out)}) if as_json else _last_lines(found, out))
-
-
-def _setting_names() -> list[str]:
-    from fsp.distillation.pretraining.settings import Settings
-
-    return [field.name for field in fields(Settings)]
 
 
 def _last_lines(found: dict[str, Any], out: Path) -> str:

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fsp.base.errors import InputError, RunFailed
+from fsp.base.errors import RunFailed
 from fsp.base.files import read_json
 from fsp.base.machine import processors
 from fsp.base.progress import Bars, Silent
@@ -18,7 +18,7 @@ from fsp.distillation.models.identity import fingerprint
 from fsp.distillation.pretraining import checkpoints
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.documents import find_sources
-from fsp.distillation.pretraining.engine import Engine, Outcome, Upkeep, accelerator_for
+from fsp.distillation.pretraining.engine import Engine, Outcome, accelerator_for
 from fsp.distillation.pretraining.evaluation import evaluate
 from fsp.distillation.pretraining.flops import forward_flops, peak_flops
 from fsp.distillation.pretraining.lessons import LiveTeacher
@@ -33,7 +33,7 @@ from fsp.distillation.pretraining.preparing import (
     new_student,
     trainee_of,
 )
-from fsp.distillation.pretraining.settings import Settings
+from fsp.distillation.pretraining.settings import Options, Settings
 from fsp.distillation.pretraining.teacher_cache import CachedTeacher
 from fsp.distillation.pretraining.watching import RunLog, TensorBoard, Watch, plot
 from fsp.families.architecture import Architecture
@@ -42,33 +42,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _TEXT, _CHECKPOINTS, _LOG, _PLOT = "text", "checkpoints", "log.jsonl", "run.png"
-_CUT_TOKENS = 16_384  # of text that a cut is ranked and healed on
-
-
-@dataclass(frozen=True)
-class Options:
-    """What does not change the result.
-
-    cache_teacher: directory for the teacher's outputs. cache_text: for the tokenised corpus, by default inside the
-    run's own. evaluate_every, checkpoint_every: steps. keep: checkpoints. most_skipped: unusable batches in a row that
-    are borne. tensorboard: also write events. threads: of the processor; None for all.
-    """
-
-    cache_teacher: Path | None = None
-    cache_text: Path | None = None
-    evaluate_every: int = 500
-    checkpoint_every: int = 500
-    keep: int = 2
-    most_skipped: int = 10
-    tensorboard: bool = False
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, least in (("evaluate_every", 1), ("checkpoint_every", 1), ("keep", 1), ("most_skipped", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise InputError(f"threads must be 1 to 1024, not {self.threads}")
 
 
 def pretrain(
@@ -180,9 +153,8 @@ def _pretrain(
         batches["train"],
         cached or live,
         settings,
-        Upkeep(
-            out / _CHECKPOINTS, options.checkpoint_every, options.evaluate_every, options.keep, options.most_skipped
-        ),
+        options,
+        out / _CHECKPOINTS,
         after_step=run.after_step,
         evaluate=run.evaluate,
     )

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from fsp.base.errors import InputError
@@ -111,3 +112,35 @@ class Settings:
     def needs_states(self) -> bool:
         """Whether a loss compares hidden states."""
         return bool(self.cosine or self.mse)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What does not change the result.
+
+    Attributes:
+        cache_teacher: directory for the teacher's outputs.
+        cache_text: directory for the tokenised corpus, by default inside the run's own.
+        evaluate_every: steps between evaluations on held-out text.
+        checkpoint_every: steps between checkpoints.
+        keep: how many checkpoints remain.
+        most_skipped: unusable batches in a row that are tolerated.
+        tensorboard: also write events.
+        threads: of the processor; None for all.
+    """
+
+    cache_teacher: Path | None = None
+    cache_text: Path | None = None
+    evaluate_every: int = 500
+    checkpoint_every: int = 500
+    keep: int = 2
+    most_skipped: int = 10
+    tensorboard: bool = False
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("evaluate_every", 1), ("checkpoint_every", 1), ("keep", 1), ("most_skipped", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise InputError(f"threads must be 1 to 1024, not {self.threads}")

@@ -103,8 +103,8 @@ def text(tmp_path_factory):
 
 @pytest.fixture
 def run(teachers, corpus, text, tmp_path):
-    from fsp.distillation.pretraining.run import Options, pretrain
-    from fsp.distillation.pretraining.settings import Settings
+    from fsp.distillation.pretraining.run import pretrain
+    from fsp.distillation.pretraining.settings import Options, Settings
 
     def go(out="out", *, teacher="bert", shape=SHAPE, use_teacher=True, options=None, **settings):
         return pretrain(

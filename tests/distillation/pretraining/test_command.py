@@ -14,8 +14,8 @@ from running import HANG, fsp
 from safetensors.torch import load_file
 
 from distillation.pretraining.conftest import FEW, SHAPE, losses
-from fsp.distillation.pretraining.run import Options, pretrain
-from fsp.distillation.pretraining.settings import Settings
+from fsp.distillation.pretraining.run import pretrain
+from fsp.distillation.pretraining.settings import Options, Settings
 from fsp.distillation.pretraining.watching import read_log
 
 

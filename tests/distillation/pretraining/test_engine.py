@@ -11,12 +11,12 @@ from fsp.base.errors import InputError, RunFailed
 from fsp.distillation.masking import Masking, PassMasking
 from fsp.distillation.pretraining import checkpoints
 from fsp.distillation.pretraining.batches import Batches
-from fsp.distillation.pretraining.engine import Engine, Upkeep, accelerator_for
+from fsp.distillation.pretraining.engine import Engine, accelerator_for
 from fsp.distillation.pretraining.health import Health
 from fsp.distillation.pretraining.lessons import LiveTeacher
 from fsp.distillation.pretraining.models import LanguageModel
 from fsp.distillation.pretraining.packed import Stream
-from fsp.distillation.pretraining.settings import Settings
+from fsp.distillation.pretraining.settings import Options, Settings
 from fsp.distillation.pretraining.students import random_student, student_config
 from fsp.distillation.pretraining.trainee import Trainee
 
@@ -26,7 +26,7 @@ SMALL = {"D": 2, "A": 2, "H": 16, "I": 24}
 FEW = dict(steps=6, batch=8, length=16, dropout=0.1, learning_rate=1e-3)
 
 
-def engine(folder, *, kind="bert", trained=None, settings=None, spoil=(), louder=(), scaler=None, **upkeep):
+def engine(folder, *, kind="bert", trained=None, settings=None, spoil=(), louder=(), scaler=None, **options):
     """An engine over random text, and the list its records go to.
 
     spoil: calls of the teacher that give NaN. louder: those that give states ten times as large. scaler: of
@@ -68,7 +68,8 @@ def engine(folder, *, kind="bert", trained=None, settings=None, spoil=(), louder
         batches,
         teach if settings.needs_teacher else None,
         settings,
-        Upkeep(folder, **upkeep),
+        Options(**options),
+        folder,
         after_step=records.append,
     )
     return made, records
