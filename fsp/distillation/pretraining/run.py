@@ -14,6 +14,7 @@ from fsp.base.files import read_json
 from fsp.base.machine import processors
 from fsp.base.progress import Bars, Silent
 from fsp.base.run_folder import RUN, alone_in, claim
+from fsp.distillation.models.card import FACTS
 from fsp.distillation.models.identity import fingerprint
 from fsp.distillation.pretraining import checkpoints
 from fsp.distillation.pretraining.batches import Batches
@@ -23,7 +24,7 @@ from fsp.distillation.pretraining.evaluation import evaluate
 from fsp.distillation.pretraining.flops import forward_flops, peak_flops
 from fsp.distillation.pretraining.lessons import LiveTeacher
 from fsp.distillation.pretraining.models import LanguageModel, Pretrained, load_language_model
-from fsp.distillation.pretraining.output import FACTS, write_model
+from fsp.distillation.pretraining.output import write_model
 from fsp.distillation.pretraining.packed import PackedCorpus, pack
 from fsp.distillation.pretraining.preparing import (
     batches_of,
