@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fsp.base.errors import Diverged, InputError
+from fsp.base.errors import Diverged, InputError, check_least
 from fsp.base.version import __version__
 from fsp.distillation.blocks import LEAST_HELD_OUT_TOKENS, tokens_digest
 from fsp.distillation.fitting import fit
@@ -42,8 +42,7 @@ class Hyperparameters:
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:
             raise InputError(f"a learning rate must be a positive number, not {self.learning_rate}")
-        if self.batch < 1:
-            raise InputError(f"batch must be at least 1, not {self.batch}")
+        check_least(vars(self), batch=1)
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,7 @@ class MaskedLanguageModellingSettings:
     hyperparameters: tuple[Hyperparameters, ...] = (Hyperparameters(1e-3), Hyperparameters(3e-3))
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise InputError(f"steps must be at least 1, not {self.steps}")
+        check_least(vars(self), steps=1)
         if not self.hyperparameters:
             raise InputError("the set of hyperparameters is empty; give at least one learning rate")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from fsp.base.defaults import LONGER
-from fsp.base.errors import InputError
-from fsp.base.machine import processors
+from fsp.base.errors import InputError, check_least
+from fsp.base.machine import check_threads, processors
 from fsp.base.progress import Silent
 from fsp.distillation.blocks import READOUT_TOKENS, Material
 from fsp.distillation.error import Distillation, DistillationSettings
@@ -55,12 +55,8 @@ class Settings:
         return self.threads or processors()
 
     def __post_init__(self) -> None:
-        leasts = {"steps": 0, "tokens": 1, "seeds": 1, "seed": 0, "held_out_tokens": 2048, "finalists": 1, "longer": 1}
-        for name, least in leasts.items():
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise InputError(f"threads must be 1 to 1024, not {self.threads}")
+        check_least(vars(self), steps=0, tokens=1, seeds=1, seed=0, held_out_tokens=2048, finalists=1, longer=1)
+        check_threads(self.threads)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What every measurement of latency asks of its numbers, checked before anything is built."""
 
-from fsp.base.errors import InputError
+from fsp.base.errors import check_least
+from fsp.base.machine import check_threads
 from fsp.deploy.latency.rounds import LEAST_ROUNDS
 
 
@@ -12,9 +13,6 @@ def check_settings(*, batch: int, length: int, rounds: int, threads: int | None,
         Traceback (most recent call last):
         fsp.base.errors.InputError: batch must be at least 1, not 0
     """
-    least = {"batch": (batch, 1), "length": (length, 1), "rounds": (rounds, LEAST_ROUNDS), "seed": (seed, 0)}
-    for name, (value, bound) in least.items():
-        if value < bound:
-            raise InputError(f"{name} must be at least {bound}, not {value}")
-    if threads is not None and not 1 <= threads <= 1024:
-        raise InputError(f"threads must be 1 to 1024, not {threads}")
+    given = {"batch": batch, "length": length, "rounds": rounds, "seed": seed}
+    check_least(given, batch=1, length=1, rounds=LEAST_ROUNDS, seed=0)
+    check_threads(threads)

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fsp.base.errors import InputError
+from fsp.base.errors import InputError, check_least
+from fsp.base.machine import check_threads
 
 SCHEDULES = ("linear", "cosine", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -73,9 +74,7 @@ class Settings:
     top_k: int = 64
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch", 1), ("accumulate", 1), ("length", 8), ("seed", 0), ("top_k", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        check_least(vars(self), steps=1, batch=1, accumulate=1, length=8, seed=0, top_k=1)
         for name, value in asdict(self).items():
             if isinstance(value, float) and (not math.isfinite(value) or value < 0):
                 raise InputError(f"{name} must be a number of at least 0, not {value}")
@@ -85,8 +84,8 @@ class Settings:
         for name, most in (("mask_rate", 0.5), ("warmup", 1.0), ("beta2", 0.99999), ("dropout", 0.9)):
             if (getattr(self, name) or 0) > most:
                 raise InputError(f"{name} must be at most {most}, not {getattr(self, name)}")
-        if self.relation_heads is not None and self.relation_heads < 1:
-            raise InputError(f"relation_heads must be at least 1, not {self.relation_heads}")
+        if self.relation_heads is not None:
+            check_least(vars(self), relation_heads=1)
         for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise InputError(f"{name} must be {', '.join(known[:-1])} or {known[-1]}, not {getattr(self, name)!r}")
@@ -139,8 +138,5 @@ class Options:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("evaluate_every", 1), ("checkpoint_every", 1), ("keep", 1), ("most_skipped", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise InputError(f"threads must be 1 to 1024, not {self.threads}")
+        check_least(vars(self), evaluate_every=1, checkpoint_every=1, keep=1, most_skipped=0)
+        check_threads(self.threads)
