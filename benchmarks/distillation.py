@@ -33,14 +33,14 @@ import torch
 import torch.nn.functional as F
 
 from fsp.base import environment
+from fsp.distillation.masking import Masking, PassMasking
 from fsp.distillation.pretraining.batches import Batches
-from fsp.distillation.pretraining.engine import Engine, Upkeep, accelerator_for
+from fsp.distillation.pretraining.engine import Engine, accelerator_for
 from fsp.distillation.pretraining.flops import forward_flops, peak_flops
 from fsp.distillation.pretraining.lessons import LiveTeacher
-from fsp.distillation.pretraining.masking import Masking
 from fsp.distillation.pretraining.models import LanguageModel
 from fsp.distillation.pretraining.packed import Stream
-from fsp.distillation.pretraining.settings import PRESETS, Settings
+from fsp.distillation.pretraining.settings import PRESETS, Options, Settings
 from fsp.distillation.pretraining.students import random_student, student_config
 from fsp.distillation.pretraining.teacher_cache import CachedTeacher, Layout
 from fsp.distillation.pretraining.trainee import Trainee
@@ -63,7 +63,7 @@ def teacher_model() -> Any:
 
 def all_batches() -> Batches:
     tokens = np.random.default_rng(0).integers(10, VOCABULARY, size=(LENGTH - 2) * 64).astype(np.uint16)
-    masking = Masking(SETTINGS.mask_rate, VOCABULARY - 1, VOCABULARY, (0, 1, 2, 3, VOCABULARY - 1), 0)
+    masking = PassMasking(Masking(VOCABULARY - 1, (0, 1, 2, 3, VOCABULARY - 1), VOCABULARY), SETTINGS.mask_rate, 0)
     return Batches(Stream(tokens, LENGTH, 0, 2), masking, False, 0)
 
 
@@ -80,7 +80,7 @@ def fsp_steps(teacher: Any, cache: Path | None) -> Callable[[], list[float]]:
         for step in range(STEPS):
             teach(batches.at(np.arange(step * BATCH, (step + 1) * BATCH)))
     trainee = Trainee(student, SETTINGS.weights, temperature=SETTINGS.temperature)
-    engine = Engine(accelerator_for(SETTINGS), trainee, batches, teach, SETTINGS, Upkeep(Path(os.devnull)))
+    engine = Engine(accelerator_for(SETTINGS), trainee, batches, teach, SETTINGS, Options(), Path(os.devnull))
 
     def round_() -> list[float]:
         return [engine._step(step)[0]["seconds"] for step in range(STEPS)]

@@ -20,9 +20,9 @@ import numpy as np
 from fsp import load_space
 from fsp.base import Bars, read_json
 from fsp.distillation import packaged_teacher
+from fsp.distillation.masking import Masking, PassMasking
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.documents import find_sources
-from fsp.distillation.pretraining.masking import Masking
 from fsp.distillation.pretraining.packed import pack
 
 LENGTH, BATCH, DRAWN = 128, 32, 500
@@ -76,8 +76,7 @@ def main() -> None:
         seconds = time.monotonic() - start
         samples = watch.end()
         tokens = sum(text.facts["tokens"].values())
-        special = tuple(sorted(tokenizer.all_special_ids))
-        batches = Batches(text.train, Masking(0.15, tokenizer.mask_token_id, len(tokenizer), special, 0), False, 0)
+        batches = Batches(text.train, PassMasking(Masking.of(tokenizer), 0.15, 0), False, 0)
         start = time.monotonic()
         for step in range(DRAWN):
             batches.at(np.arange(step * BATCH, (step + 1) * BATCH))

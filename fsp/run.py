@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fsp.base.errors import InputError
+from fsp.base.errors import InputError, check_least
 from fsp.base.files import read_json, write_json, write_text
 from fsp.base.progress import Silent
 from fsp.base.run_folder import EVALUATIONS, SCHEMA, alone_in, claim
@@ -75,8 +75,7 @@ def run(
     """
     settings, display, out = settings or Settings(), display or Silent(), Path(out)
     started = time.perf_counter()
-    if seeds < 1:
-        raise InputError(f"seeds must be at least 1, not {seeds}")
+    check_least({"seeds": seeds}, seeds=1)
     options = search or LeastError()
     wanted = options.search(space)
     if wanted.method.name == "certified":

@@ -12,7 +12,7 @@ import numpy as np
 from run import SETTINGS, Bench, _spread
 
 from fsp import load_space
-from fsp.distillation.fitting import train
+from fsp.distillation.fitting import fit
 from fsp.search import plan
 
 STEPS = 40
@@ -22,6 +22,10 @@ SURROGATES = (0, 16, 32)
 def main() -> None:
     bench = Bench("cut")
     space = load_space(SETTINGS["space"])
+
+    def loss_of(student, batch):
+        return bench.error.matching.loss(student(batch.tokens), batch)
+
     shapes = space.architectures(plan(space, interval=1).table[list(space.names)].to_numpy())
     spent = []
     for shape in _spread(shapes, 12):
@@ -33,7 +37,7 @@ def main() -> None:
         start = student.fit_readout(bench.calibration)
         fixed = time.process_time()
         batches = bench.material.train.shuffled(SETTINGS["batch"], 0)
-        train(student, batches, matching=bench.error.matching, steps=STEPS, learning_rate=4e-3 * start**2)
+        fit(student.eval().requires_grad_(True), loss_of, batches, steps=STEPS, learning_rate=4e-3 * start**2)
         trained = time.process_time()
         student.fit_readout(bench.calibration)
         bench.error.measure(student, bench.material.test)

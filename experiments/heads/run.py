@@ -13,9 +13,9 @@ import torch
 from fsp import Architecture, Distillation, load_space
 from fsp.distillation import Corpus, DistillationSettings, load_teacher, packaged_teacher, standard_library
 from fsp.distillation.blocks import Material
-from fsp.families.bert import Shape
 from fsp.families.bert.cutter import Cutter
 from fsp.families.bert.heads import Projections, whole_heads
+from fsp.families.family import Shape
 
 HERE = Path(__file__).parent
 SHAPES = [

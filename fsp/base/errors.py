@@ -1,7 +1,8 @@
 """What can go wrong, by what follows from it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 
 class InputError(ValueError):
@@ -12,6 +13,19 @@ class InputError(ValueError):
 
     def __init__(self, message: str):
         super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
+
+
+def check_least(given: Mapping[str, Any], **least: int) -> None:
+    """Raise InputError where a given number is smaller than the least that it may be.
+
+    Example:
+        >>> check_least({"steps": 0}, steps=1)
+        Traceback (most recent call last):
+        fsp.base.errors.InputError: steps must be at least 1, not 0
+    """
+    for name, bound in least.items():
+        if given[name] < bound:
+            raise InputError(f"{name} must be at least {bound}, not {given[name]}")
 
 
 _DAMAGE = (

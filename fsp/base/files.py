@@ -40,33 +40,50 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def temporary_folder(parent: Path) -> Path:
-    """Make a folder for what is not yet whole and return it; its mode is what the umask says."""
+@contextmanager
+def _temporary_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new folder, which is removed afterwards where it is still there."""
+    parent.mkdir(parents=True, exist_ok=True)
     folder = parent / f"{TEMPORARY}{secrets.token_hex(8)}"
     folder.mkdir()
-    return folder
-
-
-def usual_modes(folder: Path) -> None:
-    """Give all that is in a `temporary_folder` the modes that the umask says, as some libraries write private files."""
-    mode = stat.S_IMODE(folder.stat().st_mode)
-    for path in folder.rglob("*"):
-        path.chmod(mode if path.is_dir() else mode & 0o666)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `folder`; on success it takes its place, on error it is removed."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_folder(folder.parent)
-    try:
+    with _temporary_folder(folder.parent) as temporary:
         yield temporary
-        usual_modes(temporary)
+        _give_usual_modes(temporary)
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def filling(folder: Path, last: str) -> Iterator[Path]:
+    """Yield a temporary folder; on success its files move into `folder`, each in one step, on error it is removed.
+
+    Args:
+        folder: is made where there is none; its other files stay.
+        last: how the name of the file ends that comes last: where it is, all are.
+    """
+    with _temporary_folder(folder if folder.is_dir() else folder.parent) as temporary:
+        yield temporary
+        _give_usual_modes(temporary)
+        folder.mkdir(exist_ok=True)
+        for path in sorted(temporary.iterdir(), key=lambda path: path.name.endswith(last)):
+            path.replace(folder / path.name)
+
+
+def _give_usual_modes(folder: Path) -> None:
+    """Give all that is in a new folder the modes that the umask says, as some libraries write private files."""
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    for path in folder.rglob("*"):
+        path.chmod(mode if path.is_dir() else mode & 0o666)
 
 
 def check_writable(path: Path) -> None:

@@ -50,3 +50,9 @@ def keep_memory(text: str) -> None:
 def processors() -> int:
     """Return how many processors this process may use; a cluster's scheduler may grant fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_threads(threads: int | None) -> None:
+    """Raise InputError for a number of threads that no processor has; None stands for all processors."""
+    if threads is not None and not 1 <= threads <= 1024:
+        raise InputError(f"threads must be 1 to 1024, not {threads}")

@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, and that only one process works in it."""
+"""A run's folder: which run it holds, and which processes may work in it."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -27,12 +27,7 @@ def alone_in(folder: Path, begun: Collection[str] = (RUN,)) -> Iterator[None]:
     Raises:
         InputError: another process holds it, it cannot be written to, or it has content that no run of fsp began.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; name a folder for the results")
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    strangers = [name for name in names if name != _LOCK and not name.startswith(TEMPORARY)]
-    if strangers and not set(begun) & set(strangers):
-        raise InputError(f"{folder} already holds other files ({strangers[0]}); choose a new folder")
+    contents = _contents(folder, begun)
     lock = FileLock(folder / _LOCK, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,9 +41,42 @@ def alone_in(folder: Path, begun: Collection[str] = (RUN,)) -> Iterator[None]:
         yield
     finally:
         lock.release()
-        if [path.name for path in folder.iterdir()] == [_LOCK] and not strangers:
+        if [path.name for path in folder.iterdir()] == [_LOCK] and not contents:
             (folder / _LOCK).unlink()
             folder.rmdir()
+
+
+def join(folder: Path, configuration: dict[str, Any]) -> None:
+    """Start a run in a folder, or join one of the same configuration there; several processes may.
+
+    Raises:
+        InputError: the folder cannot be written to, or holds something else.
+    """
+    _contents(folder, (RUN,))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder):
+            claim(folder, configuration)
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}") from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder that several processes work in while something is written that only one of them may write."""
+    with FileLock(folder / _LOCK):
+        yield
+
+
+def _contents(folder: Path, begun: Collection[str]) -> list[str]:
+    """Return what a folder holds beside locks and leftovers. Raises InputError where no run of fsp wrote that."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; name a folder for the results")
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    contents = [name for name in names if name != _LOCK and not name.startswith(TEMPORARY)]
+    if contents and not set(begun) & set(contents):
+        raise InputError(f"{folder} already holds other files ({contents[0]}); choose a new folder")
+    return contents
 
 
 def claim(folder: Path, configuration: dict[str, Any]) -> None:
@@ -63,7 +91,9 @@ def claim(folder: Path, configuration: dict[str, Any]) -> None:
         raise InputError(f"{path} is not fsp's; choose a new folder")
     differing = [key for key in configuration if before.get(key) != configuration[key]]
     if differing:
-        hint = ": made with another T or by an older fsp" if {"teacher", "checkpoint"} & set(differing) else ""
+        hint = (
+            ": made with another T or by an older fsp" if {"teacher", "student", "checkpoint"} & set(differing) else ""
+        )
         raise InputError(
             f"{folder} holds another run (its {', '.join(differing)} differ{hint}); "
             "repeat that command or choose a new folder"

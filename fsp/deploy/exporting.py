@@ -1,6 +1,5 @@
 """Export of a saved model to ONNX, its outputs checked against torch on real text before anything is kept."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +8,7 @@ import numpy as np
 import torch
 
 from fsp.base.errors import InputError
-from fsp.base.files import check_writable, temporary_folder, usual_modes, write_json
+from fsp.base.files import check_writable, filling, write_json
 from fsp.base.progress import Silent
 from fsp.deploy.comparison import Limits, compare
 from fsp.deploy.equalising import Batch
@@ -78,9 +77,7 @@ def export(
         saved = load_saved(folder)
         compared_on, equalised_on = _samples(standard_library() if texts is None else texts)
         advance(1)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_folder(target.parent)
-        try:
+        with filling(target, last=".onnx") as temporary:
             write_onnx(saved.serving, temporary / "model.onnx")
             advance(1)
             if int8:
@@ -100,12 +97,6 @@ def export(
             }
             save_tokenizer(saved, temporary)
             write_json(temporary / f"{name.removesuffix('.onnx')}.json", facts)
-            usual_modes(temporary)
-            target.mkdir(exist_ok=True)
-            for path in sorted(temporary.iterdir(), key=lambda path: path.suffix == ".onnx"):
-                path.replace(target / path.name)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     return {**facts, "file": str(target / name)}
 
 

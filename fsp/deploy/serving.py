@@ -167,7 +167,6 @@ def load_saved(folder: Path) -> Saved:
     if getattr(network, "pooler", None) is not None:
         network.pooler = None  # its output is none of those served
     layout = layout_of(found.folder) if named.endswith("Model") else None
-    tokenizer = found.tokenizer()
     serving = Serving(network, layout).eval().requires_grad_(False)
     if layout is None:
         return Saved(serving, tokenizer)

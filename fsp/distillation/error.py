@@ -12,7 +12,7 @@ import torch
 from fsp.base.errors import Diverged, InputError
 from fsp.base.version import __version__
 from fsp.distillation.blocks import READOUT_TOKENS, Blocks, Material
-from fsp.distillation.fitting import train
+from fsp.distillation.fitting import fit
 from fsp.distillation.matching import LogitMatching, Matching, StateMatching
 from fsp.distillation.student import Student
 from fsp.distillation.teacher import Teacher
@@ -175,15 +175,16 @@ class Distillation:
     ) -> list[float]:
         """Fit a fresh student's readout, train it for some steps, refit the readout, and return the losses.
 
+        Dropout stays off: the targets are deterministic, and tens of steps have no time to average its noise.
         `own_states` are the student's states of the calibration tokens, where they are known already.
         """
         start = student.fit_readout(self._calibration, own_states)
         if not steps:
             return []
-        losses = train(
-            student,
+        losses = fit(
+            student.eval().requires_grad_(True),
+            lambda student, batch: self.matching.loss(student(batch.tokens), batch),
             self.material.train.shuffled(self._chosen.batch, seed),
-            matching=self.matching,
             steps=steps,
             learning_rate=learning_rate_for(self._chosen.learning_rate, start),
             after_step=after_step,

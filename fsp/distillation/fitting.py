@@ -1,28 +1,39 @@
-"""The training loop: steps, schedule, clipping; stops at once when a loss is no number."""
+"""What every training shares: the optimiser, the schedule, and the loop of those that run in one process."""
 
 import math
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fsp.base.errors import Diverged
-from fsp.distillation.blocks import Batch
-from fsp.distillation.matching import Matching
-from fsp.distillation.student import Student
+
+_CLIP = 1.0  # largest gradient norm
+_Network = TypeVar("_Network", bound=nn.Module)
+_Batch = TypeVar("_Batch")
 
 
-def learning_rate_at(step: int, steps: int, warmup: float) -> float:
-    """Return the factor on the peak learning rate at a step counted from 0: linear warm-up, then linear decay.
+def learning_rate_at(step: int, steps: int, warmup: float, schedule: str = "linear") -> float:
+    """Return the factor on the peak learning rate at a step counted from 0.
+
+    Args:
+        step: the step that is about to be done.
+        steps: all of them.
+        warmup: share of the steps in which the rate rises linearly to its peak.
+        schedule: after the warm-up, `linear` falls to 0, `cosine` likewise, `constant` stays.
 
     Example:
         >>> [learning_rate_at(k, 10, 0.2) for k in (0, 1, 2, 9)]
         [0.5, 1.0, 1.0, 0.125]
+        >>> [round(learning_rate_at(k, 10, 0.2, "cosine"), 3) for k in (0, 1, 2, 6)]
+        [0.5, 1.0, 1.0, 0.5]
     """
     rise = max(1, round(warmup * steps))
     if step < rise:
         return (step + 1) / rise
-    return (steps - step) / (steps - rise)
+    left = (steps - step) / (steps - rise)
+    return {"linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2, "constant": 1.0}[schedule]
 
 
 def adamw(
@@ -40,50 +51,50 @@ def adamw(
     return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=eps, fused=True)
 
 
-def train(
-    student: Student,
-    batches: Iterable[Batch],
+def fit(
+    network: _Network,
+    loss_of: Callable[[_Network, _Batch], Tensor],
+    batches: Iterable[_Batch],
     *,
-    matching: Matching,
     steps: int,
     learning_rate: float,
     warmup: float = 0.1,
     weight_decay: float = 0.01,
-    clip: float = 1.0,
     after_step: Callable[[int, float], object] = lambda step, loss: None,
 ) -> list[float]:
-    """Train a student to match T and return the loss of every step.
-
-    Dropout stays off: the targets are deterministic, and tens of steps have no time to average its noise.
+    """Train a network by AdamW, gradients clipped at norm 1, and return the loss of every step.
 
     Args:
-        student: changed in place.
+        network: changed in place; whether dropout is on is the caller's choice.
+        loss_of: gives the loss of the network on a batch, a scalar.
         batches: at least `steps` of them.
-        matching: what is matched.
         steps: optimiser steps.
-        learning_rate: the peak, reached after `warmup * steps` steps.
+        learning_rate: the peak, reached after `warmup * steps` steps; see `learning_rate_at`.
         warmup: fraction of the steps.
         weight_decay: on weight matrices only.
-        clip: largest gradient norm.
         after_step: called with the number of steps done and the loss.
 
     Raises:
         Diverged: the loss is NaN or infinite.
+
+    Example:
+        >>> distance = lambda line, x: (line(x) - 2 * x).square().mean()
+        >>> losses = fit(nn.Linear(1, 1), distance, [torch.ones(1, 1)] * 90, steps=90, learning_rate=0.1)
+        >>> losses[-1] < 0.01
+        True
     """
-    student.eval()
-    student.requires_grad_(True)
-    optimiser = adamw(student, learning_rate, weight_decay)
+    optimiser = adamw(network, learning_rate, weight_decay)
     losses: list[float] = []
     for step, batch in zip(range(steps), batches, strict=False):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate * learning_rate_at(step, steps, warmup)
-        loss = matching.loss(student(batch.tokens), batch)
+        loss = loss_of(network, batch)
         losses.append(float(loss.detach()))
         if not math.isfinite(losses[-1]):
             raise Diverged(f"loss {losses[-1]} at step {step + 1} of {steps}")
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(student.parameters(), clip)
+        nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
         optimiser.step()
         after_step(step + 1, losses[-1])
     return losses

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fsp.base.errors import Diverged, InputError
+from fsp.base.errors import Diverged, InputError, check_least
 from fsp.base.version import __version__
 from fsp.distillation.blocks import LEAST_HELD_OUT_TOKENS, tokens_digest
-from fsp.distillation.fitting import adamw, learning_rate_at
+from fsp.distillation.fitting import fit
 from fsp.distillation.masking import Masking
 from fsp.distillation.plateau import Plateau
 from fsp.distillation.text.corpus import Corpus, pack
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _BATCH = 32  # blocks a forward pass where nothing is trained
-_CLIP = 1.0  # largest gradient norm
 _HELD_OUT_MASKS = 0  # the seed of the held-out masks: one masking for all candidates and seeds
 
 
@@ -44,8 +43,7 @@ class Hyperparameters:
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:
             raise InputError(f"a learning rate must be a positive number, not {self.learning_rate}")
-        if self.batch < 1:
-            raise InputError(f"batch must be at least 1, not {self.batch}")
+        check_least(vars(self), batch=1)
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,7 @@ class MaskedLanguageModellingSettings:
     hyperparameters: tuple[Hyperparameters, ...] = (Hyperparameters(1e-3), Hyperparameters(3e-3))
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise InputError(f"steps must be at least 1, not {self.steps}")
+        check_least(vars(self), steps=1)
         if not self.hyperparameters:
             raise InputError("the set of hyperparameters is empty; give at least one learning rate")
 
@@ -215,7 +212,15 @@ class MaskedLanguageModelling:
             network = self.network(architecture, seed)
             batches = self.text.batches(theta.batch, seed)
             try:
-                _train(network, batches, self._chosen.steps, theta)
+                fit(
+                    network,
+                    _loss,
+                    batches,
+                    steps=self._chosen.steps,
+                    learning_rate=theta.learning_rate,
+                    warmup=theta.warmup,
+                    weight_decay=theta.weight_decay,
+                )
                 found.append(self.held_out_loss(network))
             except Diverged:
                 found.append(math.nan)
@@ -232,8 +237,8 @@ class MaskedLanguageModelling:
         total = 0.0
         for i in range(0, len(seen), _BATCH):
             rows = slice(i, i + _BATCH)
-            tokens, where, labels = _tensors(self.text.validation[rows], seen[rows], chosen[rows])
-            total += float(nn.functional.cross_entropy(_logits(network, tokens, where), labels, reduction="sum"))
+            batch = _tensors(self.text.validation[rows], seen[rows], chosen[rows])
+            total += float(_loss(network, batch, reduction="sum"))
         if not math.isfinite(total):
             raise Diverged(f"the held-out loss is {total}")
         return total / int(chosen.sum())
@@ -249,23 +254,8 @@ class MaskedLanguageModelling:
         return min(numbers)
 
 
-def _logits(network: "PreTrainedModel", tokens: Tensor, where: Tensor) -> Tensor:
-    """Return logits `(m, vocabulary)` at the `m` positions to predict alone: a vocabulary is wide."""
-    return network.cls(network.bert(input_ids=tokens).last_hidden_state[where])
-
-
-def _train(
-    network: "PreTrainedModel", batches: "Iterator[tuple[Tensor, Tensor, Tensor]]", steps: int, theta: Hyperparameters
-) -> None:
-    """Train a network in place. Raises Diverged at the first loss that is no number."""
-    optimiser = adamw(network, theta.learning_rate, theta.weight_decay)
-    for step, (tokens, where, labels) in zip(range(steps), batches, strict=False):
-        for group in optimiser.param_groups:
-            group["lr"] = theta.learning_rate * learning_rate_at(step, steps, theta.warmup)
-        loss = nn.functional.cross_entropy(_logits(network, tokens, where), labels)
-        if not math.isfinite(float(loss.detach())):
-            raise Diverged(f"loss {float(loss.detach())} at step {step + 1} of {steps}")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
-        optimiser.step()
+def _loss(network: "PreTrainedModel", batch: tuple[Tensor, Tensor, Tensor], reduction: str = "mean") -> Tensor:
+    """Return the cross-entropy at the positions to predict; there alone are logits, because a vocabulary is wide."""
+    tokens, where, labels = batch
+    logits = network.cls(network.bert(input_ids=tokens).last_hidden_state[where])
+    return nn.functional.cross_entropy(logits, labels, reduction=reduction)

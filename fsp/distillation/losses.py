@@ -1,7 +1,17 @@
-"""Losses, each returning (sum, count) so that whoever adds up batches normalises once."""
+"""Losses, each returning (sum, count): the caller that adds up batches and processes divides once.
+
+All but `squared_error` compute in float32 at least, whatever comes in; float64 stays float64, for references.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
+
+Summed = tuple[Tensor, int]
 
 
 def wide(values: Tensor) -> Tensor:
@@ -12,6 +22,116 @@ def wide(values: Tensor) -> Tensor:
         (torch.float32, torch.float64)
     """
     return values if values.dtype == torch.float64 else values.float()
+
+
+@dataclass(frozen=True)
+class TopLogits:
+    """A teacher's distribution at a temperature: its k likeliest tokens and the mass of all others.
+
+    ids: `n x k`, int64. log_probabilities: of them, `n x k`. log_tail: of the rest, `n`.
+    """
+
+    ids: Tensor
+    log_probabilities: Tensor
+    log_tail: Tensor
+
+    @classmethod
+    def of(cls, logits: Tensor, k: int, temperature: float) -> "TopLogits":
+        """Return the k likeliest tokens of logits `n x V`.
+
+        Example:
+            >>> top = TopLogits.of(torch.tensor([[0.0, 0.0, 0.0, 0.0]]), 3, temperature=2.0)
+            >>> round(float(top.log_tail.exp()), 6)
+            0.25
+        """
+        scaled = wide(logits) / temperature
+        ids = scaled.topk(k, dim=-1).indices
+        log_probabilities = scaled.log_softmax(dim=-1)
+        rest = log_probabilities.scatter(-1, ids, -math.inf)
+        return cls(ids, log_probabilities.gather(-1, ids), rest.logsumexp(dim=-1))
+
+    def __getitem__(self, rows: slice) -> "TopLogits":
+        return TopLogits(self.ids[rows], self.log_probabilities[rows], self.log_tail[rows])
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Summed:
+    """Return the summed cross-entropy of logits `n x V` against token ids `n`, and n.
+
+    Example:
+        >>> cross_entropy(torch.zeros(2, 4), torch.tensor([1, 3]))[0] / 2  # log 4
+        tensor(1.3863)
+    """
+    return F.cross_entropy(wide(logits), labels, reduction="sum"), len(labels)
+
+
+def divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Summed:
+    """Return T² KL(softmax(teacher / T) ‖ softmax(student / T)) in nats, summed, and the number of positions.
+
+    The sum is over the vocabulary and all positions. T² keeps gradients comparable between temperatures (Hinton,
+    Vinyals and Dean, arXiv 1503.02531, section 2).
+
+    Args:
+        student: logits, `(..., vocabulary)`.
+        teacher: the same shape; nothing flows back into them.
+        temperature: T.
+
+    Example:
+        >>> total, count = divergence(torch.zeros(3, 2), torch.tensor([0.0, torch.inf]).expand(3, 2).clamp(max=50))
+        >>> round(float(total), 4), count  # three times log 2
+        (2.0794, 3)
+    """
+    _check_shapes(student, teacher)
+    ours = (wide(student) / temperature).log_softmax(dim=-1)
+    theirs = (wide(teacher.detach()) / temperature).log_softmax(dim=-1)
+    total = F.kl_div(ours, theirs, reduction="sum", log_target=True)
+    return temperature**2 * total, student.shape[:-1].numel()
+
+
+def top_divergence(student: Tensor, teacher: TopLogits, temperature: float = 1.0) -> Summed:
+    """Return `divergence` where all tokens beside the teacher's k likeliest count as one, and the number of rows.
+
+    A lower bound of the whole divergence but for float32 rounding, equal to it where student and teacher agree about
+    the tail.
+
+    Args:
+        student: logits, `n x V`.
+        teacher: its k likeliest tokens at this temperature.
+        temperature: T.
+
+    Example:
+        >>> logits = torch.tensor([[3.0, 1.0, 0.0, 0.0]])
+        >>> float(top_divergence(logits, TopLogits.of(logits, 2, 1.0))[0]) < 1e-6
+        True
+    """
+    scaled = wide(student) / temperature
+    normaliser = scaled.logsumexp(dim=-1)
+    predicted = scaled.gather(-1, teacher.ids) - normaliser[:, None]
+    tail = scaled.scatter(-1, teacher.ids, -math.inf).logsumexp(dim=-1) - normaliser
+    target, target_tail = teacher.log_probabilities.to(scaled.dtype), teacher.log_tail.to(scaled.dtype)
+    likely = F.kl_div(predicted, target, reduction="sum", log_target=True)
+    has_tail = target_tail.isfinite() & tail.isfinite()  # none where k is the whole vocabulary
+    rest = F.kl_div(tail[has_tail], target_tail[has_tail], reduction="sum", log_target=True)
+    return temperature**2 * (likely + rest), len(student)
+
+
+def cosine_distance(student: Tensor, teacher: Tensor) -> Summed:
+    """Return the summed 1 - cosine between vectors `n x H`, and n.
+
+    Example:
+        >>> cosine_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]]))
+        (tensor(1.), 1)
+    """
+    return (1 - F.cosine_similarity(wide(student), wide(teacher), dim=-1)).sum(), len(student)
+
+
+def squared_distance(student: Tensor, teacher: Tensor) -> Summed:
+    """Return the squared distance a coordinate between vectors `n x H`, summed over vectors, and n.
+
+    Example:
+        >>> squared_distance(torch.zeros(1, 4), torch.full((1, 4), 3.0))
+        (tensor(9.), 1)
+    """
+    return (wide(student) - wide(teacher)).square().mean(dim=-1).sum(), len(student)
 
 
 def squared_error(predicted: Tensor, target: Tensor) -> tuple[Tensor, int]:
@@ -25,30 +145,39 @@ def squared_error(predicted: Tensor, target: Tensor) -> tuple[Tensor, int]:
         >>> squared_error(torch.ones(2, 3), torch.zeros(2, 3))
         (tensor(6.), 2)
     """
-    if predicted.shape != target.shape:
-        raise ValueError(f"shapes differ: {tuple(predicted.shape)} and {tuple(target.shape)}")
+    _check_shapes(predicted, target)
     difference = predicted.float() - target.float()
     return difference.square().sum(), difference.shape[:-1].numel()
 
 
-def kl_divergence(logits: Tensor, target: Tensor) -> tuple[Tensor, int]:
-    """Return KL(target ‖ logits) in nats, summed over the vocabulary and all positions, and the number of positions.
+def relation_divergence(
+    student: Sequence[Tensor], teacher: Sequence[Tensor], heads: int, *, causal: bool = False
+) -> Summed:
+    """Return KL(teacher || student) between self-attention relations, summed, and the number of distributions.
+
+    The relation of queries is softmax(Q Qᵀ / sqrt(d)), likewise for keys and values; vectors are cut into `heads`
+    relation heads of size d, so neither head counts nor hidden sizes need agree (MiniLMv2, arXiv 2012.15828).
 
     Args:
-        logits: `(..., vocabulary)`, of the student.
-        target: the same shape, of T.
-
-    Source: Hinton, Vinyals and Dean, Distilling the knowledge in a neural network (2015), at temperature 1.
+        student: queries, keys and values of a layer, `n x length x H` each, all heads side by side.
+        teacher: the same of the teacher, with its own H.
+        heads: relation heads; divide both hidden sizes.
+        causal: relate each token only to itself and those before it.
 
     Example:
-        >>> total, count = kl_divergence(torch.zeros(3, 2), torch.tensor([0.0, torch.inf]).expand(3, 2).clamp(max=50))
-        >>> round(float(total), 4), count  # three times log 2
-        (2.0794, 3)
+        >>> same = [torch.randn(2, 3, 8)] * 3
+        >>> value, count = relation_divergence(same, same, heads=4)
+        >>> float(value) < 1e-5, count
+        (True, 72)
     """
-    if logits.shape != target.shape:
-        raise ValueError(f"shapes differ: {tuple(logits.shape)} and {tuple(target.shape)}")
-    ours, theirs = wide(logits).log_softmax(dim=-1), wide(target).log_softmax(dim=-1)
-    return nn.functional.kl_div(ours, theirs, reduction="sum", log_target=True), logits.shape[:-1].numel()
+    total, count = torch.zeros((), device=student[0].device), 0
+    for own, wanted in zip(student, teacher, strict=True):
+        predicted = _relations(wide(own), heads, causal)
+        target = _relations(wide(wanted.detach()), heads, causal)
+        ratio = (target - predicted).masked_fill(target.isneginf(), 0.0)
+        total = total + (target.exp() * ratio).sum()
+        count += predicted.shape[:-1].numel()
+    return total, count
 
 
 class Unexplained:
@@ -81,3 +210,18 @@ class Unexplained:
         """Return 1 - R² of all batches together, about the targets' own mean."""
         total = self._square - float(torch.as_tensor(self._sum).square().sum()) / self._count
         return self._residual / total
+
+
+def _relations(vectors: Tensor, heads: int, causal: bool) -> Tensor:
+    """Log-relations `n x heads x length x length` of vectors `n x length x H`."""
+    split = vectors.unflatten(-1, (heads, -1)).transpose(1, 2)
+    scores = split @ split.transpose(-1, -2) / math.sqrt(split.shape[-1])
+    if causal:
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+        scores = scores.masked_fill(later, -math.inf)
+    return scores.log_softmax(dim=-1)
+
+
+def _check_shapes(one: Tensor, other: Tensor) -> None:
+    if one.shape != other.shape:
+        raise ValueError(f"shapes differ: {tuple(one.shape)} and {tuple(other.shape)}")

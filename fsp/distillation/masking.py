@@ -1,4 +1,9 @@
-"""Masking for masked language modelling: which positions are predicted, and what the network sees there."""
+"""Masking for masked language modelling: which positions are predicted, and what the network sees there.
+
+Two rules say which positions: `Masking` by what a block holds, so that the surrogate errors mask a block alike
+whatever stands beside it; `PassMasking` by where a block stands and in which pass over the text, so that pretraining
+masks it anew in every pass, and as many positions of each, which gives a teacher's outputs a fixed place in a cache.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
 
 SHARE = 0.15  # of the ordinary tokens of a block
 MASKED, RANDOM = 0.8, 0.1  # of the chosen positions; the rest keep their token
+_DOMAIN = 0x6D61736B  # keeps these random numbers apart from others of the same seed
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,10 @@ class Masking:
     random ordinary token, and 10% stay. Special tokens are neither chosen nor put in. A block is masked the same way
     whatever stands beside it, in whatever process.
 
-    mask_token: its id. special: ids of all special tokens, the mask token among them. vocabulary: number of ids.
+    Attributes:
+        mask_token: its id.
+        special: ids of all special tokens, the mask token among them.
+        vocabulary: number of ids.
 
     Example:
         >>> masking = Masking(mask_token=1, special=(0, 1), vocabulary=50)
@@ -51,6 +60,12 @@ class Masking:
         """All ids that are no special token, in order."""
         return np.setdiff1d(np.arange(self.vocabulary), self.special)
 
+    def replaced(self, tokens: NDArray[np.integer], random: np.random.Generator) -> NDArray[np.integer]:
+        """Return what the network sees at chosen positions, `(n,)`, for the tokens that stand there."""
+        fate = random.random(len(tokens))
+        drawn = self.ordinary[random.integers(len(self.ordinary), size=len(tokens))]
+        return np.where(fate < MASKED, self.mask_token, np.where(fate < MASKED + RANDOM, drawn, tokens))
+
     def __call__(self, blocks: NDArray[np.int32], seed: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """Return what the network sees, `n x length`, and which positions it has to predict, `n x length`.
 
@@ -66,16 +81,59 @@ class Masking:
         if not candidates.any(axis=1).all():
             raise InputError("a block of nothing but special tokens cannot be masked; leave it out")
         for i in range(len(blocks)):
-            generator = np.random.default_rng(_digest(blocks[i], seed))
+            random = np.random.default_rng(_digest(blocks[i], seed))
             positions = np.flatnonzero(candidates[i])
-            count = max(1, round(SHARE * len(positions)))
-            positions = generator.choice(positions, count, replace=False)
-            fate = generator.random(count)
-            randoms = self.ordinary[generator.integers(len(self.ordinary), size=count)]
-            seen = np.where(fate < MASKED, self.mask_token, randoms)
+            positions = random.choice(positions, max(1, round(SHARE * len(positions))), replace=False)
             chosen[i, positions] = True
-            inputs[i, positions] = np.where(fate < MASKED + RANDOM, seen, blocks[i, positions])
+            inputs[i, positions] = self.replaced(blocks[i, positions], random)
         return inputs, chosen
+
+
+@dataclass(frozen=True)
+class PassMasking:
+    """`Masking` as a function of (example, pass, seed), the same number of positions in every block.
+
+    It is the same in every process and after a resume.
+
+    Attributes:
+        tokens: the ids; its rule of what is chosen is not used.
+        rate: chosen share of a block's tokens.
+        seed: another one gives other masks.
+    """
+
+    tokens: Masking
+    rate: float
+    seed: int
+
+    def count(self, length: int) -> int:
+        """Return how many positions of a block of that length are chosen; 1 at least."""
+        return max(1, round(self.rate * length))
+
+    def __call__(
+        self, blocks: NDArray[np.int64], examples: NDArray[np.int64], epoch: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return masked copies of blocks `n x length`, and the chosen positions `n x count`, ascending.
+
+        Args:
+            blocks: token ids; fewer than `1 - rate` of each block may be special.
+            examples: number of each block in the corpus, `n`.
+            epoch: the pass over the corpus that each belongs to, `n`.
+
+        Example:
+            >>> masking = PassMasking(Masking(mask_token=3, special=(0, 1, 2, 3), vocabulary=100), 0.15, seed=0)
+            >>> masked, positions = masking(np.arange(100)[None], np.array([7]), np.array([0]))
+            >>> positions.shape, bool((positions > 3).all())
+            ((1, 15), True)
+        """
+        length = blocks.shape[1]
+        masked, positions = blocks.copy(), np.empty((len(blocks), self.count(length)), dtype=np.int64)
+        special = np.isin(blocks, self.tokens.special)
+        for i, (example, turn) in enumerate(zip(examples.tolist(), epoch.tolist(), strict=True)):
+            random = np.random.Generator(np.random.Philox(key=[self.seed, _DOMAIN], counter=[0, 0, turn, example]))
+            order = np.argsort(random.random(length) + special[i], kind="stable")
+            positions[i] = np.sort(order[: positions.shape[1]])
+            masked[i, positions[i]] = self.tokens.replaced(blocks[i, positions[i]], random)
+        return masked, positions
 
 
 def _digest(block: NDArray[np.int32], seed: int) -> Sequence[int]:

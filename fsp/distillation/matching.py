@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fsp.distillation.blocks import Batch, Blocks
-from fsp.distillation.losses import Unexplained, kl_divergence, squared_error
+from fsp.distillation.losses import Unexplained, divergence, squared_error
 from fsp.distillation.student import Student
 
 _BATCH = 32  # blocks a forward pass where nothing is trained
@@ -79,4 +79,4 @@ class LogitMatching:
     def _divergence(self, predicted: Tensor, batch: Batch) -> tuple[Tensor, int]:
         if batch.masked is None:
             raise ValueError("logits are matched at masked positions, and these blocks have none")
-        return kl_divergence(self._head(predicted[batch.masked]), self._head(batch.states[batch.masked]))
+        return divergence(self._head(predicted[batch.masked]), self._head(batch.states[batch.masked]))

@@ -1,6 +1,5 @@
 """Distilling a chosen architecture further, and saving it as an ordinary Hugging Face model."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from fsp.base.errors import Diverged, InputError, RunFailed
 from fsp.base.files import whole_folder
 from fsp.base.progress import Silent
 from fsp.distillation.error import Distillation
+from fsp.distillation.models.card import describe_model, table
 from fsp.distillation.models.loading import open_model, quiet
 from fsp.distillation.sentence_readout import SENTENCES, SentenceSample, readout_of
 from fsp.distillation.student import Student
@@ -84,10 +84,21 @@ def save_student(student: Student, teacher: Teacher, folder: Path, facts: Mappin
         InputError: T's sentence-transformers layout cannot be carried over.
     """
     layout = teacher.layout
+    pooling = " and ".join(mode.replace("_", " ") for mode in layout.modes)
+    prompt = f", after the prompt {layout.prompt!r}" if layout.prompt else ""
+    steps = ["the readout (`2_Dense`)", *(f"{type(module).__name__} of the teacher" for module in layout.after)]
     with whole_folder(folder) as temporary, quiet():
         layout.model(student.encoder, readout_of(student, layout)).save(str(temporary), create_model_card=False)
-        (temporary / "fsp.json").write_text(json.dumps(dict(facts), indent=2) + "\n", encoding="utf-8")
-        (temporary / "README.md").write_text(_card(teacher, facts), encoding="utf-8")
+        describe_model(
+            temporary,
+            facts,
+            {"library_name": "sentence-transformers", "tags": "[sentence-transformers, knowledge-distillation, fsp]"},
+            f"A subarchitecture of {teacher.name}",
+            f"Cut out of {teacher.name} and distilled by fsp to match its token states. `SentenceTransformer` gives "
+            f"embeddings of\nsentences that stand in for the teacher's: of the first {layout.longest} tokens{prompt}, "
+            f"{pooling} pooling, then\n{', '.join(steps)}. `AutoModel` gives the encoder's own token states.",
+            table(facts),
+        )
 
 
 def keep_student(student: Student, folder: Path) -> None:
@@ -119,25 +130,3 @@ def load_student(folder: Path) -> Student:
         if readout is not None:
             readout.load_state_dict({name: weights[f"{kind}.{name}"] for name in ("weight", "bias")})
     return student.eval()
-
-
-def _card(teacher: Teacher, facts: Mapping[str, Any]) -> str:
-    layout = teacher.layout
-    pooling = " and ".join(mode.replace("_", " ") for mode in layout.modes)
-    prompt = f", after the prompt {layout.prompt!r}" if layout.prompt else ""
-    steps = ["the readout (`2_Dense`)", *(f"{type(module).__name__} of the teacher" for module in layout.after)]
-    rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in facts.items())
-    return f"""---
-library_name: sentence-transformers
-tags: [sentence-transformers, knowledge-distillation, fsp]
----
-# A subarchitecture of {teacher.name}
-
-Cut out of {teacher.name} and distilled by fsp to match its token states. `SentenceTransformer` gives embeddings of
-sentences that stand in for the teacher's: of the first {layout.longest} tokens{prompt}, {pooling} pooling, then
-{", ".join(steps)}. `AutoModel` gives the encoder's own token states.
-
-| | |
-|---|---|
-{rows}
-"""

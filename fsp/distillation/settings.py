@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fsp.base.errors import InputError
-from fsp.base.machine import processors
+from fsp.base.errors import check_least
+from fsp.base.machine import check_threads, processors
 from fsp.base.option import STEPS, THREADS
 
 
@@ -30,11 +30,8 @@ class Settings:
     threads: Annotated[int | None, THREADS] = None
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 0), ("tokens", 1), ("held_out_tokens", 2048)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise InputError(f"threads must be 1 to 1024, not {self.threads}")
+        check_least(vars(self), steps=0, tokens=1, held_out_tokens=2048)
+        check_threads(self.threads)
 
     @property
     def processor_threads(self) -> int:

@@ -14,16 +14,23 @@ from numpy.typing import NDArray
 from fsp.base.errors import InputError
 from fsp.families.architecture import Architecture
 from fsp.families.family import Constants, Shape
-from fsp.families.transformer import attention, check_heads, integers, norm
+from fsp.families.transformer import (
+    Names,
+    attention,
+    check_type,
+    integers,
+    layer_parameters,
+    norm,
+    sizes_of,
+    token_inputs,
+)
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
 PARAMETERS = ("D", "A", "H", "I")
 CONSTANTS = ("vocabulary", "positions")
 _CONFIG_NAMES = {"D": "n_layer", "A": "n_head", "H": "n_embd", "I": "n_inner"}
-_CONSTANT_NAMES = {"vocabulary": "vocab_size", "positions": "n_positions"}
 _AXES: dict[str, tuple[str | None, ...]] = {
     "wte.weight": (None, "H"),
     "wpe.weight": (None, "H"),
@@ -44,6 +51,18 @@ _AXES: dict[str, tuple[str | None, ...]] = {
 }
 
 
+def _check(config: "PretrainedConfig") -> None:
+    check_type(config, "gpt2", "gpt2 without cross-attention")
+    if config.add_cross_attention:
+        raise InputError(
+            "a GPT-2 with cross-attention is not supported by family gpt2; it takes gpt2 without cross-attention"
+        )
+
+
+_NAMES = Names(_CONFIG_NAMES, {"vocabulary": "vocab_size", "positions": "n_positions"}, _check)
+constants_of, inputs = _NAMES.constants_of, token_inputs
+
+
 def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
     """Return the exact number of weights: `embedding_parameters`, `encoder_parameters` and their sum `parameters`.
 
@@ -59,17 +78,9 @@ def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64
         124439808
     """
     depth, hidden, inner = integers(shape, "DHI")
-    layer_norm = 2 * hidden
-    attending = 4 * (hidden * hidden + hidden)
-    feed_forward = 2 * hidden * inner + inner + hidden
     embedding = (constants["vocabulary"] + constants["positions"]) * hidden
-    layer = attending + feed_forward + 2 * layer_norm
-    encoder: NDArray[np.int64] = np.multiply(depth, layer) + layer_norm
-    return {
-        "parameters": embedding + encoder,
-        "embedding_parameters": embedding,
-        "encoder_parameters": encoder,
-    }
+    encoder = depth * layer_parameters(hidden, inner) + 2 * hidden
+    return sizes_of(embedding, encoder)
 
 
 def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: int = 128) -> NDArray[np.int64]:
@@ -96,13 +107,6 @@ def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: in
     return batch * (length * hidden + depth * layer + norm(length, hidden))
 
 
-def inputs(constants: Constants, *, batch: int, length: int) -> "dict[str, torch.Tensor]":
-    """Return token ids, `batch x length`, as keyword arguments of a forward pass."""
-    import torch
-
-    return {"input_ids": torch.zeros(batch, length, dtype=torch.long)}
-
-
 def architecture_of(config: "PretrainedConfig") -> Architecture:
     """Return the architecture of a Hugging Face configuration. Raises InputError for other families."""
     _check(config)
@@ -110,21 +114,12 @@ def architecture_of(config: "PretrainedConfig") -> Architecture:
     return Architecture(D=config.n_layer, A=config.n_head, H=config.n_embd, I=inner)
 
 
-def constants_of(config: "PretrainedConfig") -> dict[str, int]:
-    """Return the family's constants of a Hugging Face configuration. Raises InputError for other families."""
-    _check(config)
-    return {name: getattr(config, key) for name, key in _CONSTANT_NAMES.items()}
-
-
 def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedModel":
     """Return an untrained network of that shape, without head. Raises InputError where A does not divide H."""
     from transformers import GPT2Config, GPT2Model
 
-    check_heads(architecture)
-    sizes = {key: architecture[name] for name, key in _CONFIG_NAMES.items()}
-    tables = {key: constants[name] for name, key in _CONSTANT_NAMES.items()}
     special = {key: min(50256, constants["vocabulary"] - 1) for key in ("bos_token_id", "eos_token_id")}
-    return GPT2Model(GPT2Config(**sizes, **tables, **special))
+    return GPT2Model(GPT2Config(**_NAMES.options(architecture, constants), **special))
 
 
 def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTrainedModel":
@@ -152,11 +147,3 @@ def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTraine
     for name, key in _CONFIG_NAMES.items():
         setattr(config, key, shape[name])
     return cut_weights(model, type(model)(config), _AXES, full, shape, spread(full["D"], shape["D"]))
-
-
-def _check(config: "PretrainedConfig") -> None:
-    if getattr(config, "model_type", None) != "gpt2" or config.add_cross_attention:
-        raise InputError(
-            f"model type {getattr(config, 'model_type', None)!r} is not supported by family gpt2; "
-            "it takes gpt2 without cross-attention"
-        )

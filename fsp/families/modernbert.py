@@ -15,16 +15,14 @@ from numpy.typing import NDArray
 from fsp.base.errors import InputError
 from fsp.families.architecture import Architecture
 from fsp.families.family import Constants, Shape
-from fsp.families.transformer import attention, check_heads, integers, norm
+from fsp.families.transformer import Names, attention, check_heads, check_type, integers, norm, sizes_of, token_inputs
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
 PARAMETERS = ("D", "A", "H", "I")
 CONSTANTS = ("vocabulary", "positions")
 _CONFIG_NAMES = {"D": "num_hidden_layers", "A": "num_attention_heads", "H": "hidden_size", "I": "intermediate_size"}
-_CONSTANT_NAMES = {"vocabulary": "vocab_size", "positions": "max_position_embeddings"}
 _SPECIAL_TOKENS = ("pad_token_id", "eos_token_id", "bos_token_id", "cls_token_id", "sep_token_id")
 _AXES: dict[str, tuple[str | None, ...]] = {
     "embeddings.tok_embeddings.weight": (None, "H"),
@@ -37,6 +35,27 @@ _AXES: dict[str, tuple[str | None, ...]] = {
     "layers.*.mlp.Wo.weight": ("H", "I"),
     "final_norm.weight": ("H",),
 }
+
+
+def _check_heads(architecture: Mapping[str, int]) -> None:
+    check_heads(architecture)
+    heads, hidden = architecture["A"], architecture["H"]
+    if hidden // heads % 2:
+        raise InputError(
+            f"A={heads} H={hidden} has heads of {hidden // heads} values, and rotary positions turn values in pairs; "
+            "choose A and H so that H % (2 * A) == 0"
+        )
+
+
+def _check(config: "PretrainedConfig") -> None:
+    check_type(config, "modernbert")
+    if config.attention_bias or config.mlp_bias or config.norm_bias:
+        raise InputError("a ModernBERT with biases is not supported by family modernbert; it takes one without")
+    _check_heads({name: getattr(config, key) for name, key in _CONFIG_NAMES.items()})
+
+
+_NAMES = Names(_CONFIG_NAMES, {"vocabulary": "vocab_size", "positions": "max_position_embeddings"}, _check)
+architecture_of, constants_of, inputs = _NAMES.architecture_of, _NAMES.constants_of, token_inputs
 
 
 def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
@@ -57,12 +76,8 @@ def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64
     depth, hidden, inner = integers(shape, "DHI")
     embedding = constants["vocabulary"] * hidden + hidden
     layer = 4 * hidden * hidden + 3 * hidden * inner + 2 * hidden
-    encoder: NDArray[np.int64] = np.multiply(depth, layer)
-    return {
-        "parameters": embedding + encoder,
-        "embedding_parameters": embedding,
-        "encoder_parameters": encoder,
-    }
+    encoder = depth * layer
+    return sizes_of(embedding, encoder)
 
 
 def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: int = 128) -> NDArray[np.int64]:
@@ -95,25 +110,6 @@ def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: in
     return batch * (layer_norm + depth * layer) + angles
 
 
-def inputs(constants: Constants, *, batch: int, length: int) -> "dict[str, torch.Tensor]":
-    """Return token ids, `batch x length`, as keyword arguments of a forward pass."""
-    import torch
-
-    return {"input_ids": torch.zeros(batch, length, dtype=torch.long)}
-
-
-def architecture_of(config: "PretrainedConfig") -> Architecture:
-    """Return the architecture of a Hugging Face configuration. Raises InputError for other families."""
-    _check(config)
-    return Architecture({name: getattr(config, key) for name, key in _CONFIG_NAMES.items()})
-
-
-def constants_of(config: "PretrainedConfig") -> dict[str, int]:
-    """Return the family's constants of a Hugging Face configuration. Raises InputError for other families."""
-    _check(config)
-    return {name: getattr(config, key) for name, key in _CONSTANT_NAMES.items()}
-
-
 def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedModel":
     """Return an untrained network of that shape, without head.
 
@@ -123,11 +119,9 @@ def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedM
     from transformers import ModernBertConfig, ModernBertModel
 
     _check_heads(architecture)
-    sizes = {key: architecture[name] for name, key in _CONFIG_NAMES.items()}
-    tables = {key: constants[name] for name, key in _CONSTANT_NAMES.items()}
     usual = ModernBertConfig()
     special = {key: min(getattr(usual, key), constants["vocabulary"] - 1) for key in _SPECIAL_TOKENS}
-    return ModernBertModel(ModernBertConfig(**sizes, **tables, **special))
+    return ModernBertModel(ModernBertConfig(**_NAMES.options(architecture, constants), **special))
 
 
 def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTrainedModel":
@@ -159,24 +153,3 @@ def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTraine
         setattr(config, key, shape[name])
     config.layer_types = [model.config.layer_types[k] for k in layers]
     return cut_weights(model, type(model)(config), _AXES, full, shape, layers)
-
-
-def _check_heads(architecture: Mapping[str, int]) -> None:
-    check_heads(architecture)
-    heads, hidden = architecture["A"], architecture["H"]
-    if hidden // heads % 2:
-        raise InputError(
-            f"A={heads} H={hidden} has heads of {hidden // heads} values, and rotary positions turn values in pairs; "
-            "choose A and H so that H % (2 * A) == 0"
-        )
-
-
-def _check(config: "PretrainedConfig") -> None:
-    if getattr(config, "model_type", None) != "modernbert":
-        raise InputError(
-            f"model type {getattr(config, 'model_type', None)!r} is not supported by family modernbert; "
-            "it takes modernbert"
-        )
-    if config.attention_bias or config.mlp_bias or config.norm_bias:
-        raise InputError("a ModernBERT with biases is not supported by family modernbert; it takes one without")
-    _check_heads({name: getattr(config, key) for name, key in _CONFIG_NAMES.items()})

@@ -1,14 +1,74 @@
 """What transformer families share. Scalar operations are counted as in `fsp.families.bert.operations`."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
+from fsp.families.architecture import Architecture
+
+if TYPE_CHECKING:
+    import torch
 
 Count = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a family's architectures and constants are called in the configurations of transformers.
+
+    Attributes:
+        parameters: names there of D, A, H and I.
+        constants: names there of the family's constants.
+        check: raises InputError for configurations of other families.
+    """
+
+    parameters: Mapping[str, str]
+    constants: Mapping[str, str]
+    check: Callable[[Any], None]
+
+    def architecture_of(self, config: Any) -> Architecture:
+        """Return the architecture of a configuration. Raises InputError for other families."""
+        self.check(config)
+        return Architecture({name: getattr(config, key) for name, key in self.parameters.items()})
+
+    def constants_of(self, config: Any) -> dict[str, int]:
+        """Return the family's constants of a configuration. Raises InputError for other families."""
+        self.check(config)
+        return {name: getattr(config, key) for name, key in self.constants.items()}
+
+    def options(self, architecture: Mapping[str, int], constants: Mapping[str, int]) -> dict[str, int]:
+        """Return the keyword arguments of a configuration. Raises InputError where A does not divide H."""
+        check_heads(architecture)
+        sizes = {key: architecture[name] for name, key in self.parameters.items()}
+        return sizes | {key: constants[name] for name, key in self.constants.items()}
+
+
+def check_type(config: Any, family: str, takes: str = "") -> None:
+    """Raise InputError where a configuration is not of the model type that is called as the family is."""
+    kind = getattr(config, "model_type", None)
+    if kind != family:
+        raise InputError(f"model type {kind!r} is not supported by family {family}; it takes {takes or family}")
+
+
+def token_inputs(constants: Mapping[str, int], *, batch: int, length: int) -> "dict[str, torch.Tensor]":
+    """Return token ids, `batch x length`, as keyword arguments of a forward pass."""
+    import torch
+
+    return {"input_ids": torch.zeros(batch, length, dtype=torch.long)}
+
+
+def sizes_of(embedding: Count, encoder: Count) -> dict[str, Count]:
+    """Return numbers of weights, and their sum, under the names that every family gives them."""
+    return {"parameters": embedding + encoder, "embedding_parameters": embedding, "encoder_parameters": encoder}
+
+
+def layer_parameters(width: Count, inner: Count) -> Count:
+    """Weights of a layer with biases: attention `4 (h² + h)`, feed-forward `2 h i + i + h`, and two norms `4 h`."""
+    return 4 * (width * width + width) + 2 * width * inner + inner + width + 4 * width
 
 
 def integers(shape: Mapping[str, Any], names: str) -> list[Count]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fsp.base.errors import InputError
 from fsp.families.architecture import Architecture
 from fsp.families.family import Constants, Shape
-from fsp.families.transformer import attention, check_heads, integers, norm
+from fsp.families.transformer import Names, attention, check_type, integers, layer_parameters, norm, sizes_of
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 PARAMETERS = ("D", "A", "H", "I")
 CONSTANTS = ("image", "patch", "channels")
 _CONFIG_NAMES = {"D": "num_hidden_layers", "A": "num_attention_heads", "H": "hidden_size", "I": "intermediate_size"}
-_CONSTANT_NAMES = {"image": "image_size", "patch": "patch_size", "channels": "num_channels"}
 _LAYER_AXES: dict[str, tuple[tuple[str | None, ...], str]] = {  # of the weight, and of the bias
     "attention.q_proj": (("A", "H"), "A"),
     "attention.k_proj": (("A", "H"), "A"),
@@ -46,6 +45,16 @@ _AXES: dict[str, tuple[str | None, ...]] = {
 }
 
 
+def _check(config: "PretrainedConfig") -> None:
+    check_type(config, "vit")
+    if not config.qkv_bias or type(config.image_size) is not int or type(config.patch_size) is not int:
+        raise InputError("family vit takes square images and patches, and attention with biases; this ViT differs")
+
+
+_NAMES = Names(_CONFIG_NAMES, {"image": "image_size", "patch": "patch_size", "channels": "num_channels"}, _check)
+architecture_of, constants_of = _NAMES.architecture_of, _NAMES.constants_of
+
+
 def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
     """Return the exact number of weights: `embedding_parameters`, `encoder_parameters` and their sum `parameters`.
 
@@ -62,17 +71,9 @@ def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64
         85798656
     """
     depth, hidden, inner = integers(shape, "DHI")
-    layer_norm = 2 * hidden
-    attending = 4 * (hidden * hidden + hidden)
-    feed_forward = 2 * hidden * inner + inner + hidden
     embedding = hidden * (_pixels(constants) + 1) + hidden + hidden * (_patches(constants) + 1)
-    layer = attending + feed_forward + 2 * layer_norm
-    encoder: NDArray[np.int64] = np.multiply(depth, layer) + layer_norm
-    return {
-        "parameters": embedding + encoder,
-        "embedding_parameters": embedding,
-        "encoder_parameters": encoder,
-    }
+    encoder = depth * layer_parameters(hidden, inner) + 2 * hidden
+    return sizes_of(embedding, encoder)
 
 
 def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: int = 128) -> NDArray[np.int64]:
@@ -108,18 +109,6 @@ def inputs(constants: Constants, *, batch: int, length: int) -> "dict[str, torch
     return {"pixel_values": torch.zeros(batch, constants["channels"], constants["image"], constants["image"])}
 
 
-def architecture_of(config: "PretrainedConfig") -> Architecture:
-    """Return the architecture of a Hugging Face configuration. Raises InputError for other families."""
-    _check(config)
-    return Architecture({name: getattr(config, key) for name, key in _CONFIG_NAMES.items()})
-
-
-def constants_of(config: "PretrainedConfig") -> dict[str, int]:
-    """Return the family's constants of a Hugging Face configuration. Raises InputError for other families."""
-    _check(config)
-    return {name: getattr(config, key) for name, key in _CONSTANT_NAMES.items()}
-
-
 def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedModel":
     """Return an untrained network of that shape, without pooler or head.
 
@@ -128,12 +117,10 @@ def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedM
     """
     from transformers import ViTConfig, ViTModel
 
-    check_heads(architecture)
+    options = _NAMES.options(architecture, constants)
     if constants["image"] % constants["patch"]:
         raise InputError(f"patches of {constants['patch']} pixels do not tile an image of {constants['image']}")
-    sizes = {key: architecture[name] for name, key in _CONFIG_NAMES.items()}
-    tables = {key: constants[name] for name, key in _CONSTANT_NAMES.items()}
-    return ViTModel(ViTConfig(**sizes, **tables), add_pooling_layer=False)
+    return ViTModel(ViTConfig(**options), add_pooling_layer=False)
 
 
 def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTrainedModel":
@@ -172,12 +159,3 @@ def _patches(constants: Constants) -> int:
 def _pixels(constants: Constants) -> int:
     """Values in one patch."""
     return constants["channels"] * constants["patch"] ** 2
-
-
-def _check(config: "PretrainedConfig") -> None:
-    if getattr(config, "model_type", None) != "vit":
-        raise InputError(
-            f"model type {getattr(config, 'model_type', None)!r} is not supported by family vit; it takes vit"
-        )
-    if not config.qkv_bias or type(config.image_size) is not int or type(config.patch_size) is not int:
-        raise InputError("family vit takes square images and patches, and attention with biases; this ViT differs")

@@ -1,6 +1,5 @@
 """Fitting a text classifier: any `AutoModelForSequenceClassification`, from the same checkpoint each time."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fsp.base.errors import Diverged, InputError
-from fsp.distillation.fitting import adamw, learning_rate_at
+from fsp.distillation.fitting import fit
 from fsp.distillation.models.identity import fingerprint
 from fsp.distillation.models.loading import longest_input, open_model
 from fsp.finetuning.examples import Example
@@ -19,7 +18,6 @@ from fsp.finetuning.settings import HEADS
 from fsp.finetuning.theta import Hyperparameters
 
 _BATCH = 64  # rows a forward pass where nothing is trained
-_CLIP = 1.0
 
 
 class Classifier:
@@ -78,19 +76,15 @@ class Classifier:
             if self.head == "bort":
                 _bort_head(model)
             model.train()
-            optimiser = adamw(model, theta.learning_rate, theta.weight_decay)
-            for step in range(steps):
-                for group in optimiser.param_groups:
-                    group["lr"] = theta.learning_rate * learning_rate_at(step, steps, theta.warmup)
-                batch = [rows[i] for i in next(order)]
-                logits = model(**self._batch([one.fields for one in batch])).logits
-                loss = nn.functional.cross_entropy(logits, self._targets(batch))
-                if not math.isfinite(float(loss.detach())):
-                    raise Diverged(f"loss {float(loss.detach())} at step {step + 1} of {steps}")
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                nn.utils.clip_grad_norm_(model.parameters(), _CLIP)
-                optimiser.step()
+            fit(
+                model,
+                self._loss,
+                ([rows[i] for i in chosen] for chosen in order),
+                steps=steps,
+                learning_rate=theta.learning_rate,
+                warmup=theta.warmup,
+                weight_decay=theta.weight_decay,
+            )
         return model.eval()
 
     @torch.inference_mode()
@@ -136,6 +130,10 @@ class Classifier:
             )
         model.config.pad_token_id = self.tokenizer.pad_token_id
         return model, missing
+
+    def _loss(self, model: Any, rows: Sequence[Example]) -> torch.Tensor:
+        logits = model(**self._batch([one.fields for one in rows])).logits
+        return nn.functional.cross_entropy(logits, self._targets(rows))
 
     def _targets(self, rows: Sequence[Example]) -> torch.Tensor:
         targets = torch.zeros(len(rows), len(self.labels))

@@ -12,6 +12,7 @@ import torch
 from fsp.base.errors import InputError
 from fsp.base.files import read_json
 from fsp.base.progress import Silent
+from fsp.base.run_folder import join, locked
 from fsp.base.timing import environment
 from fsp.base.version import __version__
 from fsp.finetuning.classifier import Classifier
@@ -21,7 +22,6 @@ from fsp.finetuning.fits import Fits, StoredTrainer
 from fsp.finetuning.labellers import judge, load_labeller
 from fsp.finetuning.refitting import refit
 from fsp.finetuning.results import added_points, facts_of, final_figures, request_of, write
-from fsp.finetuning.saving import join, locked
 from fsp.finetuning.searching import accepted, load_generator, search
 from fsp.finetuning.settings import Settings
 

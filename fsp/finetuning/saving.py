@@ -1,47 +1,20 @@
-"""The folder of a fine-tuning: shared by the processes that work in it, and the model that is handed over."""
+"""The fine-tuned model as a Hugging Face directory, with a card that says how good it is on which rows."""
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
-from fsp.base.errors import InputError
-from fsp.base.files import TEMPORARY, whole_folder
+from fsp.base.files import whole_folder
 from fsp.base.rounding import at_least, at_most
-from fsp.base.run_folder import claim
+from fsp.distillation.models.card import describe_model
 from fsp.distillation.models.loading import quiet
 
-_LOCK = ".lock"
+_HEADER = {
+    "library_name": "transformers",
+    "pipeline_tag": "text-classification",
+    "tags": "[text-classification, fsp]",
+}
 _SOURCES = {"mistakes": "mistakes on", "random": "random rows of"}
-
-
-def join(folder: Path, configuration: dict[str, Any]) -> None:
-    """Begin a fine-tuning in a folder, or join one of the same configuration there.
-
-    Raises:
-        InputError: the folder cannot be written to, or holds something else.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; name a folder for the results")
-    strangers = [path.name for path in folder.iterdir() if path.name != _LOCK] if folder.is_dir() else []
-    if strangers and "run.json" not in strangers and not all(name.startswith(TEMPORARY) for name in strangers):
-        raise InputError(f"{folder} already holds other files ({strangers[0]}); choose a new folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder):
-            claim(folder, configuration)
-    except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}") from None
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder while something is written that only one process may write."""
-    with FileLock(folder / _LOCK):
-        yield
 
 
 def save_classifier(model: Any, tokenizer: Any, folder: Path, facts: Mapping[str, Any]) -> None:
@@ -56,42 +29,36 @@ def save_classifier(model: Any, tokenizer: Any, folder: Path, facts: Mapping[str
     with whole_folder(folder) as temporary, quiet():
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
-        (temporary / "fsp.json").write_text(json.dumps(dict(facts), indent=2) + "\n", encoding="utf-8")
-        (temporary / "README.md").write_text(card(facts), encoding="utf-8")
+        describe_model(
+            temporary,
+            facts,
+            _HEADER,
+            f"{facts['model']}, fine-tuned by fsp ({facts['method']})",
+            *_told(facts),
+        )
 
 
-def card(facts: Mapping[str, Any]) -> str:
-    """Return the model card: what was trained on what, and how good it is on which rows."""
+def _told(facts: Mapping[str, Any]) -> list[str]:
+    """Return the paragraphs of the model card: what was trained on what, and how good it is on which rows."""
     rows, final, search = facts["rows"], facts["final"], facts["search"]
     low, high = final["interval_95"]
     lines = [
-        "---",
-        "library_name: transformers",
-        "pipeline_tag: text-classification",
-        "tags: [text-classification, fsp]",
-        "---",
-        f"# {facts['model']}, fine-tuned by fsp ({facts['method']})",
-        "",
         f"Labels: {', '.join(facts['labels'])}. Trained on {rows['train']:,} rows, compared on {rows['dev']:,} rows "
         "of dev.",
-        "",
         f"**Accuracy {final['accuracy']:.1%}** (95% interval {at_least(low, 1)} to {at_most(high, 1)}) on "
         f"{rows['final']:,} rows of the {final['set']}, which no step and no choice has seen; always guessing the most "
         f"frequent label is right on {final['majority']:.1%} of them. On dev, which the choice was made by, it is "
         f"{facts['dev_accuracy']:.1%}: too high to be believed.",
-        "",
         f"{search['fits']} fits of {search['steps']} steps; chosen: {facts['chosen']['theta']}.",
     ]
     if facts["refit"]["used"]:
         lines += [
-            "",
             "The chosen fit was made again on train and dev together; before that it was right on "
             f"{final['before_refit']:.1%} of the {final['set']}.",
         ]
     if facts["method"] == "agora":
         added, labeller = facts["added"], facts["labeller"]
         lines += [
-            "",
             f"It also saw {added['seen_by_winner']} points generated from {_SOURCES[added['of']]} dev, with "
             f"{'probabilities' if added['soft'] else 'labels'} given by a labeller ({labeller['source']}) "
             f"that is right on {labeller['accuracy']:.1%} of dev and {final['labeller']:.1%} of the {final['set']}. "
@@ -101,5 +68,5 @@ def card(facts: Mapping[str, Any]) -> str:
             f"that is grid search, is right on {final['first_round']:.1%} of the {final['set']}.",
         ]
         if facts["outside_theory"]:
-            lines += ["", "Agora's guarantees are for two labels; this task has more and is outside the theory."]
-    return "\n".join(lines) + "\n"
+            lines += ["Agora's guarantees are for two labels; this task has more and is outside the theory."]
+    return lines

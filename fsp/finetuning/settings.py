@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fsp.base.errors import InputError
-from fsp.base.machine import processors
+from fsp.base.errors import InputError, check_least
+from fsp.base.machine import check_threads, processors
 from fsp.base.option import SEED, THREADS, Option
 from fsp.finetuning.pruning import pruning_rule
 from fsp.finetuning.theta import SMALL, Hyperparameters, check_distinct
@@ -62,15 +62,11 @@ class Settings:
         kind, _, source = self.generator.partition(":")
         if self.generator != "edits" and not (kind in ("mask", "mix") and source):
             raise InputError(f"no generator {self.generator!r}; there are edits, mask:DIR and mix:DIR")
-        leasts = {"replays": 0, "points": 1, "steps": 1, "length": 4, "seed": 0}
-        for name, least in leasts.items():
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        check_least(vars(self), replays=0, points=1, steps=1, length=4, seed=0)
         if not 0 <= self.confidence < 1:
             raise InputError(f"confidence must be from 0 to below 1, not {self.confidence}")
         for name in ("fits", "seconds"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"{name} must be positive, not {value}")
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise InputError(f"threads must be 1 to 1024, not {self.threads}")
+        check_threads(self.threads)

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from fsp.base.defaults import LONGER
-from fsp.base.errors import InputError
+from fsp.base.errors import InputError, check_least
 from fsp.objectives.anchored import LEAST_ANCHORS
 from fsp.search.candidates import Candidates
 from fsp.search.candidates import Method as Proposing
@@ -284,8 +284,7 @@ class Search:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise InputError(f"seed must be at least 0, not {self.seed}")
+        check_least(vars(self), seed=0)
         if self.seeds < 1:
             raise InputError(f"seeds {self.seeds} is out of range; evaluate each candidate at least once")
         if self.method.name == "maximal" and isinstance(self.question, LargestW):

@@ -146,9 +146,11 @@ def jacobian_covariance(
         >>> jacobian_covariance(load_space("minilm"), dict(D=1, A=4, H=128, I=128)) < -32
         True
     """
+    from fsp.distillation.models.loading import longest_input
+
     model = _untrained(space, architecture, seed).double()
     if tokens is None:
-        length = min(_LENGTH, model.config.max_position_embeddings)
+        length = min(_LENGTH, longest_input(model.config))
         tokens = np.random.default_rng(seed).integers(model.config.vocab_size, size=(_SEQUENCES, length))
     if len(tokens) < 2:
         raise InputError(f"the Jacobian covariance compares sequences; give two or more, not {len(tokens)}")

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fsp.base.errors import InputError
-from fsp.distillation.masking import Masking
+from fsp.distillation.masking import Masking, PassMasking
 
 MASK, SPECIAL, VOCABULARY = 3, (0, 1, 2, 3), 500
 MASKING = Masking(MASK, SPECIAL, VOCABULARY)
@@ -78,3 +78,43 @@ def test_what_a_tokenizer_says(minilm_folder):
 def test_a_block_without_an_ordinary_token():
     with pytest.raises(InputError, match="nothing but special tokens"):
         MASKING(np.array([[5, 6], [1, 2]], dtype=np.int32), seed=0)
+
+
+def test_masks_depend_on_example_epoch_and_seed_alone():
+    tokens, masking = blocks(6), PassMasking(MASKING, 0.15, seed=5)
+    examples, epochs = np.arange(10, 16), np.array([0, 0, 1, 1, 2, 2])
+    masked, positions = masking(tokens, examples, epochs)
+    order = np.array([4, 2, 0, 5, 1, 3])
+    again, again_positions = masking(tokens[order], examples[order], epochs[order])
+    assert (again == masked[order]).all() and (again_positions == positions[order]).all()
+    for other in (
+        PassMasking(MASKING, 0.15, seed=6)(tokens, examples, epochs),
+        masking(tokens, examples, epochs + 1),
+    ):
+        assert (other[1] != positions).any(axis=1).all()
+    assert (tokens == blocks(6)).all()
+
+
+def test_what_is_masked_how_often():
+    tokens = blocks(800)
+    masked, positions = PassMasking(MASKING, 0.15, seed=0)(tokens, np.arange(800), np.zeros(800, np.int64))
+    assert positions.shape == (800, round(0.15 * 64))
+    assert (np.diff(positions, axis=1) > 0).all()
+    rows = np.arange(800)[:, None]
+    before, after = tokens[rows, positions], masked[rows, positions]
+    assert not np.isin(before, SPECIAL).any()
+    assert (after == MASK).mean() == pytest.approx(0.8, abs=0.015)
+    assert (after == before).mean() == pytest.approx(0.1, abs=0.015)
+    assert not np.isin(after, (0, 1, 2)).any()
+    untouched = np.ones_like(tokens, bool)
+    untouched[rows, positions] = False
+    assert (masked[untouched] == tokens[untouched]).all()
+    share = np.bincount(positions.ravel(), minlength=64) / 800
+    assert share[[0, 20, 63]].max() == 0
+    assert share[1:20].min() > 0.08
+
+
+def test_one_position_at_least():
+    masked, positions = PassMasking(MASKING, 0.01, seed=0)(blocks(2, 24), np.arange(2), np.zeros(2, np.int64))
+    assert positions.shape == (2, 1)
+    assert masked.shape == (2, 24)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fsp.base.defaults import BATCH, LENGTH
-from fsp.base.errors import InputError
+from fsp.base.errors import InputError, check_least
+from fsp.base.machine import check_threads
 from fsp.base.option import SEED, THREADS, Option
 
 LEAST_ROUNDS = 6  # with fewer there is no 95% interval for a median
@@ -30,11 +31,8 @@ class Timing:
     threads: Annotated[int | None, THREADS] = None
 
     def __post_init__(self) -> None:
-        for name, least in (("batch", 1), ("length", 1), ("rounds", LEAST_ROUNDS)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise InputError(f"threads must be 1 to 1024, not {self.threads}")
+        check_least(vars(self), batch=1, length=1, rounds=LEAST_ROUNDS)
+        check_threads(self.threads)
 
 
 @dataclass(frozen=True)
@@ -57,9 +55,7 @@ class CalibrationSettings(Timing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.seed < 0:
-            raise InputError(f"seed must be at least 0, not {self.seed}")
+        check_least(vars(self), seed=0)
         if not 0 < self.share <= 1:
             raise InputError(f"share {self.share} is out of range; give a number up to 1, e.g. 0.15")
-        if self.held_out < 3:
-            raise InputError(f"held_out must be at least 3, not {self.held_out}")
+        check_least(vars(self), held_out=3)

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fsp.distillation.pretraining.masking import Masking
+from fsp.distillation.masking import PassMasking
 from fsp.distillation.pretraining.order import shuffled
 from fsp.distillation.pretraining.packed import Stream
 
@@ -48,7 +48,7 @@ class Batches:
     """
 
     stream: Stream
-    masking: Masking | None
+    masking: PassMasking | None
     causal: bool
     seed: int
 

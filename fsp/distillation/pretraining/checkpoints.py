@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fsp.base.errors import InputError, RunFailed
-from fsp.base.files import read_json, sha256, temporary_folder, usual_modes, write_json
+from fsp.base.files import read_json, sha256, whole_folder, write_json
 
 _TENSORS, _STATE = "tensors.safetensors", "checkpoint.json"
 _NAME = re.compile(r"step-(\d{9})")
@@ -32,27 +32,18 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
         RunFailed: it cannot be written; what is there stays as it is.
     """
     target = folder / f"step-{step:09d}"
-    temporary = None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = temporary_folder(folder)
-        save_file(dict(tensors), temporary / _TENSORS)
-        _to_disk(temporary / _TENSORS)
-        facts = {"step": step, "state": dict(state), "sha256": {_TENSORS: sha256(temporary / _TENSORS)}}
-        write_json(temporary / _STATE, facts)
-        _to_disk(temporary / _STATE)
-        usual_modes(temporary)
-        if target.exists():
-            shutil.rmtree(target)
-        temporary.rename(target)
+        with whole_folder(target) as temporary:
+            save_file(dict(tensors), temporary / _TENSORS)
+            _to_disk(temporary / _TENSORS)
+            facts = {"step": step, "state": dict(state), "sha256": {_TENSORS: sha256(temporary / _TENSORS)}}
+            write_json(temporary / _STATE, facts)
+            _to_disk(temporary / _STATE)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         last = _last(folder)
         intact = f"; {last} is intact" if last else ""
         raise RunFailed(f"cannot write the checkpoint of step {step}: {reason}{intact}") from None
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
     prune(folder, keep)
     return target
 

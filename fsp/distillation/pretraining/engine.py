@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fsp.distillation.fitting import adamw
+from fsp.distillation.fitting import adamw, learning_rate_at
 from fsp.distillation.pretraining import checkpoints
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.health import Health
 from fsp.distillation.pretraining.lessons import Lesson
-from fsp.distillation.pretraining.settings import Settings, learning_rate_factor
+from fsp.distillation.pretraining.settings import Options, Settings
 from fsp.distillation.pretraining.teacher_cache import Teach
 from fsp.distillation.pretraining.trainee import Trainee
 
@@ -25,19 +25,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _OPTIMISER = "optimiser."
-
-
-@dataclass(frozen=True)
-class Upkeep:
-    """What does not change the result. checkpoint_every, evaluate_every: steps. keep: checkpoints. most_skipped:
-    batches in a row that may be unusable. folder: where checkpoints go.
-    """
-
-    folder: Path
-    checkpoint_every: int = 1000
-    evaluate_every: int = 1000
-    keep: int = 2
-    most_skipped: int = 10
 
 
 @dataclass(frozen=True)
@@ -58,7 +45,8 @@ class Engine:
         batches: the training blocks; `settings.batch` of them a step, over all processes.
         teach: what the teacher says about a batch; None without a teacher.
         settings: of the run.
-        upkeep: checkpoints and so on.
+        options: what does not change the result.
+        checkpoints_in: folder of the checkpoints.
         after_step: called after every step with its record, the same in every process.
         evaluate: called every `evaluate_every` steps and after the last, in every process.
 
@@ -73,13 +61,14 @@ class Engine:
         batches: Batches,
         teach: Teach | None,
         settings: Settings,
-        upkeep: Upkeep,
+        options: Options,
+        checkpoints_in: Path,
         *,
         after_step: Callable[[dict[str, Any]], object] = lambda record: None,
         evaluate: Callable[["Engine", int], object] = lambda engine, step: None,
     ):
         self.accelerator, self.batches, self.teach = accelerator, batches, teach
-        self._settings, self._upkeep = settings, upkeep
+        self._settings, self._options, self._checkpoints = settings, options, checkpoints_in
         self._after_step, self._evaluate = after_step, evaluate
         parts = accelerator.num_processes * settings.accumulate
         self._share, left = divmod(settings.batch, parts)
@@ -98,7 +87,7 @@ class Engine:
                 eps=settings.epsilon,
             ),
         )
-        self._health = Health(upkeep.most_skipped)
+        self._health = Health(options.most_skipped)
         self._counts = trainee.counts(
             settings.batch * batches.positions_a_block, settings.batch * batches.stream.length
         )
@@ -117,9 +106,9 @@ class Engine:
                 record, stopping = self._step(step)
                 done = step + 1
                 self._after_step(record)
-                if done % self._upkeep.evaluate_every == 0 or done == self._settings.steps:
+                if done % self._options.evaluate_every == 0 or done == self._settings.steps:
                     self._evaluate(self, done)
-                if stopping or done % self._upkeep.checkpoint_every == 0 or done == self._settings.steps:
+                if stopping or done % self._options.checkpoint_every == 0 or done == self._settings.steps:
                     self._save(done)
                 if stopping:
                     return Outcome(done, self._health.skipped, done == self._settings.steps)
@@ -133,7 +122,7 @@ class Engine:
         started = time.perf_counter()
         settings, accelerator = self._settings, self.accelerator
         torch.manual_seed(_seed(settings.seed, step, accelerator.process_index))  # of dropout; so no state to keep
-        rate = settings.learning_rate * learning_rate_factor(settings.schedule, step, settings.steps, settings.warmup)
+        rate = settings.learning_rate * learning_rate_at(step, settings.steps, settings.warmup, settings.schedule)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self.model.train()
@@ -192,13 +181,13 @@ class Engine:
             for name, moments in optimiser["state"].items():
                 tensors |= {f"{_OPTIMISER}{name}.{key}": torch.as_tensor(value) for key, value in moments.items()}
             other = {"health": self._health.state(), "scaler": self._scaler_state()}
-            checkpoints.save(self._upkeep.folder, step, tensors, other, keep=self._upkeep.keep)
+            checkpoints.save(self._checkpoints, step, tensors, other, keep=self._options.keep)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> int:
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
-        found = checkpoints.load(self._upkeep.folder)
+        found = checkpoints.load(self._checkpoints)
         if found is None:
             return 0
         step, tensors, state = found

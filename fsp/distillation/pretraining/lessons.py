@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fsp.distillation.losses import Summed, TopLogits, divergence, top_divergence
 from fsp.distillation.pretraining.batches import Batch
-from fsp.distillation.pretraining.losses import Summed, TopLogits, divergence, top_divergence
 from fsp.distillation.pretraining.models import LanguageModel
 
 

@@ -4,7 +4,7 @@ A language model here is C(B(A(x))) with a vocabulary head: a body that gives to
 a vocabulary layer. The head is kept apart so that it can be applied to chosen positions only.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fsp.base.errors import InputError
 from fsp.distillation.models.identity import fingerprint
-from fsp.distillation.models.loading import check_sees_both_sides, open_model
+from fsp.distillation.models.loading import check_sees_both_sides, longest_input, open_model
 from fsp.families.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -219,9 +219,8 @@ def check_vocabularies(student: Pretrained, teacher: Pretrained, logits: bool) -
         )
 
 
-def check_sizes(shape: Mapping[str, int], positions: int, length: int) -> None:
-    """Raise InputError where heads do not divide the hidden size or blocks are longer than the positions."""
-    if shape["H"] % shape["A"]:
-        raise InputError(f"A={shape['A']} does not divide H={shape['H']}; choose A so that H % A == 0")
-    if not 8 <= length <= positions:
-        raise InputError(f"blocks of {length} tokens do not suit the model; choose --length from 8 to {positions}")
+def check_length(model: LanguageModel, length: int) -> None:
+    """Raise InputError where a model does not take blocks of so many tokens."""
+    longest = longest_input(model.config)
+    if not 8 <= length <= longest:
+        raise InputError(f"blocks of {length} tokens do not suit the model; choose --length from 8 to {longest}")

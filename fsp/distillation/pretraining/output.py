@@ -1,18 +1,16 @@
 """The finished model as a Hugging Face directory, with a card that says what it is."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsp.base.files import temporary_folder, usual_modes, write_json
+from fsp.base.files import filling
+from fsp.distillation.models.card import FACTS, describe_model, table
 from fsp.distillation.models.loading import quiet
 from fsp.distillation.pretraining.models import LanguageModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-FACTS = "fsp.json"  # written last: a directory that has it is complete
 
 
 def write_model(
@@ -23,44 +21,28 @@ def write_model(
     Args:
         student: what to save.
         tokenizer: of its text.
-        folder: may hold other files, which stay.
+        folder: may hold other files, which stay; one that has `fsp.json` is complete.
         facts: for `fsp.json` and the card: architecture, teacher, data, settings and results.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_folder(folder)
-    try:
-        with quiet():
-            student.network.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
-        (temporary / "README.md").write_text(_card(student, facts), encoding="utf-8")
-        usual_modes(temporary)
-        for path in sorted(temporary.iterdir()):
-            path.replace(folder / path.name)
-        write_json(folder / FACTS, dict(facts))
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _card(student: LanguageModel, facts: Mapping[str, Any]) -> str:
     kind = "text-generation" if student.causal else "fill-mask" if student.has_head else "feature-extraction"
     loader = {"text-generation": "AutoModelForCausalLM", "fill-mask": "AutoModelForMaskedLM"}.get(kind, "AutoModel")
-    sections = "\n".join(
-        f"\n## {title}\n\n| | |\n|---|---|\n"
-        + "\n".join(f"| {name.replace('_', ' ')} | {_cell(value)} |" for name, value in facts[key].items())
+    taught = f"distilled from {facts['teacher']}" if facts["teacher"] else "trained without a teacher"
+    sections = (
+        f"## {title}\n\n{table({name: _cell(value) for name, value in facts[key].items()})}"
         for key, title in (("results", "Results on held-out text"), ("data", "Data"), ("settings", "Settings"))
     )
-    taught = f"distilled from {facts['teacher']}" if facts["teacher"] else "trained without a teacher"
-    return f"""---
-library_name: transformers
-pipeline_tag: {kind}
-tags: [fsp, knowledge-distillation]
----
-# {facts["architecture"]}
-
-A {student.config.model_type} model of {facts["parameters"]:,} parameters, {taught} with fsp. `{loader}` and
-`AutoTokenizer` load it from this directory.
-{sections}
-"""
+    with filling(folder, last=FACTS) as temporary, quiet():
+        student.network.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        describe_model(
+            temporary,
+            facts,
+            {"library_name": "transformers", "pipeline_tag": kind, "tags": "[fsp, knowledge-distillation]"},
+            facts["architecture"],
+            f"A {student.config.model_type} model of {facts['parameters']:,} parameters, {taught} with fsp. "
+            f"`{loader}` and\n`AutoTokenizer` load it from this directory.",
+            *sections,
+        )
 
 
 def _cell(value: Any) -> str:

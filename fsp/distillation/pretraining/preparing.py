@@ -9,14 +9,13 @@ from typing import Any
 import torch
 
 from fsp.base.errors import InputError
-from fsp.distillation.models.loading import longest_input
+from fsp.distillation.masking import Masking, PassMasking
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.lessons import LiveTeacher
-from fsp.distillation.pretraining.masking import Masking
 from fsp.distillation.pretraining.models import (
     LanguageModel,
     Pretrained,
-    check_sizes,
+    check_length,
     check_vocabularies,
     load_language_model,
 )
@@ -26,6 +25,7 @@ from fsp.distillation.pretraining.students import cut_student, random_student, s
 from fsp.distillation.pretraining.teacher_cache import CachedTeacher, Layout
 from fsp.distillation.pretraining.trainee import Trainee
 from fsp.families.architecture import Architecture
+from fsp.families.transformer import check_heads
 
 _CUT_TOKENS = 16_384  # of text that a cut is ranked and healed on
 
@@ -66,9 +66,10 @@ def check_together(
     model = trained.model
     if set(shape) != set("DAHI"):
         raise InputError(f"{shape} is no shape of a language model; give D, A, H and I")
-    check_sizes(shape, longest_input(model.config), settings.length)
+    check_heads(shape)
+    check_length(model, settings.length)
     if started:
-        check_sizes(shape, longest_input(started.model.config), settings.length)
+        check_length(started.model, settings.length)
         check_vocabularies(started, trained, logits=bool(settings.kl))
     if settings.kl and not model.has_head:
         raise InputError(
@@ -102,11 +103,9 @@ def _relation_heads(settings: Settings, shape: Mapping[str, int], teacher: Mappi
 
 def batches_of(text: PackedCorpus, trained: Pretrained, settings: Settings) -> dict[str, Batches]:
     """Return the batches of `train` and `held_out` text; the latter are masked alike whatever the run's seed."""
-    causal, tokenizer = trained.model.causal, trained.tokenizer
-    masking = None
+    causal, masking = trained.model.causal, None
     if settings.needs_head and not causal:
-        special = tuple(sorted(tokenizer.all_special_ids))
-        masking = Masking(settings.mask_rate, tokenizer.mask_token_id, len(tokenizer), special, settings.seed)
+        masking = PassMasking(Masking.of(trained.tokenizer), settings.mask_rate, settings.seed)
     return {
         "train": Batches(text.train, masking, causal, settings.seed),
         "held_out": Batches(text.held_out, replace(masking, seed=0) if masking else None, causal, 0),

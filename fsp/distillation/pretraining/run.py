@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fsp.base.errors import InputError, RunFailed
-from fsp.base.files import read_json, write_json
+from fsp.base.errors import RunFailed
+from fsp.base.files import read_json
 from fsp.base.machine import processors
 from fsp.base.progress import Bars, Silent
-from fsp.base.run_folder import RUN, alone_in
+from fsp.base.run_folder import RUN, alone_in, claim
+from fsp.distillation.models.card import FACTS
 from fsp.distillation.models.identity import fingerprint
 from fsp.distillation.pretraining import checkpoints
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.documents import find_sources
-from fsp.distillation.pretraining.engine import Engine, Outcome, Upkeep, accelerator_for
+from fsp.distillation.pretraining.engine import Engine, Outcome, accelerator_for
 from fsp.distillation.pretraining.evaluation import evaluate
 from fsp.distillation.pretraining.flops import forward_flops, peak_flops
 from fsp.distillation.pretraining.lessons import LiveTeacher
 from fsp.distillation.pretraining.models import LanguageModel, Pretrained, load_language_model
-from fsp.distillation.pretraining.output import FACTS, write_model
+from fsp.distillation.pretraining.output import write_model
 from fsp.distillation.pretraining.packed import PackedCorpus, pack
 from fsp.distillation.pretraining.preparing import (
     batches_of,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _TEXT, _CHECKPOINTS, _LOG, _PLOT = "text", "checkpoints", "log.jsonl", "run.png"
-_CUT_TOKENS = 16_384  # of text that a cut is ranked and healed on
 
 
 def pretrain(
@@ -126,7 +126,8 @@ def _pretrain(
     text = pack(sources, trained.tokenizer, place, length=settings.length, display=display, writes=main)
     batches = batches_of(text, trained, settings)
     student = started.model if started else new_student(trained.model, shape, text, settings)
-    _agree(out, _identity(settings, shape, trained, text, use_teacher, student), main)
+    if main:
+        claim(out, _identity(settings, shape, trained, text, use_teacher, student))
     if (out / FACTS).exists():
         return {"finished": True, **read_json(out / FACTS), "model": str(out)}
 
@@ -153,9 +154,8 @@ def _pretrain(
         batches["train"],
         cached or live,
         settings,
-        Upkeep(
-            out / _CHECKPOINTS, options.checkpoint_every, options.evaluate_every, options.keep, options.most_skipped
-        ),
+        options,
+        out / _CHECKPOINTS,
         after_step=run.after_step,
         evaluate=run.evaluate,
     )
@@ -262,26 +262,8 @@ def _identity(
         "use_teacher": use_teacher,
         "corpus": text.digest,
         "student": fingerprint(student.network, config=student.config),
-        "settings": asdict(settings),
+        **asdict(settings),
     }
-
-
-def _agree(out: Path, identity: Mapping[str, Any], main: bool) -> None:
-    """Refuse to go on with another run than the one a directory was made for."""
-    path = out / RUN
-    if not main:
-        return
-    if not path.exists():
-        write_json(path, dict(identity))
-        return
-    found = read_json(path)
-    for name, value in identity.items():
-        if found.get(name) != value:
-            what = name
-            if name == "settings":
-                what = next(key for key in value if found[name].get(key) != value[key])
-            hint = " (or one of an older fsp)" if name in ("teacher", "student") else ""
-            raise InputError(f"{out} holds a run with another {what}{hint}; choose a new directory")
 
 
 def _facts(

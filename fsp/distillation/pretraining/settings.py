@@ -5,14 +5,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from fsp.base.errors import InputError
+from fsp.base.errors import InputError, check_least
+from fsp.base.machine import check_threads
 from fsp.base.option import SEED, THREADS, Option
 
 SCHEDULES = ("linear", "cosine", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # arXiv 2010.10499 and its script, whose defective divergence is not copied (see pretraining/losses.py)
+    # arXiv 2010.10499 and its script, whose defective divergence is not copied (see distillation/losses.py)
     "bort": {
         "kl": 0.5,
         "mlm": 0.1,
@@ -70,9 +71,7 @@ class Settings:
     top_k: Annotated[int, Option("Logits per position that a teacher cache keeps.")] = 64
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch", 1), ("accumulate", 1), ("length", 8), ("seed", 0), ("top_k", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        check_least(vars(self), steps=1, batch=1, accumulate=1, length=8, seed=0, top_k=1)
         for name, value in asdict(self).items():
             if isinstance(value, float) and (not math.isfinite(value) or value < 0):
                 raise InputError(f"{name} must be a number of at least 0, not {value}")
@@ -82,8 +81,8 @@ class Settings:
         for name, most in (("mask_rate", 0.5), ("warmup", 1.0), ("beta2", 0.99999), ("dropout", 0.9)):
             if (getattr(self, name) or 0) > most:
                 raise InputError(f"{name} must be at most {most}, not {getattr(self, name)}")
-        if self.relation_heads is not None and self.relation_heads < 1:
-            raise InputError(f"relation_heads must be at least 1, not {self.relation_heads}")
+        if self.relation_heads is not None:
+            check_least(vars(self), relation_heads=1)
         for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise InputError(f"{name} must be {', '.join(known[:-1])} or {known[-1]}, not {getattr(self, name)!r}")
@@ -125,28 +124,5 @@ class Options:
     threads: Annotated[int | None, THREADS] = None
 
     def __post_init__(self) -> None:
-        for name, least in (("evaluate_every", 1), ("checkpoint_every", 1), ("keep", 1), ("most_skipped", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, not {getattr(self, name)}")
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise InputError(f"threads must be 1 to 1024, not {self.threads}")
-
-
-def learning_rate_factor(schedule: str, step: int, steps: int, warmup: float) -> float:
-    """Return the factor on the peak learning rate at a step counted from 0.
-
-    Args:
-        schedule: after the linear warm-up, `linear` falls to 0, `cosine` likewise, `constant` stays.
-        step: the step that is about to be done.
-        steps: all of them.
-        warmup: share of the steps.
-
-    Example:
-        >>> [round(learning_rate_factor("cosine", k, 10, 0.2), 3) for k in (0, 1, 2, 6)]
-        [0.5, 1.0, 1.0, 0.5]
-    """
-    rise = max(1, round(warmup * steps))
-    if step < rise:
-        return (step + 1) / rise
-    left = (steps - step) / (steps - rise)
-    return {"linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2, "constant": 1.0}[schedule]
+        check_least(vars(self), evaluate_every=1, checkpoint_every=1, keep=1, most_skipped=0)
+        check_threads(self.threads)

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from fsp.base.errors import InputError, RunFailed
 from fsp.base.files import read_json, write_json
+from fsp.distillation.losses import TopLogits
 from fsp.distillation.pretraining.batches import Batch
 from fsp.distillation.pretraining.lessons import Lesson, LiveTeacher
-from fsp.distillation.pretraining.losses import TopLogits
 from fsp.distillation.pretraining.vocabulary import chunks
 
 _VERSION = 2  # 1: log-probabilities in float16, with which the divergence was no lower bound

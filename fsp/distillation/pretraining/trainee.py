@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from fsp.distillation.losses import cosine_distance, cross_entropy, relation_divergence, squared_distance
 from fsp.distillation.pretraining.batches import Batch
 from fsp.distillation.pretraining.lessons import Lesson
-from fsp.distillation.pretraining.losses import cosine_distance, cross_entropy, relation_divergence, squared_distance
 from fsp.distillation.pretraining.models import LanguageModel
 from fsp.distillation.pretraining.vocabulary import head_losses
 

@@ -6,18 +6,18 @@ An architecture is D layers, A attention heads, hidden size H, intermediate size
 
 import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
 from fsp.families.architecture import Architecture
+from fsp.families.family import Constants, Shape
 from fsp.families.others import other_way
-from fsp.families.transformer import check_heads, integers
+from fsp.families.transformer import Names, attention, integers, layer_parameters, norm, sizes_of, token_inputs
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
 PARAMETERS = ("D", "A", "H", "I")
@@ -47,10 +47,19 @@ _AXES: dict[str, tuple[str | None, ...]] = {
     **{f"encoder.layer.*.{name}.bias": (bias,) for name, (_, bias) in _LAYER_AXES.items()},
 }
 
-Shape = Mapping[str, Any]  # D, A, H, I: integers, or arrays of one length
+
+def _check(config: "PretrainedConfig") -> None:
+    if config.model_type not in _MODEL_TYPES:
+        raise InputError(
+            f"model type {config.model_type!r} is not supported by family bert: {other_way(config.model_type)}"
+        )
 
 
-def parameters(shape: Shape, constants: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
+_NAMES = Names(CONFIG_NAMES, _CONSTANT_NAMES, _check)
+architecture_of, constants_of, inputs = _NAMES.architecture_of, _NAMES.constants_of, token_inputs
+
+
+def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
     """Return the exact number of weights: `embedding_parameters`, `encoder_parameters` and their sum `parameters`.
 
     Pooler and heads are not counted. A does not appear: heads partition H.
@@ -66,20 +75,12 @@ def parameters(shape: Shape, constants: Mapping[str, int]) -> dict[str, NDArray[
     """
     depth, hidden, inner = integers(shape, "DHI")
     rows = sum(constants[name] for name in CONSTANTS)
-    layer_norm = 2 * hidden
-    attention = 4 * (hidden * hidden + hidden)
-    feed_forward = 2 * hidden * inner + inner + hidden
-    embedding = hidden * rows + layer_norm
-    layer = attention + feed_forward + 2 * layer_norm
-    encoder: NDArray[np.int64] = np.multiply(depth, layer)
-    return {
-        "parameters": embedding + encoder,
-        "embedding_parameters": embedding,
-        "encoder_parameters": encoder,
-    }
+    embedding = hidden * rows + 2 * hidden
+    encoder = depth * layer_parameters(hidden, inner)
+    return sizes_of(embedding, encoder)
 
 
-def operations(shape: Shape, constants: Mapping[str, int], *, batch: int = 1, length: int = 128) -> NDArray[np.int64]:
+def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: int = 128) -> NDArray[np.int64]:
     """Return additions + multiplications + other operations of one forward pass over `batch x length` tokens.
 
     This is the inference-speed surrogate of arXiv 2010.08512: every scalar operation counts one.
@@ -94,55 +95,22 @@ def operations(shape: Shape, constants: Mapping[str, int], *, batch: int = 1, le
         length: tokens a sequence.
     """
     depth, heads, hidden, inner = integers(shape, "DAHI")
-    layer_norm = length * (7 * hidden + 2)
     projections = 2 * length * 4 * hidden * hidden
-    scores = length * length * (2 * hidden - heads) + heads * length * length  # Q K^T, then the scaling
-    softmax = heads * length * (5 * length - 2)
-    context = length * hidden * (2 * length - 1)
     feed_forward = 2 * length * 2 * hidden * inner + 5 * length * inner
     residual = 2 * length * hidden
-    layer = projections + scores + softmax + context + feed_forward + residual + 2 * layer_norm
-    embedding = 2 * length * hidden + layer_norm
+    layer = projections + attention(length, heads, hidden) + feed_forward + residual + 2 * norm(length, hidden)
+    embedding = 2 * length * hidden + norm(length, hidden)
     return batch * (embedding + depth * layer)
 
 
-def inputs(constants: Mapping[str, int], *, batch: int, length: int) -> "dict[str, torch.Tensor]":
-    """Return token ids, `batch x length`, as keyword arguments of a forward pass."""
-    import torch
-
-    return {"input_ids": torch.zeros(batch, length, dtype=torch.long)}
-
-
-def architecture_of(config: "PretrainedConfig") -> Architecture:
-    """Return the architecture of a Hugging Face configuration. Raises InputError for other families."""
-    _check_model_type(config)
-    return Architecture({name: getattr(config, key) for name, key in CONFIG_NAMES.items()})
-
-
-def constants_of(config: "PretrainedConfig") -> dict[str, int]:
-    """Return the family's constants of a Hugging Face configuration. Raises InputError for other families."""
-    _check_model_type(config)
-    return {name: getattr(config, key) for name, key in _CONSTANT_NAMES.items()}
-
-
-def _check_model_type(config: "PretrainedConfig") -> None:
-    if config.model_type not in _MODEL_TYPES:
-        raise InputError(
-            f"model type {config.model_type!r} is not supported by family bert: {other_way(config.model_type)}"
-        )
-
-
-def config_for(architecture: Shape, constants: Mapping[str, int]) -> "PretrainedConfig":
+def config_for(architecture: Shape, constants: Constants) -> "PretrainedConfig":
     """Return a BERT configuration of that shape. Raises InputError where A does not divide H."""
     from transformers import BertConfig
 
-    check_heads(architecture)
-    sizes = {key: architecture[name] for name, key in CONFIG_NAMES.items()}
-    tables = {key: constants[name] for name, key in _CONSTANT_NAMES.items()}
-    return BertConfig(**sizes, **tables)
+    return BertConfig(**_NAMES.options(architecture, constants))
 
 
-def build(architecture: Shape, constants: Mapping[str, int]) -> "PreTrainedModel":
+def build(architecture: Shape, constants: Constants) -> "PreTrainedModel":
     """Return an untrained network of that shape, without pooler or head."""
     from transformers import BertModel
 

@@ -14,10 +14,11 @@ from scipy.linalg.lapack import dpstrf
 from torch import Tensor, nn
 
 from fsp.families.architecture import Architecture
-from fsp.families.bert import CONFIG_NAMES, Shape, architecture_of
+from fsp.families.bert import CONFIG_NAMES, architecture_of
 from fsp.families.bert.heads import Projections, TrainedHeads, check_cuttable, whole_heads
 from fsp.families.bert.healing import covariance, refit_readers, refit_writer
 from fsp.families.cutting import spread
+from fsp.families.family import Shape
 from fsp.families.transformer import head_size_changed
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsp.families.bert import Shape
 from fsp.families.cutting import check_smaller
+from fsp.families.family import Shape
 from fsp.families.transformer import check_heads
 
 _TINY = 1e-9  # of the largest singular value: below it there is nothing but rounding

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from fsp.base.errors import InputError, RunFailed
+from fsp.distillation.masking import Masking, PassMasking
 from fsp.distillation.pretraining import checkpoints
 from fsp.distillation.pretraining.batches import Batches
-from fsp.distillation.pretraining.engine import Engine, Upkeep, accelerator_for
+from fsp.distillation.pretraining.engine import Engine, accelerator_for
 from fsp.distillation.pretraining.health import Health
 from fsp.distillation.pretraining.lessons import LiveTeacher
-from fsp.distillation.pretraining.masking import Masking
 from fsp.distillation.pretraining.models import LanguageModel
 from fsp.distillation.pretraining.packed import Stream
-from fsp.distillation.pretraining.settings import Settings
+from fsp.distillation.pretraining.settings import Options, Settings
 from fsp.distillation.pretraining.students import random_student, student_config
 from fsp.distillation.pretraining.trainee import Trainee
 
@@ -26,7 +26,7 @@ SMALL = {"D": 2, "A": 2, "H": 16, "I": 24}
 FEW = dict(steps=6, batch=8, length=16, dropout=0.1, learning_rate=1e-3)
 
 
-def engine(folder, *, kind="bert", trained=None, settings=None, spoil=(), louder=(), scaler=None, **upkeep):
+def engine(folder, *, kind="bert", trained=None, settings=None, spoil=(), louder=(), scaler=None, **options):
     """An engine over random text, and the list its records go to.
 
     spoil: calls of the teacher that give NaN. louder: those that give states ten times as large. scaler: of
@@ -38,9 +38,8 @@ def engine(folder, *, kind="bert", trained=None, settings=None, spoil=(), louder
     student = trained or random_student(config, head=settings.needs_head, causal=teacher.causal, seed=0)
     tokens = np.random.default_rng(0).integers(5, 2000, size=16 * 60).astype(np.uint16)
     start, end = (None, 3) if teacher.causal else (2, 3)
-    masking = (
-        None if teacher.causal or not settings.needs_head else Masking(0.15, 4, 2000, (0, 1, 2, 3, 4), settings.seed)
-    )
+    masked = PassMasking(Masking(4, (0, 1, 2, 3, 4), 2000), 0.15, settings.seed)
+    masking = None if teacher.causal or not settings.needs_head else masked
     batches = Batches(Stream(tokens, settings.length, start, end), masking, teacher.causal, settings.seed)
     torch.manual_seed(0)
     trainee = Trainee(
@@ -69,7 +68,8 @@ def engine(folder, *, kind="bert", trained=None, settings=None, spoil=(), louder
         batches,
         teach if settings.needs_teacher else None,
         settings,
-        Upkeep(folder, **upkeep),
+        Options(**options),
+        folder,
         after_step=records.append,
     )
     return made, records

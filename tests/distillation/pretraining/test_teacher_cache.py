@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from fsp.base.errors import InputError, RunFailed
+from fsp.distillation.losses import TopLogits, divergence
+from fsp.distillation.masking import Masking, PassMasking
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.lessons import LiveTeacher
-from fsp.distillation.pretraining.losses import TopLogits, divergence
-from fsp.distillation.pretraining.masking import Masking
 from fsp.distillation.pretraining.models import LanguageModel
 from fsp.distillation.pretraining.packed import Stream
 from fsp.distillation.pretraining.teacher_cache import CachedTeacher, Layout
@@ -35,7 +35,7 @@ def live():
 @pytest.fixture
 def batches():
     tokens = np.random.default_rng(0).integers(5, 2000, size=14 * BLOCKS).astype(np.uint16)
-    return Batches(Stream(tokens, 16, 2, 3), Masking(0.25, 4, 2000, (0, 1, 2, 3, 4), 0), False, 0)
+    return Batches(Stream(tokens, 16, 2, 3), PassMasking(Masking(4, (0, 1, 2, 3, 4), 2000), 0.25, 0), False, 0)
 
 
 def layout(batches, **other):

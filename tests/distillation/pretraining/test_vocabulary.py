@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
+from fsp.distillation.losses import cross_entropy, divergence
 from fsp.distillation.pretraining import vocabulary
-from fsp.distillation.pretraining.losses import cross_entropy, divergence
 from fsp.distillation.pretraining.vocabulary import chunks, head_losses
 
 

@@ -1,0 +1,38 @@
+"""What a saved model's directory says of the model: `fsp.json` for programs, the model card for people."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fsp.base.files import write_json, write_text
+
+FACTS = "fsp.json"
+
+
+def describe_model(
+    folder: Path, facts: Mapping[str, Any], header: Mapping[str, str], title: str, *paragraphs: str
+) -> None:
+    """Write `fsp.json` and the model card, `README.md`.
+
+    Args:
+        folder: the model's directory.
+        facts: what `fsp.json` holds.
+        header: what the hub reads of the card, in YAML.
+        title: of the card.
+        paragraphs: its text and tables, in Markdown.
+    """
+    head = ["---", *(f"{name}: {value}" for name, value in header.items()), "---", f"# {title}"]
+    write_text(folder / "README.md", "\n\n".join(["\n".join(head), *paragraphs]) + "\n")
+    write_json(folder / FACTS, dict(facts))
+
+
+def table(rows: Mapping[str, Any]) -> str:
+    """Return a Markdown table of names and values.
+
+    Example:
+        >>> table({"longest_input": 128}).splitlines()
+        ['| | |', '|---|---|', '| longest input | 128 |']
+    """
+    return "\n".join(
+        ["| | |", "|---|---|", *(f"| {name.replace('_', ' ')} | {value} |" for name, value in rows.items())]
+    )
