@@ -126,10 +126,9 @@ def constants_of(config: "PretrainedConfig") -> dict[str, int]:
 
 
 def _check_model_type(config: "PretrainedConfig") -> None:
-    if config.model_type not in _MODEL_TYPES:
-        raise InputError(
-            f"model type {config.model_type!r} is not supported by family bert: {other_way(config.model_type)}"
-        )
+    kind = getattr(config, "model_type", None)
+    if kind not in _MODEL_TYPES:
+        raise InputError(f"model type {kind!r} is not supported by family bert: {other_way(str(kind))}")
 
 
 def config_for(architecture: Shape, constants: Mapping[str, int]) -> "PretrainedConfig":
