@@ -98,56 +98,6 @@ def test_missing_values_and_duplicates_are_reported(csv, fsp):
     assert json.loads(done.stdout)["n_test"] == 30
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (["--error", "loss"], "has no column 'loss'"),
-        (["--size", "mass"], "has no column 'mass'"),
-        (["--parameters", "w"], "has no column 'w'"),
-        (["--parameters", "d"], "a parameter is named twice"),
-        (["--train", "50"], "train 50 is out of range; choose 12 to 47 of the table's 50 architectures"),
-        (["--train", "11"], "train 11 is out of range"),
-        (["--train", "few"], "--train"),
-        (["--seeds", "0"], "seeds 0 is out of range"),
-    ],
-)
-def test_bad_usage_exits_2_with_one_line(csv, fsp, change, message):
-    refused(fsp(csv, *ARGUMENTS, "--train", "20", "--seeds", "2", *change, "--json"), message)
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ("11,2,44,deep", "e is 'deep', not a finite number"),
-        ("11,2,44,0", "e is 0; p, i and e must be positive"),
-        ("11,2,44,-1", "e is -1; p, i and e must be positive"),
-        ("11,2,44,nan", "e is 'nan', not a finite number"),
-        ("many,2,44,.5", "d is 'many', not a finite number"),
-    ],
-)
-def test_bad_cells_exit_2_with_one_line(csv, fsp, row, message):
-    with csv.open("a", encoding="utf-8") as file:
-        file.write(row + "\n")
-    refused(fsp(csv, *ARGUMENTS, "--train", 20, "--json"), message)
-
-
-def test_a_parameter_that_is_not_positive_and_a_short_table(csv, fsp):
-    lines = csv.read_text(encoding="utf-8").splitlines()
-    csv.write_text("\n".join([*lines[:1], *(f"0{line[1:]}" for line in lines[1:6]), *lines[6:]]), encoding="utf-8")
-    refused(fsp(csv, *ARGUMENTS, "--train", 20, "--json"), "line 2: d is 0; the fitted error needs positive parameters")
-    csv.write_text("\n".join(lines[:12]), encoding="utf-8")
-    refused(fsp(csv, *ARGUMENTS, "--train", 9), "the table has 11 architectures, too few")
-    refused(fsp(csv.parent / "none.csv", *ARGUMENTS, "--train", 9), "No such file")
-
-
-def refused(done, message):
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("fsp: ")
-
-
 def test_no_torch_is_loaded(csv):
     code = "import sys; from fsp.cli.app import main\ntry: main()\nexcept SystemExit: print('torch' in sys.modules)"
     command = [sys.executable, "-c", code, "replay", "error", str(csv), *ARGUMENTS, "--train", "20", "--seeds", "1"]

@@ -89,26 +89,6 @@ def test_size_of_a_family_without_heads(fsp):
     assert json.loads(out)["head_dim"] is None
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (("size", "bert_large", "D=4", "A=7", "H=1024", "I=768"), "breaks the rule 'H % A == 0'"),
-        (("size", "bert_large", "D=25", "A=8", "H=1024", "I=768"), "D=25 is above the maximum point's 24"),
-        (("size", "bert_large", "D=4"), "exactly D, A, H, I"),
-        (("size", "bert_large", "D"), "cannot read 'D'"),
-        (("size", "nope", "D=1"), "no search space 'nope'"),
-        (("size", "bert_large"), "Missing argument"),
-        (("space", "nope"), "there are bert_large, gpt2, minilm, mlp, modernbert, vit"),
-        (("space", "--check"), "needs the name"),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_2(fsp, arguments, says):
-    code, out, err = fsp(*arguments)
-    assert (code, out) == (2, "")
-    assert says in err
-    assert err.count("\n") == 1
-
-
 @pytest.mark.parametrize("name", shipped_spaces())
 def test_space_describes(fsp, name):
     code, out, _ = fsp("space", name, "--json")

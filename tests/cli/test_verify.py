@@ -131,20 +131,6 @@ def test_verify_says_when_m_is_violated(run, tmp_path):
     assert "the least tau that no pair contradicts" in out
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"kind": "fsp.certificate", "schema": 2}', "\xff"])
-def test_verify_refuses_other_files(content, run, tmp_path):
-    path = tmp_path / "file.json"
-    path.write_text(content, encoding="latin-1")
-    code, out, err = run("verify", path)
-    assert (code, out) == (2, "")
-    assert len(err.splitlines()) == 1
-
-
-def test_verify_refuses_a_missing_file_and_a_folder(run, tmp_path):
-    assert run("verify", tmp_path / "nothing.json")[0] == 2
-    assert run("verify", tmp_path)[0] == 2
-
-
 def test_choose_answers_as_the_search_did(found, run):
     code, out, _ = run("choose", found[0] / "study.journal", "--space", "bert_large", "--objective", "w", "--json")
     answer = json.loads(out)
@@ -172,9 +158,6 @@ def test_choose_needs_no_space_where_the_study_tells_it(found, run, tmp_path):
     assert run("choose", journal, "--objective", "w", "--json") == told
     folder = tmp_path / "extraction"
     folder.mkdir()
-    code, out, err = run("choose", folder)
-    assert (code, out) == (2, "")
-    assert "holds no evaluations.journal" in err
     (folder / "evaluations.journal").write_bytes(journal.read_bytes())
     assert run("choose", folder, "--objective", "w", "--json") == told
 
@@ -221,47 +204,6 @@ def test_choose_asks_which_study(tmp_path, run):
     name = str(refused.value).split(": ")[1].split(" ")[0]
     assert choose(journal, SPACE, name=name, limits={"operations": "90%"}).study == name
     assert run("choose", journal, "--space", "bert_large")[0] == 2
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--space", "minilm"], "no evaluations of space minilm"),
-        (["--space", "bert_large", "--limit", "operations=1"], "nearest feasible"),
-        (["--space", "bert_large", "--limit", "operations"], "cannot read the limit"),
-        (["--space", "bert_large", "--objective", "best"], "no objective"),
-        (["--space", "bert_large", "--name", "x"], "called x"),
-        (["--limit", "latency=5"], "fsp extract and fsp choose predict it with --speed calibrated"),
-        (["--limit", "latency=5", "--speed", "calibrated"], "run: fsp latency calibrate bert_large"),
-    ],
-)
-def test_choose_refuses(found, run, arguments, message):
-    code, out, err = run("choose", found[0] / "study.journal", *arguments)
-    assert (code, out) == (2, "")
-    assert message in err
-    assert len(err.splitlines()) == 1
-
-
-def test_choose_refuses_a_missing_study_and_creates_nothing(run, tmp_path):
-    code, _, err = run("choose", tmp_path / "none.journal", "--space", "bert_large")
-    assert code == 2
-    assert "no study at" in err
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--method", "certified", "--gap", "-1"], "gap -1.0 is out of range"),
-        (["--method", "certified", "--interval", "2"], "interval belongs"),
-        (["--certificate", "x.json"], "--method certified"),
-        (["--method", "magic"], "no method"),
-    ],
-)
-def test_extract_refuses_before_it_loads_anything(run, options, message):
-    code, out, err = run("extract", "minilm", *options)
-    assert (code, out) == (2, "")
-    assert message in err
 
 
 def test_extract_writes_a_certificate_that_verifies(run, tiny, tmp_path):

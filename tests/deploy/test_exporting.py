@@ -293,15 +293,3 @@ def test_missing_weights(tmp_path, classifier):
     )
     with pytest.raises(InputError, match=r"lacks weights for classifier\.dense\.bias and 3 more"):
         export(tmp_path)
-
-
-def test_bad_usage(tmp_path, tiny):
-    done = command(tiny.teacher, "--format", "tflite")
-    assert done.returncode == 2 and "no format 'tflite'; there is onnx" in done.stderr
-    done = command(tiny.teacher, "--tolerance", "0.3")
-    assert done.returncode == 2 and "needs int8" in done.stderr
-    done = command(tiny.teacher, "--int8", "--agreement", "1.5")
-    assert done.returncode == 2 and "agreement 1.5 is not between 0 and 1" in done.stderr
-    (tmp_path / "file").write_text("")
-    done = command(tiny.teacher, "--out", tmp_path / "file")
-    assert done.returncode == 2 and "is a file; name a folder" in done.stderr

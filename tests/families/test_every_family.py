@@ -5,11 +5,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from fsp.base.errors import InputError
-from fsp.families.architecture import Architecture
 from fsp.families.family import load_family
-from fsp.objectives.counts import sizes
 from fsp.spaces.loading import load_space, shipped_spaces
-from fsp.spaces.space import family_of
+from fsp.spaces.space import SearchSpace
+from fsp.testing import FamilyContract
 
 TEXT = {"vocabulary": 90, "positions": 256}
 # family: constants, T, a smaller shape, products of matrices in one pass (D, A, H, I, tokens n)
@@ -48,41 +47,42 @@ FAMILIES = {
 every_family = pytest.mark.parametrize("name", FAMILIES)
 
 
-def trained(name, seed=1):
-    """T away from the initial symmetries (zero biases, unit norms), so that every wrong index shows."""
-    constants, full, _, _ = FAMILIES[name]
-    torch.manual_seed(seed)
-    network = load_family(name).build(full, constants).eval()
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight.add_(0.3 * torch.randn_like(weight))
-    return network
+class Contract(FamilyContract):
+    def __init_subclass__(cls):
+        constants, full, small, _ = FAMILIES[cls.name]
+        choices = {key: (small[key], full[key]) for key in full}
+        cls.space = SearchSpace(cls.name, choices, ("H == 8 * A",) if "A" in full else (), full, cls.name, constants)
 
 
-def output(name, network, seed=2):
-    inputs = load_family(name).inputs(FAMILIES[name][0], batch=3, length=40)
-    torch.manual_seed(seed)
-    given = {
-        k: torch.randn_like(v) if v.is_floating_point() else torch.randint(5, 80, v.shape) for k, v in inputs.items()
-    }
-    with torch.no_grad():
-        result = network(**given)
-    return result if isinstance(result, torch.Tensor) else result.last_hidden_state
+class TestBert(Contract):
+    name = "bert"
 
 
-# test_bert.py has those of family bert
-@pytest.mark.parametrize("name", [name for name in shipped_spaces() if load_space(name).family != "bert"])
-def test_p_equals_the_built_network_for_every_candidate(name):
-    space = load_space(name)
-    family = family_of(space)
-    counted = sizes(space, space.candidates)
-    assert len(space.candidates) >= 100
-    assert (counted["embedding_parameters"] + counted["encoder_parameters"] == counted["parameters"]).all()
-    for k, architecture in enumerate(space.architectures(space.candidates)):
-        with torch.device("meta"):
-            network = family.build(architecture, space.constants)
-        assert sum(weight.numel() for weight in network.parameters()) == counted["parameters"][k], architecture
-        assert family.architecture_of(network.config) == architecture
+class TestGPT2(Contract):
+    name = "gpt2"
+
+
+class TestModernBERT(Contract):
+    name = "modernbert"
+
+
+class TestViT(Contract):
+    name = "vit"
+
+
+class TestMLP(Contract):
+    name = "mlp"
+
+
+CONTRACTS = {contract.name: contract() for contract in Contract.__subclasses__()}
+
+
+@pytest.mark.parametrize("name", shipped_spaces())
+def test_every_candidate_of_a_shipped_space_is_counted_as_it_is_built(name):
+    contract = FamilyContract()
+    contract.space = load_space(name)
+    assert len(contract.shapes) > 100
+    contract.test_a_network_is_counted_as_it_is_built_and_tells_what_it_was_built_as()
 
 
 @every_family
@@ -114,47 +114,10 @@ def test_operations_are_torchs_flops_and_little_more(name, batch, length, scale)
     assert 1 <= counted / counter.get_total_flops() < (1.25 if scale == 1 else 1.04)
 
 
-@every_family
-def test_closed_forms_are_vectorised_and_leave_their_input_alone(name):
-    space = next(s for s in map(load_space, shipped_spaces()) if s.family == name)
-    family = family_of(space)
-    columns = space.columns(space.candidates)  # read-only
-    counted = family.parameters(columns, space.constants)
-    work = family.operations(columns, space.constants, batch=2, length=64)
-    for k, architecture in enumerate(space.architectures(space.candidates)):
-        alone = family.parameters(architecture, space.constants)
-        assert {key: int(value) for key, value in alone.items()} == {key: value[k] for key, value in counted.items()}
-        assert int(family.operations(architecture, space.constants, batch=2, length=64)) == work[k]
-    assert all(value.dtype == "int64" for value in [work, *counted.values()])
-
-
-@every_family
-def test_the_full_size_cut_is_t(name):
-    network = trained(name)
-    copy = load_family(name).cut(network, FAMILIES[name][1])
-    assert copy is not network
-    assert torch.equal(output(name, copy), output(name, network))
-
-
-@every_family
-def test_a_cut_has_its_shape_and_leaves_t_alone(name):
-    constants, full, small, _ = FAMILIES[name]
-    family = load_family(name)
-    network = trained(name)
-    before = {key: weight.clone() for key, weight in network.state_dict().items()}
-    cut = family.cut(network, small)
-    assert family.architecture_of(network.config) == Architecture(full)
-    assert family.architecture_of(cut.config) == Architecture(small)
-    assert family.constants_of(cut.config) == constants
-    assert sum(w.numel() for w in cut.parameters()) == int(family.parameters(small, constants)["parameters"])
-    assert all(torch.equal(before[key], weight) for key, weight in network.state_dict().items())
-    assert output(name, cut).isfinite().all()
-
-
 @pytest.mark.parametrize("name", ["bert", "gpt2", "modernbert", "vit"])
 def test_units_that_do_nothing_are_cut_first(name):
     _, full, _, _ = FAMILIES[name]
-    network = trained(name)
+    network = CONTRACTS[name].trained()
     idle = torch.tensor([0, 3, 4, 17, 40])
     axes = {"I": idle, "2I": torch.cat([idle, idle + full["I"]])}
     with torch.no_grad():
@@ -164,11 +127,11 @@ def test_units_that_do_nothing_are_cut_first(name):
                 if label in axes:
                     weight.index_fill_(dimension, axes[label], 0)
     smaller = load_family(name).cut(network, {**full, "I": full["I"] - len(idle)})
-    assert torch.allclose(output(name, smaller), output(name, network), atol=1e-4)
+    assert torch.allclose(CONTRACTS[name].output(smaller), CONTRACTS[name].output(network), atol=1e-4)
 
 
 def test_heads_are_kept_whole():
-    network = trained("gpt2")
+    network = CONTRACTS["gpt2"].trained()
     with torch.no_grad():
         for block in network.h:
             for weight in (block.attn.c_attn.weight, block.attn.c_attn.bias):
@@ -180,7 +143,7 @@ def test_heads_are_kept_whole():
 
 
 def test_modernbert_keeps_the_kinds_of_its_layers():
-    network = trained("modernbert")
+    network = CONTRACTS["modernbert"].trained()
     cut = load_family("modernbert").cut(network, {"D": 2, "A": 4, "H": 32, "I": 48})
     assert network.config.layer_types == [f"{kind}_attention" for kind in ("full", "sliding", "sliding", "full")]
     assert cut.config.layer_types == ["full_attention", "full_attention"]
@@ -189,7 +152,7 @@ def test_modernbert_keeps_the_kinds_of_its_layers():
 
 def test_a_modernbert_of_one_layer_computes_what_t_does_up_to_its_first():
     """T's last layer cannot be it: it reads its input through a norm of its own, which a first layer does not have."""
-    network = trained("modernbert")
+    network = CONTRACTS["modernbert"].trained()
     single = load_family("modernbert").cut(network, {"D": 1, "A": 4, "H": 32, "I": 48})
     tokens = torch.randint(5, 80, (3, 40), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -205,18 +168,16 @@ def test_a_pooler_is_left_behind():
     assert cut.pooler is None
 
 
-@every_family
-def test_shapes_that_do_not_fit_are_refused(name):
-    _, full, small, _ = FAMILIES[name]
-    cut = load_family(name).cut
-    network = trained(name)
-    with pytest.raises(InputError, match="only smaller shapes"):
-        cut(network, {**full, "D": full["D"] + 1})
-    with pytest.raises(InputError, match="no shape of this family; give D"):
-        cut(network, {"D": 1})
-    if "A" in full:
-        with pytest.raises(InputError, match=r"head size 16.* 8; choose H = 8 \* A"):
-            cut(network, {**small, "A": 1})
+def test_a_cut_that_is_refused_says_which_could_be():
+    _, full, small, _ = FAMILIES["gpt2"]
+    network = CONTRACTS["gpt2"].trained()
+    for shape, says in (
+        ({**full, "D": 4}, "only smaller shapes"),
+        ({"D": 1}, "no shape of this family; give D"),
+        ({**small, "A": 1}, r"head size 16.* 8; choose H = 8 \* A"),
+    ):
+        with pytest.raises(InputError, match=says):
+            load_family("gpt2").cut(network, shape)
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "modernbert", "vit"])
@@ -238,7 +199,7 @@ def test_what_is_built_also_runs(name):
                 network = family.build(shape, constants).eval()
             except InputError:
                 continue
-            assert output(name, network).isfinite().all(), shape
+            assert CONTRACTS[name].output(network).isfinite().all(), shape
             assert family.architecture_of(network.config) == shape
             built += 1
     assert built >= 10
@@ -252,14 +213,6 @@ def test_modernbert_takes_heads_of_even_size_only():
     config = ModernBertConfig(hidden_size=14, num_attention_heads=2, num_hidden_layers=1)
     with pytest.raises(InputError, match="heads of 7 values"):
         load_family("modernbert").architecture_of(config)
-
-
-@every_family
-def test_networks_of_other_families_are_refused(name):
-    other = trained("mlp" if name != "mlp" else "vit").config
-    for function in (load_family(name).architecture_of, load_family(name).constants_of):
-        with pytest.raises(InputError, match="not supported by family"):
-            function(other)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from running import fsp
 from safetensors.torch import load_file, save_file
 
 from fsp.base.errors import InputError
@@ -324,10 +323,3 @@ def test_results_with_another_value(data, tmp_path):
     (tmp_path / "result.json").write_text(json.dumps(result))
     shutil.copy(RECORDED / "evaluations.csv", tmp_path)
     refusal(lambda: write_report(tmp_path))
-
-
-def test_the_command_says_it_in_one_line(tmp_path):
-    path = tmp_path / "s.toml"
-    path.write_text(SPACE.replace('family = "mlp"', 'family = "mlp"\nname = "../up"'))
-    done = fsp("space", path)
-    assert (done.returncode, done.stdout) == (2, "") and len(done.stderr.splitlines()) == 1

@@ -21,6 +21,7 @@ LAYERS = (  # from the bottom: each may import those before it
     "finetuning",
     "report",
     "run",
+    "testing",
     "cli",
 )
 
@@ -54,7 +55,7 @@ def package(name):
     return name.split(".")[1] if "." in name else name
 
 
-def test_there_are_twelve_packages_and_the_journey():
+def test_there_are_twelve_packages_the_journey_and_the_contracts():
     tops = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert tops == {*LAYERS, "__init__", "__main__"}
 

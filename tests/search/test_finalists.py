@@ -167,24 +167,6 @@ def test_extract_with_finalists_from_the_command_line(run, tiny):
     assert json.loads(out)["selected"] == {name: best[name] for name in "DAHI"}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["extract", "minilm", "--finalists", "0"], "finalists 0 is out of range"),
-        (["extract", "minilm", "--finalists", "2", "--method", "certified"], "not re-ranked"),
-        (["extract", "minilm", "--fidelities", "0,16,8"], "no rising numbers of steps"),
-        (["extract", "minilm", "--anchors", "2"], "anchors 2 is out of range"),
-        (["run", "minilm", "--out", "o", "--finalists", "0"], "finalists must be at least 1"),
-        (["run", "minilm", "--out", "o", "--anchors", "2"], "anchors 2 is out of range"),
-    ],
-)
-def test_the_command_line_refuses_before_it_loads_anything(run, arguments, says):
-    code, out, err = run(*arguments)
-    assert (code, out) == (2, "")
-    assert says in err
-    assert len(err.splitlines()) == 1
-
-
 class Curves(Toy):
     """Short errors that flatter shallow shapes: after longer training depth counts for more."""
 

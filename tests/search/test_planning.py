@@ -61,29 +61,6 @@ def test_certified_says_at_most(run):
     assert "stops earlier" in out
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--limit", "operations=1"], "no candidate meets the limits"),
-        (["--interval", "0"], "interval 0"),
-        (["--method", "magic"], "no method 'magic'"),
-        (["--objective", "best"], "no objective 'best'"),
-    ],
-)
-def test_bad_input_is_refused_as_without_plan(run, options, message):
-    code, out, err = run("bert_large", "--plan", *options)
-    assert (code, out) == (2, "")
-    assert message in err
-    assert len(err.splitlines()) == 1
-
-
-def test_a_space_without_its_constants_is_refused_in_one_line(run, tiny):
-    code, out, err = run(tiny.space_file, "--plan")
-    assert (code, out) == (2, "")
-    assert "needs vocabulary, positions, token_types" in err
-    assert len(err.splitlines()) == 1
-
-
 def test_a_teacher_brings_the_constants_of_a_planned_space(run, tiny):
     code, out, _ = run(tiny.space_file, "--plan", "--teacher", tiny.teacher, "--limit", "encoder_parameters=100%")
     assert code == 0

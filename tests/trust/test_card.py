@@ -195,14 +195,3 @@ def test_files_that_are_no_card(tmp_path, content):
 def test_a_report_without_a_card_says_so():
     assert "fsp error card" in trust({})
     assert "fsp error card" in trust({"card": None})
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [(["--shapes", "4"], "--shapes"), (["--steps", "0"], "--steps"), (["--truth-seeds", "0"], "--truth-seeds")],
-)
-def test_options_out_of_range(tiny, tmp_path, wrong, message):
-    done = CliRunner().invoke(app, ["error", "card", str(tiny.space_file), "--out", str(tmp_path / "c"), *wrong])
-    assert isinstance(done.exception, InputError)
-    assert message in str(done.exception)
-    assert not (tmp_path / "c").exists()

@@ -49,10 +49,9 @@ _AXES: dict[str, tuple[str | None, ...]] = {
 
 
 def _check(config: "PretrainedConfig") -> None:
-    if config.model_type not in _MODEL_TYPES:
-        raise InputError(
-            f"model type {config.model_type!r} is not supported by family bert: {other_way(config.model_type)}"
-        )
+    kind = getattr(config, "model_type", None)
+    if kind not in _MODEL_TYPES:
+        raise InputError(f"model type {kind!r} is not supported by family bert: {other_way(str(kind))}")
 
 
 _NAMES = Names(CONFIG_NAMES, _CONSTANT_NAMES, _check)

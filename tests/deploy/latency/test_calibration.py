@@ -304,10 +304,3 @@ def test_the_command_measures_and_extract_uses_it(tmp_path, tiny, space_file):
 
     done = fsp("extract", space_file, "--speed", "calibrated", "--plan", "--threads", 2)
     assert done.returncode == 2 and "(1 for other inputs, devices, versions or threads in" in done.stderr
-
-
-def test_what_cannot_be_written_is_refused_before_anything_is_measured(tmp_path, space_file):
-    (tmp_path / "file").write_text("")
-    done = running.fsp("latency", "calibrate", space_file, "--out", tmp_path / "file" / "c.json")
-    assert done.returncode == 2 and done.stderr.startswith("fsp: cannot write"), done.stderr
-    assert len(done.stderr.splitlines()) == 1

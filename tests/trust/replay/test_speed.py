@@ -1,7 +1,6 @@
 import json
 
 import numpy as np
-import pytest
 import running
 
 HEADER = "depth,width,inner,fixed,encoder,decoder"
@@ -72,30 +71,3 @@ def test_repeated_architectures_never_stand_on_both_sides(tmp_path):
     facts = json.loads(done.stdout)
     assert facts["n_train"] + facts["n_test"] == facts["architectures"] <= 60
     assert facts["rows_merged"] >= 60
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"cell": (3, 5, "-4")}, "line 4: decoder is -4; latencies must be positive"),
-        ({"cell": (3, 4, "0")}, "line 4: encoder is 0; latencies must be positive"),
-        ({"cell": (3, 0, "-1")}, "line 4: depth is -1; parameters must not be negative"),
-        ({"cell": (3, 0, "deep")}, "line 4: depth is 'deep', not a finite number"),
-        ({"train": 115}, "115 training rows of"),
-        ({"train": 9}, "at least 10 are needed to fit to"),
-        ({"parameters": "fixed"}, "fixed are the same in every row"),
-        ({"parameters": "depth,hidden"}, "has no column 'hidden'"),
-        ({"parameters": "depth,depth"}, "'depth' is named twice"),
-        ({"parameters": "depth,decoder"}, "'decoder' is named twice"),
-        ({"more": ("--seeds", 0)}, "seeds 0 is out of range"),
-    ],
-)
-def test_bad_input(tmp_path, change, message):
-    lines = [list(row) for row in rows()]
-    if "cell" in change:
-        line, column, value = change.pop("cell")
-        lines[line - 1][column] = value
-    more = change.pop("more", ())
-    done = fsp(write(tmp_path, lines), *more, **change)
-    assert done.returncode == 2
-    assert message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
