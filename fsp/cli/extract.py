@@ -120,6 +120,10 @@ def extract(
         return
     inputs = load_inputs(chosen, source.teacher, source.texts, bars, column=source.column)
     chosen = fitted_to(chosen, inputs.teacher)
+    try:
+        inputs.teacher.check_savable()
+    except InputError as problem:
+        bars.say(f"warning: the search uses T's token states alone; fsp run refuses this T: {problem}")
     asked = Asked.of(chosen, wanted, speed_of)  # refuses what cannot be met before anything long begins
     options = {name: value for name, value in asdict(search).items() if name not in ("size", "exponents", "certified")}
     question = {

@@ -166,13 +166,13 @@ def load_saved(folder: Path) -> Saved:
             raise InputError(f"it lacks weights for {missing[0]} and {len(missing) - 1} more")
     if getattr(network, "pooler", None) is not None:
         network.pooler = None  # its output is none of those served
-    layout = layout_of(found.folder) if named.endswith("Model") else None
+    layout = layout_of(found.root) if named.endswith("Model") else None
     serving = Serving(network, layout).eval().requires_grad_(False)
     if layout is None:
         return Saved(serving, tokenizer)
     if layout.transformer.do_lower_case:
         _lower_case(tokenizer)
-    return Saved(serving, tokenizer, _library(folder))
+    return Saved(serving, tokenizer, _library(found.root, layout.longest))
 
 
 def _lower_case(tokenizer: Any) -> None:
@@ -183,11 +183,17 @@ def _lower_case(tokenizer: Any) -> None:
     backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
 
 
-def _library(folder: Path) -> "SentenceTransformer":
-    """Return the directory as its users load it; `layout_of` has checked that the library can."""
+def _library(folder: Path, longest: int) -> "SentenceTransformer":
+    """Return the directory as its users load it; `layout_of` has checked that the library can.
+
+    Where it says that it takes more tokens than the network has positions for, the library would fail on longer texts,
+    so they are cut.
+    """
     from sentence_transformers import SentenceTransformer
 
     with quiet():
-        return SentenceTransformer(
+        found = SentenceTransformer(
             str(folder), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}
         ).eval()
+    found.max_seq_length = min(found.max_seq_length or longest, longest)
+    return found

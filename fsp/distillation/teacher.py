@@ -14,7 +14,7 @@ from fsp.base.errors import InputError
 from fsp.base.files import sha256
 from fsp.distillation.models.identity import fingerprint
 from fsp.distillation.models.loading import check_sees_both_sides, open_model
-from fsp.distillation.models.sentence_layout import SentenceLayout, encoder_of, layout_of, plain_layout
+from fsp.distillation.models.sentence_layout import SentenceLayout, layout_of, plain_layout
 from fsp.families import bert
 from fsp.families.architecture import Architecture
 from fsp.families.bert.heads import check_cuttable
@@ -114,7 +114,7 @@ def load_teacher(source: str | Path, *, name: str | None = None) -> Teacher:
     """
     from transformers import AutoModel, AutoModelForMaskedLM
 
-    found = open_model(encoder_of(source), what="teacher")
+    found = open_model(source, what="teacher")
     with found.blamed():
         bert.architecture_of(found.config)
         predicts = any(str(name).endswith(_PREDICTING) for name in found.config.architectures or ())
@@ -134,7 +134,5 @@ def load_teacher(source: str | Path, *, name: str | None = None) -> Teacher:
             raise InputError("its tokenizer has no mask token, and its head predicts masked tokens")
     whole.requires_grad_(False)
     parts = (model,) if head is None else (model, head)
-    given = Path(source)
-    folder, own_name = (given, given.name) if given.is_dir() else (found.folder, found.name)
-    known = fingerprint(*parts, config=model.config, tokenizer=tokenizer, folder=folder)
-    return Teacher(model, tokenizer, name or own_name, known, head, folder)
+    known = fingerprint(*parts, config=model.config, tokenizer=tokenizer, folder=found.root)
+    return Teacher(model, tokenizer, name or found.name, known, head, found.root)

@@ -57,6 +57,34 @@ def _from_hub(name: str) -> Path:
         raise InputError(f"this is no folder here, and the hub does not give a model of that name ({status})") from None
 
 
+def modules_of(folder: Path) -> list[dict[str, Any]]:
+    """Return the modules that sentence-transformers' modules.json lists, each with its `type`.
+
+    Raises:
+        InputError: modules.json is none.
+    """
+    modules = read_json(folder / "modules.json")
+    listed = isinstance(modules, list) and modules and all(isinstance(one, dict) for one in modules)
+    if not listed or not all(isinstance(one.get("type"), str) for one in modules):
+        raise InputError(f"model {folder}: its modules.json is no list of modules; take a sound copy of the model")
+    return modules
+
+
+def encoder_in(folder: Path) -> Path:
+    """Return the folder of the encoder in a model's folder: itself, or the one that an old modules.json names.
+
+    Until version 2 sentence-transformers saved the network in `0_Transformer`.
+
+    Raises:
+        InputError: modules.json is none.
+    """
+    if (folder / "config.json").is_file() or not (folder / "modules.json").is_file():
+        return folder
+    inner = folder / str(modules_of(folder)[0].get("path") or "")
+    inside = inner.resolve().is_relative_to(folder.resolve())
+    return inner if inside and (inner / "config.json").is_file() else folder
+
+
 def has_weights(folder: Path) -> bool:
     """Tell whether a folder holds weights that can be read without running code."""
     return any(any(folder.glob(pattern)) for pattern in _WEIGHTS)

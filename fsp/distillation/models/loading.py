@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fsp.base.errors import InputError, ModelWarning, is_out_of_memory
-from fsp.distillation.models.folder import check_folder, find_model, has_weights
+from fsp.distillation.models.folder import check_folder, encoder_in, find_model, has_weights
 from fsp.distillation.text.corpus import SENTENCE_TOKENS
 
 if TYPE_CHECKING:
@@ -91,11 +91,17 @@ def sentence_tokens(config: "PretrainedConfig") -> int:
 class ModelFolder:
     """A model whose configuration was read and can be followed; `open_model` returns it.
 
-    what, source: what messages call it, as "teacher" and the words of the user.
+    Attributes:
+        what: what messages call it, as "teacher".
+        source: the words of the user.
+        root: the model's folder.
+        folder: that of its network, with config.json; another than `root` in an old layout of sentence-transformers.
+        config: of the network.
     """
 
     what: str
     source: str
+    root: Path
     folder: Path
     config: "PretrainedConfig"
 
@@ -204,7 +210,8 @@ def open_model(source: str | Path, *, what: str = "model") -> ModelFolder:
     from transformers import AutoConfig
 
     with _blamed(what, source):
-        folder = find_model(source)
+        root = find_model(source)
+        folder = encoder_in(root)
         raw = check_folder(folder)
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         _check_config(raw, config)
@@ -214,7 +221,7 @@ def open_model(source: str | Path, *, what: str = "model") -> ModelFolder:
                 f"{f' and {len(unknown) - 1} more' if unknown[1:] else ''}, which transformers' {config.model_type} "
                 "does not know; nothing follows from it"
             )
-    return ModelFolder(what, str(source), folder, config)
+    return ModelFolder(what, str(source), root, folder, config)
 
 
 @contextmanager

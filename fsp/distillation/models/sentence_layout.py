@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fsp.base.errors import InputError, is_out_of_memory
 from fsp.base.files import read_json
+from fsp.distillation.models.folder import modules_of
 from fsp.distillation.models.loading import longest_input, quiet, sentence_tokens
 
 if TYPE_CHECKING:
@@ -163,34 +164,10 @@ def plain_layout(folder: Path) -> SentenceLayout:
     return replace(_load(folder, sentence_tokens), after=(Normalize(),))
 
 
-def encoder_of(source: str | Path) -> str | Path:
-    """Return the folder of the encoder in a directory: itself, or the one that an old modules.json names.
-
-    Until version 2 sentence-transformers saved the network in `0_Transformer`. A hub name is returned as it is.
-
-    Raises:
-        InputError: modules.json is none.
-    """
-    folder = Path(source)
-    if not (folder / "modules.json").is_file():
-        return source
-    inner = _modules(folder)[0].get("path")
-    if not isinstance(inner, str) or not inner or Path(inner).name != inner or inner == "..":
-        return source
-    return folder / inner
-
-
-def _modules(folder: Path) -> list[dict[str, Any]]:
-    modules = read_json(folder / "modules.json")
-    listed = isinstance(modules, list) and modules and all(isinstance(one, dict) for one in modules)
-    if not listed or not all(isinstance(one.get("type"), str) for one in modules):
-        raise InputError(f"model {folder}: its modules.json is no list of modules; take a sound copy of the model")
-    return modules
-
-
 def _check_modules(folder: Path) -> None:
     """Raise InputError where a layout is not a Transformer, a Pooling, and modules that work on what it pools."""
-    types = [one["type"] for one in _modules(folder)]
+    modules = modules_of(folder)
+    types = [one["type"] for one in modules]
     takes = f"fsp takes a Transformer, a Pooling, then any of {', '.join(_AFTER)}"
     for i, kind in enumerate(types):
         known = (("Transformer",), ("Pooling",))[i] if i < 2 else _AFTER
@@ -198,6 +175,15 @@ def _check_modules(folder: Path) -> None:
             raise InputError(f"model {folder}: module {i} of its modules.json is {kind}; {takes}")
     if len(types) < 2:
         raise InputError(f"model {folder}: its modules.json has no Pooling; {takes}")
+    for module in modules[2:]:
+        path = folder / str(module.get("path", "")) / "config.json"
+        said = read_json(path) if path.is_file() else None
+        activation = said.get("activation_function") if isinstance(said, dict) else None
+        if isinstance(activation, str) and not activation.startswith("torch."):
+            raise InputError(
+                f"model {folder}: its {module['type'].rpartition('.')[2]} has the activation {activation}, which is code "
+                "of its own; fsp never runs code that comes with a model"
+            )
 
 
 def _check_arguments(folder: Path) -> None:
@@ -238,7 +224,8 @@ def _load(folder: Path, most: Callable[[Any], int] = longest_input) -> SentenceL
     reads = {name: transformer.modality_config.get("text", {}).get(name) for name in _STATES}
     if reads != _STATES or transformer.module_output_name != "token_embeddings":
         raise InputError(f"model {folder}: its Transformer reads {reads} of the network; fsp takes the last states")
-    transformer.max_seq_length = min(transformer.max_seq_length, most(transformer.model.config))
+    config = transformer.model.config
+    transformer.max_seq_length = min(transformer.max_seq_length, most(config))
     transformer.model = None
     settings = {
         "prompts": whole.prompts,
@@ -246,4 +233,24 @@ def _load(folder: Path, most: Callable[[Any], int] = longest_input) -> SentenceL
         "similarity_fn_name": whole.similarity_fn_name,
         "truncate_dim": whole.truncate_dim,
     }
-    return SentenceLayout(transformer, pooling, tuple(after), settings)
+    layout = SentenceLayout(transformer, pooling, tuple(after), settings)
+    _check_computes(folder, layout, config.hidden_size)
+    return layout
+
+
+def _check_computes(folder: Path, layout: SentenceLayout, width: int) -> None:
+    """Raise InputError where the modules behind pooling do not take pooled states, or hold what is no number."""
+    for module in layout.after:
+        for name, value in module.state_dict().items():
+            if not bool(value.isfinite().all()):
+                raise InputError(f"model {folder}: its {type(module).__name__} has no finite numbers in {name}")
+    pooled = torch.zeros(2, len(layout.modes) * width)
+    try:
+        with torch.inference_mode():
+            layout.finish(pooled)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"model {folder}: its modules behind pooling do not take the {pooled.shape[1]} numbers that it pools "
+            f"({reason}); take a sound copy of the model"
+        ) from None

@@ -4,8 +4,10 @@ import bisect
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
+import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 _TOLERANCE = 1e-6  # of the distance to the next value: by so much a float may differ and still be the same value
@@ -37,7 +39,8 @@ class Axis:
         self._equal: dict[Any, int] = {}
         for k, choice in enumerate(self.choices):
             self._equal.setdefault(_key(choice, typed=False), k)
-        self.ambiguous = len(self._equal) < len(self.choices)
+        numpy = any(isinstance(choice, np.generic) for choice in self.choices)  # equal to numbers of other hashes
+        self.ambiguous = numpy or len(self._equal) < len(self.choices)
         numbers = sorted((c, k) for k, c in enumerate(self.choices) if is_number(c))
         self._numbers, self._positions = [c for c, _ in numbers], [k for _, k in numbers]
 
@@ -130,7 +133,7 @@ def _stepped(distribution: FloatDistribution, position: int) -> float:
 
 def is_number(value: Any) -> bool:
     """Tell whether a value is a finite number, truth values apart."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _key(value: Any, *, typed: bool) -> Any:
@@ -144,5 +147,5 @@ def _key(value: Any, *, typed: bool) -> Any:
     try:
         hash(value)
     except TypeError:
-        return (type(value).__name__, repr(value))
-    return (type(value).__name__, value) if typed else ("value", value)
+        return (type(value), repr(value))
+    return (type(value), value) if typed else ("value", value)

@@ -1,6 +1,7 @@
 """Every layout of a sentence-transformers directory against the library itself."""
 
 import json
+import math
 import shutil
 from itertools import pairwise
 
@@ -8,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 from sentence_models import PARTS, TEXTS, sentence_model
+from transformers import AutoModel
 
 from fsp.base.errors import InputError
+from fsp.deploy.serving import SENTENCE, load_saved
+from fsp.distillation.models.loading import open_model
 from fsp.distillation.models.sentence_layout import layout_of, plain_layout
 from fsp.distillation.teacher import load_teacher
 
@@ -123,6 +127,40 @@ def test_a_damaged_layout_is_one_line(tiny, tmp_path, path, content):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("width", [31, 64])
+def test_a_dense_layer_of_another_width_than_the_pooled_states_is_refused(tiny, tmp_path, width):
+    from safetensors.torch import load_file, save_file
+
+    given = sentence_model(tiny, tmp_path / "T", after=[("Dense", 48, "Tanh", True)])
+    weights = load_file(given / "2_Dense" / "model.safetensors")
+    weights["linear.weight"] = torch.zeros(48, width)
+    save_file(weights, given / "2_Dense" / "model.safetensors")
+    said = json.loads((given / "2_Dense" / "config.json").read_text())
+    (given / "2_Dense" / "config.json").write_text(json.dumps(said | {"in_features": width}))
+    with pytest.raises(InputError, match="do not take the 32 numbers that it pools"):
+        layout_of(given)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_module_whose_weights_are_no_numbers_is_refused(tiny, tmp_path, value):
+    from safetensors.torch import load_file, save_file
+
+    given = sentence_model(tiny, tmp_path / "T", after=[("Dense", 32, "Tanh", True)])
+    weights = load_file(given / "2_Dense" / "model.safetensors")
+    weights["linear.bias"][3] = value
+    save_file(weights, given / "2_Dense" / "model.safetensors")
+    with pytest.raises(InputError, match=r"its Dense has no finite numbers in linear\.bias"):
+        layout_of(given)
+
+
+def test_an_activation_that_is_code_of_its_own_is_refused(tiny, tmp_path):
+    given = sentence_model(tiny, tmp_path / "T", after=[("Dense", 32, "Tanh", True)])
+    said = json.loads((given / "2_Dense" / "config.json").read_text())
+    (given / "2_Dense" / "config.json").write_text(json.dumps(said | {"activation_function": "mine.Act"}))
+    with pytest.raises(InputError, match=r"its Dense has the activation mine\.Act"):
+        layout_of(given)
+
+
 def test_the_longest_input_is_bounded_by_the_positions(tiny, tmp_path):
     bert, roberta = (
         sentence_model(tiny, tmp_path / name, longest=4000, roberta=name == "roberta") for name in ("bert", "roberta")
@@ -161,6 +199,10 @@ def test_the_old_layout_with_the_network_in_a_folder_of_its_own(tiny, tmp_path):
     teacher = load_teacher(given)
     assert teacher.name == "T"
     assert np.allclose(teacher.layout.encode(teacher.model, TEXTS), expected, atol=1e-6)
+    assert open_model(given).network(AutoModel)[0].config.hidden_size == 32  # every other command
+    saved = load_saved(given)
+    assert SENTENCE in saved.serving.outputs
+    assert np.allclose(saved.library.encode(TEXTS), expected, atol=1e-6)
 
 
 def test_the_layout_of_earlier_versions(tiny, tmp_path):
