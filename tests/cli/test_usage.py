@@ -7,6 +7,7 @@ from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
+import torch
 import typer
 from running import fsp
 
@@ -84,6 +85,7 @@ REFUSED = {  # by command: what follows it, and a part of the line that it is re
         ("minilm --study file/e.journal", "cannot write file/e.journal"),
         ("minilm --study empty", "cannot write empty; name a file"),
         ("minilm --workers 0", "workers must be at least 1"),
+        ("minilm --workers 9999 --threads 1", "9999 workers of 1 threads need 9999 processors"),
         ("minilm --threads 0", "threads must be 1 to 1024"),
     ],
     "distill": [
@@ -310,7 +312,9 @@ def refused(monkeypatch, in_process, folder):
         assert {path: path.lstat().st_mtime_ns for path in folder.rglob("*")} == before
         return lines[0]
 
-    return call
+    threads = torch.get_num_threads()
+    yield call
+    torch.set_num_threads(threads)
 
 
 ROWS = [(f"{command} {words}".strip(), says) for command, rows in REFUSED.items() for words, says in rows]
