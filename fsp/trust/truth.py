@@ -35,7 +35,8 @@ def read_truth(path: Path, space: SearchSpace) -> tuple[pd.DataFrame, int]:
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as problem:
-        raise InputError(f"cannot read the truth {path}: {' '.join(str(problem).split())[:120]}") from None
+        reason = getattr(problem, "strerror", None) or " ".join(str(problem).split())[:120]
+        raise InputError(f"cannot read the truth {path}: {reason}") from None
     missing = [name for name in names if name not in table]
     if missing:
         raise InputError(f"truth {path} has no column {missing[0]}; it needs {', '.join(names)}")

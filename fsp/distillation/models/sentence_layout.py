@@ -145,12 +145,7 @@ def layout_of(folder: Path) -> SentenceLayout | None:
     if not (folder / "modules.json").is_file():
         return None
     _check_modules(folder)
-    layout = _load(folder)
-    for module in layout.after:
-        names = {getattr(module, f"module_{end}_name", _EMBEDDING) for end in ("input", "output")}
-        if names != {_EMBEDDING}:
-            raise InputError(f"model {folder}: its {type(module).__name__} does not take the pooled states alone")
-    return layout
+    return _load(folder)
 
 
 def plain_layout(folder: Path) -> SentenceLayout:
@@ -181,8 +176,8 @@ def _check_modules(folder: Path) -> None:
         activation = said.get("activation_function") if isinstance(said, dict) else None
         if isinstance(activation, str) and not activation.startswith("torch."):
             raise InputError(
-                f"model {folder}: its {module['type'].rpartition('.')[2]} has the activation {activation}, which is code "
-                "of its own; fsp never runs code that comes with a model"
+                f"model {folder}: its {module['type'].rpartition('.')[2]} has the activation {activation}, which is "
+                "code of its own; fsp never runs code that comes with a model"
             )
 
 
@@ -241,6 +236,9 @@ def _load(folder: Path, most: Callable[[Any], int] = longest_input) -> SentenceL
 def _check_computes(folder: Path, layout: SentenceLayout, width: int) -> None:
     """Raise InputError where the modules behind pooling do not take pooled states, or hold what is no number."""
     for module in layout.after:
+        names = {getattr(module, f"module_{end}_name", _EMBEDDING) for end in ("input", "output")}
+        if names != {_EMBEDDING}:
+            raise InputError(f"model {folder}: its {type(module).__name__} does not take the pooled states alone")
         for name, value in module.state_dict().items():
             if not bool(value.isfinite().all()):
                 raise InputError(f"model {folder}: its {type(module).__name__} has no finite numbers in {name}")

@@ -32,7 +32,8 @@ def check(body: Mapping[str, Any]) -> None:
     try:
         _check(body)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        raise InputError(f"the certificate is incomplete or malformed ({type(error).__name__}: {error})") from None
+        wrong = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"the certificate is incomplete or malformed ({wrong})") from None
 
 
 def same(stated: Any, computed: Any) -> bool:

@@ -133,7 +133,7 @@ def _stepped(distribution: FloatDistribution, position: int) -> float:
 
 def is_number(value: Any) -> bool:
     """Tell whether a value is a finite number, truth values apart."""
-    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(float(value)) <= sys.float_info.max
 
 
 def _key(value: Any, *, typed: bool) -> Any:

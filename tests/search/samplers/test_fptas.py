@@ -396,6 +396,33 @@ def test_choices_are_told_apart_by_their_position(choices, declared, stored, tmp
     assert sorted(seen) == sorted((kind(choice), y) for choice in choices for y in (1, 2, 3))
 
 
+@pytest.mark.filterwarnings("ignore:Choices for a categorical distribution")
+@pytest.mark.parametrize("declared", [False, True])
+@pytest.mark.parametrize("choices", [[np.float32(0.1), 0.1, 0.2], [np.int64(1), 1, 2.0], [np.True_, True, False]])
+def test_numbers_of_numpy_are_choices_of_their_own(choices, declared):
+    seen = []
+
+    def function(trial):
+        value = trial.suggest_categorical("x", choices)
+        seen.append(((type(value), repr(value)), trial.suggest_int("y", 1, 3)))
+        return trial.params["y"]
+
+    space = {"x": choices, "y": [1, 2, 3]} if declared else None
+    run(fsp.FPTASSampler(space, seed=0), 9, function)
+    assert sorted(map(str, seen)) == sorted(str(((type(c), repr(c)), y)) for c in choices for y in (1, 2, 3))
+
+
+def test_integers_of_numpy_may_be_declared_and_suggested_as_integers():
+    seen = []
+
+    def function(trial):
+        seen.append((trial.suggest_int("x", 1, 3), trial.suggest_int("y", 1, 3)))
+        return sum(seen[-1])
+
+    run(fsp.FPTASSampler({"x": list(np.arange(1, 4)), "y": [1, 2, 3]}, seed=0), 9, function)
+    assert len(set(seen)) == 9
+
+
 def test_a_fixed_choice_is_the_one_meant():
     study = optuna.create_study(sampler=fsp.FPTASSampler({"x": [1, True], "y": [1, 2]}, seed=0))
     seen = []
