@@ -37,17 +37,17 @@ from fsp.distillation.masking import Masking, PassMasking
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.engine import Engine, accelerator_for
 from fsp.distillation.pretraining.flops import forward_flops, peak_flops
-from fsp.distillation.pretraining.lessons import LiveTeacher
 from fsp.distillation.pretraining.models import LanguageModel
 from fsp.distillation.pretraining.packed import Stream
-from fsp.distillation.pretraining.settings import PRESETS, Options, Settings
+from fsp.distillation.pretraining.settings import PRESETS, Options, PretrainingSettings
+from fsp.distillation.pretraining.student_losses import StudentWithLosses
 from fsp.distillation.pretraining.students import random_student, student_config
 from fsp.distillation.pretraining.teacher_cache import CachedTeacher, Layout
-from fsp.distillation.pretraining.trainee import Trainee
+from fsp.distillation.pretraining.teacher_outputs import LiveTeacher
 from fsp.objectives.bort import SHAPE
 
 VOCABULARY, LENGTH, BATCH, STEPS = 50_265, 128, 4, 3  # steps a round, the first of which is not timed
-SETTINGS = Settings(**{**PRESETS["bort"], "length": LENGTH, "batch": BATCH, "steps": 1000})
+SETTINGS = PretrainingSettings(**{**PRESETS["bort"], "length": LENGTH, "batch": BATCH, "steps": 1000})
 PROCESSES = 5  # of each kind, for memory: the allocator's leftovers differ by some 30 MB
 KINDS = ("fsp", "fsp cached", "trainer", "trainer masked")
 
@@ -79,8 +79,8 @@ def fsp_steps(teacher: Any, cache: Path | None) -> Callable[[], list[float]]:
         teach = CachedTeacher(teach, cache, layout, {})
         for step in range(STEPS):
             teach(batches.at(np.arange(step * BATCH, (step + 1) * BATCH)))
-    trainee = Trainee(student, SETTINGS.weights, temperature=SETTINGS.temperature)
-    engine = Engine(accelerator_for(SETTINGS), trainee, batches, teach, SETTINGS, Options(), Path(os.devnull))
+    learner = StudentWithLosses(student, SETTINGS.weights, temperature=SETTINGS.temperature)
+    engine = Engine(accelerator_for(SETTINGS), learner, batches, teach, SETTINGS, Options(), Path(os.devnull))
 
     def round_() -> list[float]:
         return [engine._step(step)[0]["seconds"] for step in range(STEPS)]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fsp.search import METHODS
 from fsp.search.methods import UNLIMITED
 from fsp.trust import Table, read_table, replay_search
-from fsp.trust.replay import SearchSettings
+from fsp.trust.replay import ReplaySettings
 
 EVALUATIONS = 30
 CURVE_AT = (5, 10, 15, 20, 25, 30)
@@ -41,7 +41,7 @@ def problems(table: Table) -> dict[str, tuple[str, float | None]]:
 
 def curves(table: Table, objective: str, cap: float | None, method: str, seeds: int) -> NDArray[np.float64]:
     """Return regrets, `seeds x EVALUATIONS`; a search that ran out of rows keeps its last."""
-    replay = replay_search(table, SearchSettings(method, EVALUATIONS, objective=objective, max_size=cap, seeds=seeds))
+    replay = replay_search(table, ReplaySettings(method, EVALUATIONS, objective=objective, max_size=cap, seeds=seeds))
     short = EVALUATIONS - replay.regret.shape[1]
     return np.pad(replay.regret, ((0, 0), (0, short)), mode="edge")
 

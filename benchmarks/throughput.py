@@ -19,7 +19,7 @@ from fsp import Architecture, SearchSpace, load_space
 from fsp.base import environment
 from fsp.distillation import Student
 from fsp.distillation.losses import squared_error
-from fsp.distillation.settings import Settings
+from fsp.distillation.settings import SurrogateSettings
 from fsp.families import bert
 from fsp.objectives import objectives_of
 from fsp.trust.truth import sample
@@ -54,7 +54,7 @@ def step_of(student: Student) -> object:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int)
-    torch.set_num_threads(Settings(threads=parser.parse_args().threads).processor_threads)
+    torch.set_num_threads(SurrogateSettings(threads=parser.parse_args().threads).processor_threads)
     torch.manual_seed(0)
     space = load_space("minilm")
     constants, texts = space.constants, shapes_of(space)

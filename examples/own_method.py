@@ -10,7 +10,7 @@ import numpy as np
 
 from fsp.search import METHODS
 from fsp.testing import MethodContract
-from fsp.trust.replay import SearchSettings, read_table, replay_search
+from fsp.trust.replay import ReplaySettings, read_table, replay_search
 
 CARD = Path(__file__).parents[1] / "experiments" / "ground_truth" / "card.csv"
 
@@ -37,7 +37,7 @@ class TestNearest(MethodContract):
 METHODS["nearest"] = nearest
 table = read_table(CARD, parameters=["D", "H", "I"], size="encoder_parameters", speed="operations", error="truth")
 for name in ("nearest", "random"):
-    regret = replay_search(table, SearchSettings(name, evaluations=20, seeds=5)).describe()["regret_mean"]
+    regret = replay_search(table, ReplaySettings(name, evaluations=20, seeds=5)).describe()["regret_mean"]
     print(f"{name}: W is {regret:.1%} below the largest after 20 of {len(table)} evaluations")
 TestNearest().test_a_budget_of_all_rows_finds_the_best()
 print("a budget of all rows finds the best")

@@ -5,13 +5,13 @@ Prints how far above the least error of 121 long trainings of `minilm` each meth
 
 from pathlib import Path
 
-from fsp.trust.replay import SearchSettings, read_table, replay_search
+from fsp.trust.replay import ReplaySettings, read_table, replay_search
 
 CARD = Path(__file__).parents[1] / "experiments" / "ground_truth" / "card.csv"
 
 table = read_table(CARD, parameters=["D", "H", "I"], size="encoder_parameters", speed="operations", error="truth")
 limit = table.size.max() / 4
 for method in ("fitted", "tpe", "random"):
-    found = replay_search(table, SearchSettings(method, 10, objective="error", max_size=limit, seeds=20))
+    found = replay_search(table, ReplaySettings(method, 10, objective="error", max_size=limit, seeds=20))
     curve = found.describe()["curve"]
     print(f"{method:<6} {curve[4]:6.1%} {curve[9]:6.1%}")

@@ -13,15 +13,15 @@ import pandas as pd
 
 from fsp.base.errors import InputError, check_least
 from fsp.base.files import read_json, write_json, write_text
-from fsp.base.progress import Silent
-from fsp.base.run_folder import EVALUATIONS, SCHEMA, alone_in, claim
+from fsp.base.progress import Progress
+from fsp.base.run_folder import EVALUATIONS, SCHEMA, own, working_in
 from fsp.base.timing import environment
 from fsp.base.version import __version__
 from fsp.distillation.error import Distillation
 from fsp.distillation.inputs import Inputs, fitted_to, load_inputs, surrogate
 from fsp.distillation.measuring import SentenceFigures, latencies, pooled_states
 from fsp.distillation.saving import distill, keep_student, load_student, save_student, sentence_sample
-from fsp.distillation.settings import Settings
+from fsp.distillation.settings import SurrogateSettings
 from fsp.distillation.student import Student
 from fsp.distillation.teacher import Teacher
 from fsp.families.architecture import Architecture
@@ -47,10 +47,10 @@ def run(
     corpus: Sequence[str | Path] = (),
     column: str | None = None,
     search: LeastError | None = None,
-    settings: Settings | None = None,
+    settings: SurrogateSettings | None = None,
     seeds: int = 1,
     card: Path | None = None,
-    display: Silent | None = None,
+    display: Progress | None = None,
 ) -> dict[str, Any]:
     """Extract, distil, measure and report; return the content of `result.json`.
 
@@ -73,7 +73,7 @@ def run(
         InputError: something given cannot be used, or `out` holds something else.
         RunFailed: every candidate failed, or a final distillation diverged.
     """
-    settings, display, out = settings or Settings(), display or Silent(), Path(out)
+    settings, display, out = settings or SurrogateSettings(), display or Progress(), Path(out)
     started = time.perf_counter()
     check_least({"seeds": seeds}, seeds=1)
     options = search or LeastError()
@@ -81,7 +81,7 @@ def run(
     if wanted.method.name == "certified":
         raise InputError("fsp run takes any method but certified; a certified choice comes from fsp extract")
     asked_for = {**asdict(options), "method": wanted.method.name, **asdict(settings), "seeds": seeds}
-    with alone_in(out):
+    with working_in(out):
         inputs = load_inputs(space, teacher, corpus, display, column=column)
         inputs.teacher.check_savable()
         space = fitted_to(space, inputs.teacher)
@@ -91,7 +91,7 @@ def run(
         asked = Asked.of(space, wanted)
         trust = card_for(inputs.teacher.fingerprint, settings.steps, card)
         configuration = _configuration(space, inputs, {**asked_for, "threads": settings.processor_threads})
-        claim(out, configuration)
+        own(out, configuration)
         if (out / "result.json").exists():
             display.say(f"{out} already holds this run's result")
             shutil.rmtree(out / "cache", ignore_errors=True)
@@ -124,7 +124,7 @@ Students = dict[str, list[Student]]  # by contender, one a seed
 
 
 def _final_students(
-    asked: Asked, error: Distillation, extraction: Extraction, out: Path, tokens: int, seeds: int, display: Silent
+    asked: Asked, error: Distillation, extraction: Extraction, out: Path, tokens: int, seeds: int, display: Progress
 ) -> Students:
     """Distil the choice and the baselines, each once a seed, or load those that an earlier call has distilled."""
     space, selected = extraction.space, extraction.selected
@@ -153,7 +153,7 @@ def _final_students(
 
 
 def _measure(
-    inputs: Inputs, error: Distillation, extraction: Extraction, students: Students, display: Silent
+    inputs: Inputs, error: Distillation, extraction: Extraction, students: Students, display: Progress
 ) -> list[dict[str, Any]]:
     """Return what is known of T and of each contender, measured on the test text."""
     teacher, sentences = inputs.teacher, inputs.corpus.test_sentences[:_SENTENCES]

@@ -15,14 +15,14 @@ from sentence_models import sentence_model
 
 from fsp.base.errors import InputError
 from fsp.distillation.measuring import similarity_agreement
-from fsp.distillation.settings import Settings
+from fsp.distillation.settings import SurrogateSettings
 from fsp.distillation.text.corpus import Corpus, read_corpus
 from fsp.run import run
 from fsp.search.options import LeastError
 from fsp.spaces.loading import load_space
 
 SEARCH = LeastError(interval=1, limits={"encoder_parameters": "60%"})
-ASKED = {"search": SEARCH, "settings": Settings(steps=1, tokens=8192, threads=1)}
+ASKED = {"search": SEARCH, "settings": SurrogateSettings(steps=1, tokens=8192, threads=1)}
 
 
 def timeless(result):
@@ -118,7 +118,7 @@ def test_bad_input_writes_nothing(tiny, tmp_path):
 @pytest.mark.parametrize("bad", [{"steps": -1}, {"tokens": 0}, {"threads": 0}])
 def test_bad_settings(bad):
     with pytest.raises(InputError):
-        Settings(**bad)
+        SurrogateSettings(**bad)
 
 
 @pytest.mark.parametrize("bad", [{"seeds": 0}, {"search": LeastError(seed=-1)}, {"search": LeastError(finalists=0)}])
@@ -197,7 +197,7 @@ def test_the_figures_are_those_of_sentence_transformers_on_t_and_on_the_saved_mo
 
     changes = {"pooling": "cls", "after": [("Dense", 24, "Tanh", True)], "longest": 20}
     folder = sentence_model(tiny, tmp_path / "T", prompts={"query": "find: "}, default="query", **changes)
-    asked = {"search": replace(SEARCH, interval=9), "settings": Settings(steps=0, tokens=1024, threads=1)}
+    asked = {"search": replace(SEARCH, interval=9), "settings": SurrogateSettings(steps=0, tokens=1024, threads=1)}
     result = run(tiny.space, tmp_path / "out", teacher=str(folder), corpus=[tiny.corpus], **asked)
     choice = next(model for model in result["models"] if model["name"] == "choice")
     texts = Corpus.of(read_corpus([tiny.corpus])).test_sentences[:512]
@@ -227,7 +227,7 @@ def test_a_layout_that_cannot_be_carried_over_is_refused_before_anything_is_writ
 
 
 def test_several_seeds_give_intervals(tiny, tmp_path):
-    asked = {"search": SEARCH, "settings": Settings(steps=0, tokens=2048, threads=1), "seeds": 3}
+    asked = {"search": SEARCH, "settings": SurrogateSettings(steps=0, tokens=2048, threads=1), "seeds": 3}
     result = run(tiny.space, tmp_path / "out", teacher=str(tiny.teacher), corpus=[tiny.corpus], **asked)
     choice = next(model for model in result["models"] if model["name"] == "choice")
     assert len(choice["error"]["values"]) == 3

@@ -24,20 +24,20 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fsp import Architecture, pretrain
-from fsp.base import Silent
+from fsp.base import Progress
 from fsp.distillation.pretraining.batches import HELD_OUT_EPOCH
 from fsp.distillation.pretraining.documents import find_sources
 from fsp.distillation.pretraining.flops import forward_flops
-from fsp.distillation.pretraining.lessons import LiveTeacher
 from fsp.distillation.pretraining.models import LanguageModel, Pretrained, load_language_model
 from fsp.distillation.pretraining.packed import pack
-from fsp.distillation.pretraining.preparing import batches_of, trainee_of
-from fsp.distillation.pretraining.settings import Options, Settings
+from fsp.distillation.pretraining.preparing import batches_of, learner_of
+from fsp.distillation.pretraining.settings import Options, PretrainingSettings
 from fsp.distillation.pretraining.students import random_student, student_config
+from fsp.distillation.pretraining.teacher_outputs import LiveTeacher
 
 SHAPE = Architecture.parse("D=2 A=4 H=128 I=512")
 STEPS, SEEDS = 600, 3
-BASE = Settings(steps=STEPS, batch=16, length=64, learning_rate=1e-3, kl=1.0, mlm=0.1, temperature=2.0)
+BASE = PretrainingSettings(steps=STEPS, batch=16, length=64, learning_rate=1e-3, kl=1.0, mlm=0.1, temperature=2.0)
 ARMS = [("none", "none"), ("KD", "tokens"), ("none", "tokens"), ("none", "flops")]  # taught, budget
 COLUMNS = ["init", "taught", "budget", "seed", "steps", "pflop", "accuracy", "perplexity", "agreement"]
 COLUMNS += ["movies", "sentences"]
@@ -51,7 +51,9 @@ def flops(model: LanguageModel) -> float:
     return tokens * forward_flops(model, length=BASE.length, positions=BASE.mask_rate, head=True)
 
 
-def settings_of(init: str, taught: str, budget: str, seed: int, teacher: LanguageModel) -> tuple[Settings, float]:
+def settings_of(
+    init: str, taught: str, budget: str, seed: int, teacher: LanguageModel
+) -> tuple[PretrainingSettings, float]:
     """Return the settings of a run and what its training costs, in 10^15 operations."""
     own = 3 * flops(random_student(student_config(teacher.config, SHAPE), head=True, causal=False, seed=0))
     step = own + flops(teacher)
@@ -88,15 +90,15 @@ def probe(loaded: Pretrained, table: pd.DataFrame) -> float:
 def measures(folder: Path, teacher: Pretrained, corpus: Path, text: Path, probes: Path) -> dict[str, float]:
     """Return everything a model is judged by; the masked positions are the same for all."""
     loaded = load_language_model(folder, what="student")
-    packed = pack(find_sources([corpus]), teacher.tokenizer, text, length=BASE.length, display=Silent(), writes=False)
+    packed = pack(find_sources([corpus]), teacher.tokenizer, text, length=BASE.length, display=Progress(), writes=False)
     held_out = batches_of(packed, teacher, BASE)["held_out"]
     rows = np.linspace(0, len(held_out.stream) - 1, HELD_OUT).astype(np.int64)
-    trainee = trainee_of(loaded.model, teacher.model, BASE).eval()
+    learner = learner_of(loaded.model, teacher.model, BASE).eval()
     compared = LiveTeacher(teacher.model, logits=True, states=False)
     sums: dict[str, float] = {}
     for part in np.array_split(rows, HELD_OUT // 16):
         batch = held_out.of(part, np.full(len(part), HELD_OUT_EPOCH))
-        for name, value in trainee.measure(batch, compared(batch)).items():
+        for name, value in learner.measure(batch, compared(batch)).items():
             sums[name] = sums.get(name, 0.0) + float(value)
     count = sums["positions"]
     return {

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, BertForMaskedLM
 
 from fsp import load_space, pretrain
 from fsp.distillation import packaged_teacher
-from fsp.distillation.pretraining.settings import Options, Settings
+from fsp.distillation.pretraining.settings import Options, PretrainingSettings
 
 STEPS, BATCH, LENGTH = 800, 16, 64
 
@@ -26,7 +26,7 @@ def main() -> None:
         source = packaged_teacher(load_space("minilm").teacher)
         BertForMaskedLM.from_pretrained(source, dtype=torch.float32).save_pretrained(fresh)
         AutoTokenizer.from_pretrained(source).save_pretrained(fresh)
-    settings = Settings(
+    settings = PretrainingSettings(
         steps=STEPS, batch=BATCH, length=LENGTH, learning_rate=3e-4, kl=0.0, mlm=1.0, init=str(fresh), seed=0
     )
     found = pretrain(

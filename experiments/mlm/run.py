@@ -13,7 +13,7 @@ import torch
 
 from fsp import Architecture, load_space
 from fsp.distillation import Corpus, MaskedLanguageModelling, packaged_teacher, standard_library
-from fsp.distillation.from_scratch import Hyperparameters, MaskedLanguageModellingSettings, MaskedText
+from fsp.distillation.from_scratch import MaskedLanguageModellingSettings, MaskedText, OptimiserSettings
 from fsp.families import bert
 
 HERE = Path(__file__).parent
@@ -32,7 +32,7 @@ def main() -> None:
     space = load_space("minilm")
     tokenizer = AutoTokenizer.from_pretrained(packaged_teacher(space.teacher))
     text = MaskedText.prepare(tokenizer, Corpus.of(standard_library()))
-    settings = MaskedLanguageModellingSettings(STEPS, tuple(Hyperparameters(rate, BATCH) for rate in RATES))
+    settings = MaskedLanguageModellingSettings(STEPS, tuple(OptimiserSettings(rate, BATCH) for rate in RATES))
     error = MaskedLanguageModelling(text, space.constants, settings)
     print(f"{len(text.train)} training blocks, {error.plateau}", flush=True)
     path = HERE / "errors.csv"

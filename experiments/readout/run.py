@@ -15,26 +15,26 @@ import torch
 from torch import nn
 
 from fsp import Architecture, distill, load_space
-from fsp.base import Silent
+from fsp.base import Progress
 from fsp.distillation import packaged_teacher
 from fsp.distillation.inputs import load_inputs, surrogate
 from fsp.distillation.measuring import SentenceFigures
 from fsp.distillation.models import SentenceLayout, layout_of
 from fsp.distillation.sentence_readout import SentenceSample, ridge
-from fsp.distillation.settings import Settings
+from fsp.distillation.settings import SurrogateSettings
 from fsp.distillation.text.corpus import sentences
 
 HERE = Path(__file__).parent
 STATES = HERE / "cache" / "states.npz"
 SHAPE = Architecture({"D": 5, "A": 8, "H": 256, "I": 384})
-SETTINGS = Settings(tokens=131_072, threads=1)
+SETTINGS = SurrogateSettings(tokens=131_072, threads=1)
 COUNTS = (0, 2, 3, 5, 8, 15, 30, 60, 120, 250, 500, 1000, 2500, 4096, 8000)
 
 
 def write_states(layout: SentenceLayout) -> None:
     """Pooled states of T and of the student, of training and of held-out sentences, and the token readout."""
-    inputs = load_inputs(load_space("minilm"), None, (), Silent())
-    error = surrogate(inputs, SETTINGS, HERE / "cache", Silent())
+    inputs = load_inputs(load_space("minilm"), None, (), Progress())
+    error = surrogate(inputs, SETTINGS, HERE / "cache", Progress())
     none = SentenceSample.of(inputs.teacher, ())  # the sentence readout is what is compared
     student, _ = distill(SHAPE, error, tokens=SETTINGS.tokens, sample=none)
     train, test = sentences(inputs.corpus.train), inputs.corpus.test_sentences[:512]

@@ -29,7 +29,7 @@ from fsp.deploy import load_saved
 from fsp.deploy.exporting import session
 from fsp.deploy.latency import parse_targets
 from fsp.distillation import packaged_teacher
-from fsp.finetuning import Hyperparameters, Settings
+from fsp.finetuning import FinetuningSettings, Hyperparameters
 from fsp.finetuning.finetune import finetune
 
 OUT = Path(__file__).parent / "agreement.json"
@@ -60,7 +60,7 @@ def of_classifier(folder: Path, table: pd.DataFrame) -> dict[str, Any]:
         packaged_teacher(load_space("minilm").teacher),
         **{name: folder / f"{name}.csv" for name in parts},
         out=folder / "run",
-        settings=Settings(
+        settings=FinetuningSettings(
             method="grid",
             theta=(Hyperparameters(learning_rate=1e-4, batch=BATCH),),
             steps=STEPS,

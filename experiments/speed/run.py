@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fsp.base import Silent, write_json
+from fsp.base import Progress, write_json
 from fsp.base.progress import Advance
 from fsp.deploy import measure
 from fsp.deploy.latency import MeasurementSettings, parse_targets
@@ -36,7 +36,7 @@ NETWORKS = {
 OUT = Path(__file__).parent / "results.json"
 
 
-class Lines(Silent):
+class Lines(Progress):
     """A line for each step, so that a log shows how far a run is as well as a terminal does."""
 
     @contextmanager

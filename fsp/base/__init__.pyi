@@ -5,7 +5,7 @@ from .files import read_json as read_json
 from .files import write_json as write_json
 from .option import Option as Option
 from .progress import Bars as Bars
-from .progress import Silent as Silent
+from .progress import Progress as Progress
 from .timing import Latency as Latency
 from .timing import environment as environment
 from .timing import interleaved as interleaved

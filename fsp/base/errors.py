@@ -42,7 +42,7 @@ _DAMAGE = (
 
 
 @contextmanager
-def sound(what: str, advice: str, also: type[Exception] = AssertionError) -> Iterator[None]:
+def untrusted(what: str, advice: str, also: type[Exception] = AssertionError) -> Iterator[None]:
     """Read data in this block.
 
     Args:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 Advance = Callable[[float], object]
 
 
-class Silent:
+class Progress:
     """Shows nothing; the default of every function called from Python."""
 
     @contextmanager
@@ -19,7 +19,7 @@ class Silent:
         """Take one line of news."""
 
 
-class Bars(Silent):
+class Bars(Progress):
     """Progress bars with time spent and left, on stderr; without a terminal one line when each is done."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ _LOCK = ".lock"
 
 
 @contextmanager
-def alone_in(folder: Path, begun: Collection[str] = (RUN,)) -> Iterator[None]:
+def working_in(folder: Path, begun: Collection[str] = (RUN,)) -> Iterator[None]:
     """Hold a folder for one run, clear of what killed processes left; a folder that stays empty is removed again.
 
     Args:
@@ -56,7 +56,7 @@ def join(folder: Path, configuration: dict[str, Any]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
-            claim(folder, configuration)
+            own(folder, configuration)
     except OSError as error:
         raise InputError(f"cannot write to {folder}: {error.strerror}") from None
 
@@ -79,7 +79,7 @@ def _contents(folder: Path, begun: Collection[str]) -> list[str]:
     return contents
 
 
-def claim(folder: Path, configuration: dict[str, Any]) -> None:
+def own(folder: Path, configuration: dict[str, Any]) -> None:
     """Note in a folder what is run there. Raises InputError where something else was run there before."""
     path = folder / RUN
     if not path.exists():

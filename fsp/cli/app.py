@@ -28,7 +28,7 @@ from fsp.cli.options import Bounds, Json, Limit, Source, Space, Tokens
 from fsp.cli.pretrain import pretrain
 from fsp.cli.verify import choose, verify
 from fsp.cli.worker import worker
-from fsp.distillation.settings import Settings
+from fsp.distillation.settings import SurrogateSettings
 from fsp.search.options import LeastError
 
 # typer keeps its click either inside or beside itself, depending on the version; its own exceptions lead to both
@@ -90,8 +90,8 @@ def run(
     source: Source,
     limit: Limit = None,
     search: LeastError,
-    settings: Settings,
-    tokens: Tokens = Settings.tokens,
+    settings: SurrogateSettings,
+    tokens: Tokens = SurrogateSettings.tokens,
     seeds: Annotated[int, typer.Option(help="Final distillations of each model; 3 or more give intervals.")] = 1,
     card: Annotated[
         Path | None,

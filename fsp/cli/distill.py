@@ -37,13 +37,13 @@ def distill(
     from fsp.distillation.inputs import load_inputs, surrogate
     from fsp.distillation.saving import distill as train
     from fsp.distillation.saving import save_student
-    from fsp.distillation.settings import Settings
+    from fsp.distillation.settings import SurrogateSettings
     from fsp.spaces.loading import load_space
 
     shape = shape_of(architecture)
     if shape is None:
         raise InputError("name an architecture, as D=3 A=8 H=256 I=768")
-    settings = Settings(tokens=tokens, threads=threads)
+    settings = SurrogateSettings(tokens=tokens, threads=threads)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} already exists; choose a new directory")
     check_writable(out / "config.json")

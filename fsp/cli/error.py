@@ -49,9 +49,9 @@ def card(
     Interrupted, the same command goes on where it was.
     """
     from fsp.base.files import write_json, write_text
-    from fsp.base.run_folder import alone_in, claim
+    from fsp.base.run_folder import own, working_in
     from fsp.distillation.inputs import fitted_to, load_inputs, surrogate
-    from fsp.distillation.settings import Settings
+    from fsp.distillation.settings import SurrogateSettings
     from fsp.search.limits import parse_limits
     from fsp.search.planning import plan
     from fsp.spaces.loading import load_space
@@ -59,13 +59,13 @@ def card(
     from fsp.trust.on_record import SCHEMA
     from fsp.trust.truth import read_truth, sample, train_truth
 
-    settings = Settings(asked.steps, tokens=262_144, held_out_tokens=16_384, threads=asked.threads)
+    settings = SurrogateSettings(asked.steps, tokens=262_144, held_out_tokens=16_384, threads=asked.threads)
     limits = parse_limits(limit)
     bars, chosen = Bars(), load_space(space)
     known, left_out = read_truth(truth, chosen) if truth else (None, 0)
     if left_out:
         bars.say(f"{left_out} rows of {truth} are of shapes that are no candidates of {chosen.name}; left out")
-    with alone_in(out):
+    with working_in(out):
         inputs = load_inputs(chosen, source.teacher, source.texts, bars, column=source.column)
         chosen = fitted_to(chosen, inputs.teacher)
         candidates = plan(chosen, limits=limits, interval=1, seed=asked.seed).table
@@ -83,7 +83,7 @@ def card(
             "seed": asked.seed,
             "threads": settings.processor_threads,
         }
-        claim(out, configuration)
+        own(out, configuration)
         error = surrogate(inputs, settings, out / "cache", bars)
         study = out / "evaluations.journal"
         if known is None:

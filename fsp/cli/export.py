@@ -38,10 +38,10 @@ def export(
     """
     if format_ != "onnx":
         raise InputError(f"no format {format_!r}; there is onnx")
-    from fsp.deploy.comparison import Check, Limits
+    from fsp.deploy.comparison import Check, Tolerances
     from fsp.deploy.exporting import export as write
 
-    limits = Limits(tolerance, agreement)
+    limits = Tolerances(tolerance, agreement)
     facts = write(model, out, int8=int8, limits=limits, corpus=corpus or (), column=column, display=Bars())
     if as_json:
         print(json.dumps(facts))

@@ -17,7 +17,7 @@ from fsp.base.progress import Bars
 from fsp.base.run_folder import EVALUATIONS, RUN
 from fsp.cli.fields import expanded
 from fsp.cli.options import Bounds, Json, LimitOfLatency, Source, Space, Speed
-from fsp.distillation.settings import Settings
+from fsp.distillation.settings import SurrogateSettings
 from fsp.search.options import SearchOptions
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def extract(
         str,
         typer.Option(
             help="distillation: cut out of the teacher, trained s steps to match it; mlm: from scratch, the paper's "
-            "literal procedure."
+            "from_scratch procedure."
         ),
     ] = "distillation",
     speed: Speed = "operations",
@@ -70,7 +70,7 @@ def extract(
     certificate: Annotated[
         Path | None, typer.Option(help="File for the certificate.", show_default="none", dir_okay=False)
     ] = None,
-    settings: Settings,
+    settings: SurrogateSettings,
     sharing: Sharing,
     planned: Annotated[
         bool, typer.Option("--plan", help="Print what would be evaluated and what it costs, and train nothing.")
@@ -82,14 +82,14 @@ def extract(
     import torch
 
     from fsp.base.files import check_writable, write_json
-    from fsp.distillation.inputs import SEARCH_TOKENS, fitted_to, literal, load_inputs, surrogate
+    from fsp.distillation.inputs import SEARCH_TOKENS, fitted_to, from_scratch, load_inputs, surrogate
     from fsp.distillation.teacher import load_teacher
     from fsp.distillation.trained import check_trained
     from fsp.search.extraction import answer
     from fsp.search.limits import parse_limits
     from fsp.search.planning import Asked, calibration_for
     from fsp.spaces.loading import load_space
-    from fsp.studies.pool import beside, check_cores, worker_arguments
+    from fsp.studies.pool import check_cores, start_workers, worker_arguments
     from fsp.studies.store import is_url, open_store
 
     if error not in _ERRORS:
@@ -136,13 +136,13 @@ def extract(
     }
     with tempfile.TemporaryDirectory() if study else _kept(question, bars) as folder:
         cache = Path(folder) / _CACHE
-        scratch = literal(inputs, settings, chosen) if error == "mlm" else None
+        scratch = from_scratch(inputs, settings, chosen) if error == "mlm" else None
         measured = scratch or surrogate(inputs, settings, cache, bars)
         where = study or Path(folder) / EVALUATIONS
         helping = worker_arguments(
             space, where, source.teacher, source.texts, source.column, tokens=settings.tokens, cache=cache
         )
-        with beside(store := open_store(where), sharing.workers - 1, helping, bars):
+        with start_workers(store := open_store(where), sharing.workers - 1, helping, bars):
             found = answer(asked, measured, study=store, display=bars)
     if certificate is not None:
         write_json(certificate, found.certificate)
@@ -180,13 +180,13 @@ def extract(
 def _kept(question: Mapping[str, Any], display: Bars) -> Iterator[Path]:
     """Hold the folder of a question below `runs`, in which its evaluations stay; T's states go when all is done."""
     from fsp.base.files import digest
-    from fsp.base.run_folder import alone_in, claim
+    from fsp.base.run_folder import own, working_in
 
     folder = _RUNS / f"extract-{digest(question)}"
     new = not _RUNS.exists()
     try:
-        with alone_in(folder):
-            claim(folder, dict(question))
+        with working_in(folder):
+            own(folder, dict(question))
             display.say(f"evaluations are kept in {folder}; interrupted, the same command goes on there")
             try:
                 yield folder
@@ -253,7 +253,7 @@ def _numbers(text: str | None) -> list[int] | None:
         raise InputError(f"fidelities {text!r} are no numbers of steps; give them as 0,16,64") from None
 
 
-def _print_plan(asked: "Asked", settings: Settings, as_json: bool) -> None:
+def _print_plan(asked: "Asked", settings: SurrogateSettings, as_json: bool) -> None:
     from fsp.distillation.error import DistillationSettings
     from fsp.search.cost import EFFICIENCY, achieved_gflops, training_cost
 

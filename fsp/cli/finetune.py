@@ -12,7 +12,7 @@ from fsp.base.progress import Bars
 from fsp.base.rounding import at_least, at_most
 from fsp.cli.fields import expanded
 from fsp.cli.options import Bounds, Json
-from fsp.finetuning.settings import Settings
+from fsp.finetuning.settings import FinetuningSettings
 from fsp.finetuning.theta import load_theta
 
 
@@ -42,7 +42,7 @@ def finetune(
         ),
     ] = None,
     theta: Annotated[str, typer.Option(help="Hyperparameter sets: small, bort, or a JSON file.")] = "small",
-    settings: Settings,
+    settings: FinetuningSettings,
     bounds: Bounds,
     as_json: Json = False,
 ) -> None:

@@ -12,7 +12,7 @@ from fsp.base.errors import InputError
 from fsp.cli.distill import shape_of
 from fsp.cli.fields import expanded
 from fsp.cli.options import Bounds, Json, ModelFolder, OfSpace, Shape, Source
-from fsp.distillation.pretraining.settings import PRESETS, Options, Settings
+from fsp.distillation.pretraining.settings import PRESETS, Options, PretrainingSettings
 
 _BORT_TEACHER = "FacebookAI/roberta-large"
 
@@ -45,7 +45,7 @@ def pretrain(
     ] = None,
     no_teacher: Annotated[bool, typer.Option("--no-teacher", help="Train on the text alone.")] = False,
     tokens: Annotated[int | None, typer.Option(help="Token budget.", show_default="--steps")] = None,
-    settings: Settings,
+    settings: PretrainingSettings,
     options: Options,
     bounds: Bounds,
     as_json: Json = False,

@@ -11,7 +11,7 @@ from fsp.base.rounding import at_least
 from fsp.cli import replay_speed as cli_replay_speed
 from fsp.cli.fields import expanded
 from fsp.cli.options import Columns, Json, names_in
-from fsp.trust.replay.settings import SearchSettings
+from fsp.trust.replay.settings import ReplaySettings
 
 if TYPE_CHECKING:
     from fsp.trust.replay.table import Table
@@ -56,7 +56,7 @@ def search(
             show_default="none",
         ),
     ] = None,
-    settings: SearchSettings,
+    settings: ReplaySettings,
     as_json: Json = False,
 ) -> None:
     """Find out how far from the best a search method ends on a measured table, and how soon it gets there."""

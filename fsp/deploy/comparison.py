@@ -33,7 +33,7 @@ Outputs = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Limits:
+class Tolerances:
     """What a quantised model's outputs may do; None is the default of each.
 
     Attributes:
@@ -98,7 +98,12 @@ class _Difference:
 
 
 def compare(
-    saved: Saved, exported: "InferenceSession", sentences: Sequence[str], *, int8: bool, limits: Limits | None = None
+    saved: Saved,
+    exported: "InferenceSession",
+    sentences: Sequence[str],
+    *,
+    int8: bool,
+    limits: Tolerances | None = None,
 ) -> dict[str, Any]:
     """Return how far an exported model's outputs are from the original's: torch's, and of sentences the library's.
 
@@ -118,7 +123,7 @@ def compare(
     Raises:
         RunFailed: a figure is beyond its limit.
     """
-    limits = limits or Limits()
+    limits = limits or Tolerances()
     names = saved.serving.outputs
     differences = {name: _Difference() for name in names}
     decides = SENTENCE if SENTENCE in names else names[0]
@@ -151,7 +156,7 @@ def compare(
 
 
 def _judge(
-    found: dict[str, dict[str, float]], ours: NDArray[Any], theirs: NDArray[Any], int8: bool, limits: Limits
+    found: dict[str, dict[str, float]], ours: NDArray[Any], theirs: NDArray[Any], int8: bool, limits: Tolerances
 ) -> tuple[str, float, list[Check]]:
     """Return what agrees, how much of it, and all checks of all outputs."""
     tolerance = limits.tolerance or INT8_TOLERANCE

@@ -9,8 +9,8 @@ import torch
 
 from fsp.base.errors import InputError
 from fsp.base.files import check_writable, filling, write_json
-from fsp.base.progress import Silent
-from fsp.deploy.comparison import Limits, compare
+from fsp.base.progress import Progress
+from fsp.deploy.comparison import Tolerances, compare
 from fsp.deploy.equalising import Batch
 from fsp.deploy.onnx_graph import require_onnx, write_float32, write_int8
 from fsp.deploy.serving import Saved, Serving, inputs_for, load_saved, save_tokenizer, tokenised
@@ -29,10 +29,10 @@ def export(
     out: str | Path | None = None,
     *,
     int8: bool = False,
-    limits: Limits | None = None,
+    limits: Tolerances | None = None,
     corpus: Sequence[str | Path] = (),
     column: str | None = None,
-    display: Silent | None = None,
+    display: Progress | None = None,
 ) -> dict[str, Any]:
     """Write a saved model as ONNX with its tokenizer beside it, and return how far its outputs are from torch's.
 
@@ -62,7 +62,7 @@ def export(
         RunFailed: an output differs, or the agreement falls, by more than the limits; nothing is kept.
     """
     require_onnx()
-    if limits is not None and limits != Limits() and not int8:
+    if limits is not None and limits != Tolerances() and not int8:
         raise InputError("a tolerance or an agreement needs int8; float32 has to compute what the model computes")
     folder = Path(model)
     target = Path(out) if out is not None else folder / "onnx"
@@ -70,7 +70,7 @@ def export(
         raise InputError(f"{target} is a file; name a folder for the exported model")
     if folder.is_dir():
         check_writable(target / "model.onnx")
-    display = display or Silent()
+    display = display or Progress()
     name = "model.int8.onnx" if int8 else "model.onnx"
     texts = read_corpus(corpus, column) if corpus else None
     with display.bar("exporting", 4) as advance:

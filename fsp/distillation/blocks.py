@@ -24,7 +24,7 @@ LEAST_HELD_OUT_TOKENS = 2_048
 _LARGEST = float(np.finfo(np.float16).max)
 
 
-class Batch(NamedTuple):
+class StateBatch(NamedTuple):
     """Some blocks as tensors: ids `(n, length)`, T's states `(n, length, H)` in float32, masked `(n, length)`."""
 
     tokens: Tensor
@@ -50,20 +50,20 @@ class Blocks:
     def __getitem__(self, rows: slice) -> "Blocks":
         return Blocks(self.tokens[rows], self.states[rows], None if self.masked is None else self.masked[rows])
 
-    def take(self, rows: NDArray[np.int64]) -> Batch:
+    def take(self, rows: NDArray[np.int64]) -> StateBatch:
         """Return the given rows as tensors."""
-        return Batch(
+        return StateBatch(
             torch.from_numpy(self.tokens[rows].astype(np.int64)),
             torch.from_numpy(self.states[rows].astype(np.float32)),
             None if self.masked is None else torch.from_numpy(self.masked[rows]),
         )
 
-    def batches(self, size: int) -> Iterator[Batch]:
+    def batches(self, size: int) -> Iterator[StateBatch]:
         """Yield all blocks in order, `size` at a time."""
         for i in range(0, len(self), size):
             yield self.take(np.arange(i, min(i + size, len(self))))
 
-    def shuffled(self, size: int, seed: int) -> Iterator[Batch]:
+    def shuffled(self, size: int, seed: int) -> Iterator[StateBatch]:
         """Yield batches of `size` blocks without end, each pass over the blocks in a new order given by the seed.
 
         There must be at least `size` blocks.

@@ -32,7 +32,7 @@ _HELD_OUT_MASKS = 0  # the seed of the held-out masks: one masking for all candi
 
 
 @dataclass(frozen=True)
-class Hyperparameters:
+class OptimiserSettings:
     """One θ of Θ. learning_rate: the peak. weight_decay: on matrices only. warmup: fraction of the steps."""
 
     learning_rate: float
@@ -54,7 +54,7 @@ class MaskedLanguageModellingSettings:
     """
 
     steps: int = 100
-    hyperparameters: tuple[Hyperparameters, ...] = (Hyperparameters(1e-3), Hyperparameters(3e-3))
+    hyperparameters: tuple[OptimiserSettings, ...] = (OptimiserSettings(1e-3), OptimiserSettings(3e-3))
 
     def __post_init__(self) -> None:
         check_least(vars(self), steps=1)
@@ -140,7 +140,7 @@ class MaskedLanguageModelling:
     Example:
         >>> blocks = np.arange(2, 42, dtype=np.int32).reshape(4, 10)
         >>> text = MaskedText(blocks, blocks, Masking(mask_token=1, special=(0, 1), vocabulary=42))
-        >>> settings = MaskedLanguageModellingSettings(steps=2, hyperparameters=(Hyperparameters(1e-3, batch=2),))
+        >>> settings = MaskedLanguageModellingSettings(steps=2, hyperparameters=(OptimiserSettings(1e-3, batch=2),))
         >>> error = MaskedLanguageModelling(text, dict(vocabulary=42, positions=16, token_types=1), settings)
         >>> round(error(Architecture(D=1, A=2, H=8, I=8)), 1)
         3.7

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from fsp.base.errors import InputError
-from fsp.base.progress import Silent
+from fsp.base.progress import Progress
 from fsp.distillation.blocks import READOUT_TOKENS, Material
 from fsp.distillation.error import Distillation, DistillationSettings
 from fsp.distillation.from_scratch import MaskedLanguageModelling, MaskedLanguageModellingSettings, MaskedText
-from fsp.distillation.settings import Settings
+from fsp.distillation.settings import SurrogateSettings
 from fsp.distillation.teacher import Teacher, load_teacher, packaged_teacher
 from fsp.distillation.text.corpus import Corpus, read_corpus, standard_library
 from fsp.distillation.trained import check_trained
@@ -34,7 +34,7 @@ def load_inputs(
     space: SearchSpace,
     teacher: str | None,
     corpus: Sequence[str | Path],
-    display: Silent,
+    display: Progress,
     *,
     column: str | None = None,
 ) -> Inputs:
@@ -66,7 +66,7 @@ def load_inputs(
     return Inputs(trained, split)
 
 
-def surrogate(inputs: Inputs, settings: Settings, cache: Path, display: Silent) -> Distillation:
+def surrogate(inputs: Inputs, settings: SurrogateSettings, cache: Path, display: Progress) -> Distillation:
     """Compute T's states of the text and return the error `distillation` made of them.
 
     Args:
@@ -107,7 +107,7 @@ def prepare(
     tokens: int = SEARCH_TOKENS,
     threads: int | None = None,
     cache: str | Path | None = None,
-    display: Silent | None = None,
+    display: Progress | None = None,
 ) -> tuple[SearchSpace, Distillation]:
     """Return a space with T's own constants, and the error `distillation` of its candidates, for `fsp.extract`.
 
@@ -130,7 +130,7 @@ def prepare(
         >>> space, error = prepare("minilm", steps=0, threads=1)  # doctest: +SKIP
         >>> fsp.extract(space, error=error, interval=20).selected  # doctest: +SKIP
     """
-    settings, display = Settings(steps=steps, tokens=tokens, threads=threads), display or Silent()
+    settings, display = SurrogateSettings(steps=steps, tokens=tokens, threads=threads), display or Progress()
     chosen = space if isinstance(space, SearchSpace) else load_space(space)
     inputs = load_inputs(chosen, teacher, corpus, display, column=column)
     chosen = fitted_to(chosen, inputs.teacher)
@@ -150,8 +150,8 @@ def fitted_to(space: SearchSpace, teacher: Teacher) -> SearchSpace:
     return space.with_constants(teacher.constants)
 
 
-def literal(inputs: Inputs, settings: Settings, space: SearchSpace) -> MaskedLanguageModelling:
-    """Return the paper's literal error, masked language modelling from scratch; T gives nothing but its tokenizer.
+def from_scratch(inputs: Inputs, settings: SurrogateSettings, space: SearchSpace) -> MaskedLanguageModelling:
+    """Return the paper's from_scratch error, masked language modelling from scratch; T gives nothing but its tokenizer.
 
     Raises:
         InputError: there is too little text, or the tokenizer has no mask token.

@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from fsp.distillation.blocks import Batch, Blocks
+from fsp.distillation.blocks import Blocks, StateBatch
 from fsp.distillation.losses import Unexplained, divergence, squared_error
 from fsp.distillation.student import Student
 
@@ -17,7 +17,7 @@ class Matching(Protocol):
 
     name: str
 
-    def loss(self, predicted: Tensor, batch: Batch) -> Tensor:
+    def loss(self, predicted: Tensor, batch: StateBatch) -> Tensor:
         """Return the training loss of T's states as a student predicts them, `(n, length, H)`; a scalar."""
 
     def error(self, student: Student, blocks: Blocks) -> float:
@@ -36,7 +36,7 @@ class StateMatching:
     def __init__(self, variance: float):
         self._variance = variance
 
-    def loss(self, predicted: Tensor, batch: Batch) -> Tensor:
+    def loss(self, predicted: Tensor, batch: StateBatch) -> Tensor:
         """Return the mean squared error a token over T's variance."""
         total, count = squared_error(predicted, batch.states)
         return total / (count * self._variance)
@@ -62,7 +62,7 @@ class LogitMatching:
     def __init__(self, head: nn.Module):
         self._head = head
 
-    def loss(self, predicted: Tensor, batch: Batch) -> Tensor:
+    def loss(self, predicted: Tensor, batch: StateBatch) -> Tensor:
         """Return the mean divergence a masked position."""
         total, count = self._divergence(predicted, batch)
         return total / count
@@ -76,7 +76,7 @@ class LogitMatching:
             total, count = total + float(part), count + positions
         return total / count
 
-    def _divergence(self, predicted: Tensor, batch: Batch) -> tuple[Tensor, int]:
+    def _divergence(self, predicted: Tensor, batch: StateBatch) -> tuple[Tensor, int]:
         if batch.masked is None:
             raise ValueError("logits are matched at masked positions, and these blocks have none")
         return divergence(self._head(predicted[batch.masked]), self._head(batch.states[batch.masked]))

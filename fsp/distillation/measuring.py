@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fsp.base.defaults import BATCH, LENGTH
-from fsp.base.progress import Silent
+from fsp.base.progress import Progress
 from fsp.base.timing import Latency, interleaved
 from fsp.distillation.models.loading import longest_input, sentence_tokens
 from fsp.distillation.models.sentence_layout import SentenceLayout
@@ -108,7 +108,7 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def latencies(
-    teacher: Teacher, students: Mapping[str, Student], *, repeats: int = 60, display: Silent | None = None
+    teacher: Teacher, students: Mapping[str, Student], *, repeats: int = 60, display: Progress | None = None
 ) -> dict[str, Latency]:
     """Time T (under the name `T`) and students side by side: token ids to a sentence embedding, eager.
 
@@ -129,5 +129,5 @@ def latencies(
 
     calls: dict[str, Callable[[], object]] = {name: partial(embed, model) for name, model in models.items()}
     warmup = 5
-    with torch.inference_mode(), (display or Silent()).bar("measuring latency", repeats + warmup) as advance:
+    with torch.inference_mode(), (display or Progress()).bar("measuring latency", repeats + warmup) as advance:
         return interleaved(calls, repeats=repeats, warmup=warmup, advance=advance)

@@ -120,7 +120,7 @@ use error='distillation'"
             len(losses),
         )
 
-    def verdict(self, errors: Sequence[float], *, margin: float = MARGIN) -> "Verdict":
+    def verdict(self, errors: Sequence[float], *, margin: float = MARGIN) -> "PlateauVerdict":
         """Judge the held-out losses of candidates that were trained from scratch.
 
         A loss is clearly below another where it lies `margin` plus two standard errors below it. The standard error is
@@ -139,7 +139,7 @@ use error='distillation'"
         clear = margin + _SURE * self.standard_error
         left = losses < self.unigram - clear
         context = losses < min(self.unigram, self.copying) - clear
-        return Verdict(self, clear, len(losses), int(left.sum()), int(context.sum()), _spread(losses[context]))
+        return PlateauVerdict(self, clear, len(losses), int(left.sum()), int(context.sum()), _spread(losses[context]))
 
 
 def _spread(losses: NDArray[np.float64]) -> float:
@@ -147,7 +147,7 @@ def _spread(losses: NDArray[np.float64]) -> float:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PlateauVerdict:
     """What can be said of candidates trained from scratch.
 
     plateau: what they are held against. clear: how far below it a loss must lie, in nats. candidates: how many.

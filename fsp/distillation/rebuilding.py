@@ -5,10 +5,10 @@ from typing import Any
 
 from fsp.base.errors import InputError
 from fsp.base.machine import processors
-from fsp.base.progress import Silent
+from fsp.base.progress import Progress
 from fsp.distillation.error import Distillation
-from fsp.distillation.inputs import Inputs, literal, surrogate
-from fsp.distillation.settings import Settings
+from fsp.distillation.inputs import Inputs, from_scratch, surrogate
+from fsp.distillation.settings import SurrogateSettings
 from fsp.spaces.space import SearchSpace
 from fsp.studies.error_function import Error
 from fsp.studies.helper import matching
@@ -26,7 +26,7 @@ class Rebuilder:
         display: where progress goes.
     """
 
-    def __init__(self, inputs: Inputs, space: SearchSpace, tokens: int, cache: Path, display: Silent):
+    def __init__(self, inputs: Inputs, space: SearchSpace, tokens: int, cache: Path, display: Progress):
         self._inputs, self._space, self._tokens, self._cache, self._display = inputs, space, tokens, cache, display
         self._distillation: dict[int, Distillation] = {}
 
@@ -42,9 +42,9 @@ class Rebuilder:
             raise InputError(f"the error of study {header.name} is a Python function ({kind}); call fsp.work with it")
         if threads > processors():
             raise InputError(f"study {header.name} is evaluated with {threads} threads; here are {processors()}")
-        settings = Settings(steps=steps, tokens=self._tokens, threads=threads)
+        settings = SurrogateSettings(steps=steps, tokens=self._tokens, threads=threads)
         if kind == "mlm":
-            error: Any = literal(self._inputs, settings, self._space)
+            error: Any = from_scratch(self._inputs, settings, self._space)
         else:
             if threads not in self._distillation:
                 self._distillation[threads] = surrogate(self._inputs, settings, self._cache, self._display)

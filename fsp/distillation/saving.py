@@ -9,7 +9,7 @@ from torch import nn
 
 from fsp.base.errors import Diverged, InputError, RunFailed
 from fsp.base.files import whole_folder
-from fsp.base.progress import Silent
+from fsp.base.progress import Progress
 from fsp.distillation.error import Distillation
 from fsp.distillation.models.card import describe_model, table
 from fsp.distillation.models.loading import open_model, quiet
@@ -29,7 +29,7 @@ def distill(
     seed: int = 0,
     sample: SentenceSample | None = None,
     label: str | None = None,
-    display: Silent | None = None,
+    display: Progress | None = None,
 ) -> tuple[Student, list[float]]:
     """Return a student of that shape, distilled on a token budget, and the loss (1 - R²) of every step.
 
@@ -49,7 +49,7 @@ def distill(
     sample = sample or sentence_sample(error, display)
     steps = error.steps_for(tokens)
     student = error.student(architecture)
-    with (display or Silent()).bar(label or f"distilling {architecture}", steps) as advance:
+    with (display or Progress()).bar(label or f"distilling {architecture}", steps) as advance:
         try:
             losses = error.train(student, steps=steps, seed=seed, after_step=lambda step, loss: advance(1))
             sample.fit(student)
@@ -58,13 +58,13 @@ def distill(
     return student, losses
 
 
-def sentence_sample(error: Distillation, display: Silent | None = None) -> SentenceSample:
+def sentence_sample(error: Distillation, display: Progress | None = None) -> SentenceSample:
     """Return sentences of the training text with T's pooled states, which serve all students of T.
 
     Raises:
         InputError: T's sentence-transformers layout cannot be carried over.
     """
-    with (display or Silent()).bar("teacher's states of sentences", SENTENCES) as advance:
+    with (display or Progress()).bar("teacher's states of sentences", SENTENCES) as advance:
         return SentenceSample.of(error.teacher, error.material.texts, advance)
 
 

@@ -1,4 +1,4 @@
-"""Settings of T's states and of the surrogate error made of them; loads nothing heavy."""
+"""SurrogateSettings of T's states and of the surrogate error made of them; loads nothing heavy."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,7 +9,7 @@ from fsp.base.option import STEPS, THREADS
 
 
 @dataclass(frozen=True)
-class Settings:
+class SurrogateSettings:
     """What a surrogate error is made with, apart from T and text.
 
     Attributes:

@@ -1,5 +1,5 @@
 from .finetune import agora as agora
-from .settings import Settings as Settings
+from .settings import FinetuningSettings as FinetuningSettings
 from .theta import Hyperparameters as Hyperparameters
 from .theta import grid as grid
 from .theta import load_theta as load_theta

@@ -11,7 +11,7 @@ import torch
 
 from fsp.base.errors import InputError
 from fsp.base.files import read_json
-from fsp.base.progress import Silent
+from fsp.base.progress import Progress
 from fsp.base.run_folder import join, locked
 from fsp.base.timing import environment
 from fsp.base.version import __version__
@@ -23,7 +23,7 @@ from fsp.finetuning.labellers import judge, load_labeller
 from fsp.finetuning.refitting import refit
 from fsp.finetuning.results import added_points, facts_of, final_figures, request_of, write
 from fsp.finetuning.searching import accepted, load_generator, search
-from fsp.finetuning.settings import Settings
+from fsp.finetuning.settings import FinetuningSettings
 
 SCHEMA = 1
 
@@ -38,8 +38,8 @@ def agora(
     test: str | Path | None = None,
     text: Sequence[str] = (),
     label: str = "label",
-    settings: Settings | None = None,
-    display: Silent | None = None,
+    settings: FinetuningSettings | None = None,
+    display: Progress | None = None,
 ) -> dict[str, Any]:
     """Fine-tune a text classifier on few rows by Agora, save the best model, and return what is known of it.
 
@@ -66,7 +66,7 @@ def agora(
 
     Source: arXiv 2010.07990; docs/agora.md lists what it leaves open.
     """
-    settings = settings or Settings()
+    settings = settings or FinetuningSettings()
     if settings.method != "agora":
         raise InputError(f"agora() takes settings of method agora, not {settings.method}; see finetune()")
     return finetune(
@@ -93,14 +93,14 @@ def finetune(
     test: str | Path | None = None,
     text: Sequence[str] = (),
     label: str = "label",
-    settings: Settings | None = None,
-    display: Silent | None = None,
+    settings: FinetuningSettings | None = None,
+    display: Progress | None = None,
 ) -> dict[str, Any]:
     """Fine-tune a text classifier by the method that the settings name; see `agora`.
 
     A labeller is needed by Agora and not used by the others.
     """
-    settings, display, out = settings or Settings(), display or Silent(), Path(out)
+    settings, display, out = settings or FinetuningSettings(), display or Progress(), Path(out)
     if settings.method == "agora" and labeller is None:
         raise InputError("agora needs a labeller: tfidf, probe:DIR or the directory of a trained classifier")
     torch.set_num_threads(settings.processor_threads)
@@ -169,7 +169,7 @@ def _finished(out: Path) -> dict[str, Any]:
     return written
 
 
-def _fixed(classifier: Classifier, data: Data, settings: Settings) -> dict[str, Any]:
+def _fixed(classifier: Classifier, data: Data, settings: FinetuningSettings) -> dict[str, Any]:
     """What every fit depends on besides its request."""
     return {
         "checkpoint": classifier.fingerprint,
@@ -181,7 +181,7 @@ def _fixed(classifier: Classifier, data: Data, settings: Settings) -> dict[str, 
     }
 
 
-def _searched(settings: Settings, labeller: str | None) -> dict[str, Any]:
+def _searched(settings: FinetuningSettings, labeller: str | None) -> dict[str, Any]:
     """What the search depends on besides the fits."""
     asked = asdict(settings)
     asked["theta"] = [asdict(theta) for theta in settings.theta]

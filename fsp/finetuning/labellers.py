@@ -49,7 +49,7 @@ def load_labeller(source: str, train: Sequence[Example], labels: Sequence[str]) 
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LabellerVerdict:
     """How good a labeller is on the rows it was tried on.
 
     level: `enough` (above 2/3), `weak` (above chance), `chance` (not significantly better than always guessing the
@@ -70,14 +70,14 @@ class Verdict:
         return f"the labeller is right on {self.accuracy:.1%} of {self.rows} rows of dev: {meaning[self.level]}"
 
 
-def judge(labeller: Labeller, dev: Sequence[Example]) -> Verdict:
+def judge(labeller: Labeller, dev: Sequence[Example]) -> LabellerVerdict:
     """Return how good a labeller is on rows that it was not fitted on."""
     guesses = labeller([one.fields for one in dev]).argmax(axis=1)
     right = int(sum(guess == one.label for guess, one in zip(guesses, dev, strict=True)))
     chance = majority_share(dev)
     better = chance < 1 and binomtest(right, len(dev), chance, alternative="greater").pvalue <= _SIGNIFICANCE
     level = "chance" if not better else "enough" if right / len(dev) > ENOUGH else "weak"
-    return Verdict(right / len(dev), chance, len(dev), level)
+    return LabellerVerdict(right / len(dev), chance, len(dev), level)
 
 
 def _tfidf(train: Sequence[Example], classes: int) -> Labeller:

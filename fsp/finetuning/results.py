@@ -14,10 +14,10 @@ from fsp.finetuning.expansion import Expansion
 from fsp.finetuning.fits import StoredTrainer
 from fsp.finetuning.labellers import judge
 from fsp.finetuning.saving import save_classifier
-from fsp.finetuning.settings import Settings
+from fsp.finetuning.settings import FinetuningSettings
 
 
-def facts_of(trainer: StoredTrainer, outcome: Outcome[Example], settings: Settings) -> dict[str, Any]:
+def facts_of(trainer: StoredTrainer, outcome: Outcome[Example], settings: FinetuningSettings) -> dict[str, Any]:
     """Return what result.json says of the data, the search and the chosen fit, see docs/agora.md."""
     data, fits = trainer.data, outcome.fits
     return {

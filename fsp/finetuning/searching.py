@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fsp.base.errors import InputError
-from fsp.base.progress import Silent
+from fsp.base.progress import Progress
 from fsp.finetuning import algorithm, rivals
 from fsp.finetuning.algorithm import Budget, Outcome, Round, leader
 from fsp.finetuning.classifier import Classifier
@@ -13,13 +13,13 @@ from fsp.finetuning.examples import Example
 from fsp.finetuning.expansion import Expansion
 from fsp.finetuning.fits import StoredTrainer
 from fsp.finetuning.generators import Edits, Generator, Mix, Refill, Synonyms, load_masked
-from fsp.finetuning.labellers import Verdict, embedder
+from fsp.finetuning.labellers import LabellerVerdict, embedder
 from fsp.finetuning.pruning import pruning_rule
-from fsp.finetuning.settings import Settings
+from fsp.finetuning.settings import FinetuningSettings
 
 
 def load_generator(source: str, classifier: Classifier, train: Sequence[Example], points: int) -> Generator:
-    """Return a generator τ by its name, see `Settings`. Raises InputError where its model cannot be used."""
+    """Return a generator τ by its name, see `FinetuningSettings`. Raises InputError where its model cannot be used."""
     kind, _, model = source.partition(":")
     if kind == "edits":
         return Edits(Synonyms(classifier.embedding_table, classifier.tokenizer), points)
@@ -29,7 +29,7 @@ def load_generator(source: str, classifier: Classifier, train: Sequence[Example]
 
 
 def search(
-    trainer: StoredTrainer, expansion: Expansion | None, settings: Settings, display: Silent
+    trainer: StoredTrainer, expansion: Expansion | None, settings: FinetuningSettings, display: Progress
 ) -> Outcome[Example]:
     """Make the fits that the settings' method asks for and return what came of them."""
     theta, budget = settings.theta, Budget(settings.fits or len(settings.theta), settings.seconds or math.inf)
@@ -56,7 +56,9 @@ def search(
         )
 
 
-def _tell(display: Silent, advance: Callable[[float], object], settings: Settings) -> Callable[[Round[Any], int], None]:
+def _tell(
+    display: Progress, advance: Callable[[float], object], settings: FinetuningSettings
+) -> Callable[[Round[Any], int], None]:
     """Tell what a round came to, and move the bar over the fits that pruning spared."""
     seconds: list[float] = []
 
@@ -76,13 +78,13 @@ def _tell(display: Silent, advance: Callable[[float], object], settings: Setting
     return tell
 
 
-def _most_fits(sets: int, settings: Settings) -> int:
+def _most_fits(sets: int, settings: FinetuningSettings) -> int:
     """The most fits that rounds can take which begin with so many sets: each round removes at least one."""
     most = sets * (sets + 1) // 2 * (1 + settings.replays)
     return min(most, settings.fits or most)
 
 
-def accepted(verdict: Verdict, settings: Settings, display: Silent) -> Verdict:
+def accepted(verdict: LabellerVerdict, settings: FinetuningSettings, display: Progress) -> LabellerVerdict:
     """Return the verdict on a labeller that may be used, with a warning where it is not good enough."""
     if verdict.level == "chance" and not settings.force:
         raise InputError(f"{verdict}; points it labels would teach noise: give a better labeller, or --force")

@@ -15,8 +15,8 @@ HEADS = ("model", "bort")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Settings of `fsp.agora` and of its rivals.
+class FinetuningSettings:
+    """FinetuningSettings of `fsp.agora` and of its rivals.
 
     theta is Θ. Every fit has the same number of steps, so all cost the same, however many rows there are. Without a
     budget (fits, seconds), `agora` goes on until no set is left, and a rival makes as many fits as Θ has sets. See

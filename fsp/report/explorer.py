@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fsp.report.fronts import PAIRS
-from fsp.report.sources import Outcome
+from fsp.report.sources import Evaluated
 from fsp.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, named
 from fsp.search.pareto import pareto_front
 
@@ -39,7 +39,7 @@ class Explorer:
     roots: tuple[str, ...]
 
 
-def explorer(held: Outcome, table: pd.DataFrame) -> Explorer:
+def explorer(held: Evaluated, table: pd.DataFrame) -> Explorer:
     """Return the plots and the table of a run's candidates.
 
     Args:
@@ -67,7 +67,7 @@ def explorer(held: Outcome, table: pd.DataFrame) -> Explorer:
     return Explorer("\n".join(resources.js_raw), described, tuple(numbers[root.id] for root in document.roots))
 
 
-def _plot(held: Outcome, source: "ColumnDataSource", view: "CDSView", shape: list[str], x: str, y: str) -> "Figure":
+def _plot(held: Evaluated, source: "ColumnDataSource", view: "CDSView", shape: list[str], x: str, y: str) -> "Figure":
     from bokeh.models import FixedTicker, HoverTool, NoOverlap, NumeralTickFormatter
     from bokeh.plotting import figure
 
@@ -116,7 +116,7 @@ def _plot(held: Outcome, source: "ColumnDataSource", view: "CDSView", shape: lis
     return plot
 
 
-def _shares(held: Outcome, rows: pd.DataFrame, x: str, y: str) -> tuple[list[float], list[float]]:
+def _shares(held: Evaluated, rows: pd.DataFrame, x: str, y: str) -> tuple[list[float], list[float]]:
     """Return where rows are drawn: the error as it is, other objectives in percent of T's."""
     units = {name: 1.0 if name == "error" else held.maximum[name] / 100 for name in (x, y)}
     return tuple((rows[name].astype(float) / units[name]).tolist() for name in (x, y))  # type: ignore[return-value]

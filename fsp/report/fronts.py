@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fsp.base.files import replacing
-from fsp.report.sources import Outcome, Shape, Source, columns_of, outcome
+from fsp.report.sources import Evaluated, Shape, Source, columns_of, outcome
 from fsp.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SMALL, WIDTH, drawing, named, plain_ticks
 from fsp.search.pareto import pareto_front
 
@@ -79,20 +79,20 @@ def pareto_pairs(
         return _fill(plt.figure(figsize=_PAIRS_SIZE, layout="constrained"), outcome(source, selected, maximum), by)
 
 
-def save_pairs(held: Outcome, path: Path, *, dpi: int = 150) -> None:
+def save_pairs(held: Evaluated, path: Path, *, dpi: int = 150) -> None:
     """Write the fronts of all three pairs as a PNG file."""
     with replacing(path) as temporary:
         _save_pairs(held, temporary, format="png", dpi=dpi)
 
 
-def pairs_svg(held: Outcome) -> bytes:
+def pairs_svg(held: Evaluated) -> bytes:
     """Return the same figure as SVG, the same bytes every time."""
     buffer = io.BytesIO()
     _save_pairs(held, buffer, format="svg", metadata={"Date": None}, dpi=150)
     return buffer.getvalue()
 
 
-def _save_pairs(held: Outcome, target: "Path | io.BytesIO", **options: Any) -> None:
+def _save_pairs(held: Evaluated, target: "Path | io.BytesIO", **options: Any) -> None:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -103,7 +103,7 @@ def _save_pairs(held: Outcome, target: "Path | io.BytesIO", **options: Any) -> N
         figure.savefig(target, **options)
 
 
-def _fill(figure: "Figure", held: Outcome, by: str) -> "list[Axes]":
+def _fill(figure: "Figure", held: Evaluated, by: str) -> "list[Axes]":
     panels = list(figure.subplots(1, len(PAIRS)))
     for axes, (x, y) in zip(panels, PAIRS, strict=True):
         _draw(axes, held, columns_of(held.table, [x, y]), x, y, by)
@@ -112,7 +112,7 @@ def _fill(figure: "Figure", held: Outcome, by: str) -> "list[Axes]":
     return panels
 
 
-def _draw(axes: "Axes", held: Outcome, table: pd.DataFrame, x: str, y: str, by: str) -> None:
+def _draw(axes: "Axes", held: Evaluated, table: pd.DataFrame, x: str, y: str, by: str) -> None:
     units = {name: held.maximum[name] / 100 if name != "error" and name in held.maximum else 1 for name in (x, y)}
     front = pareto_front(table, [x, y])
     dominated = table.drop(index=front.index)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from fsp.base.errors import sound
+from fsp.base.errors import untrusted
 
 
 def write_pages(result: dict[str, Any], folder: Path) -> None:
@@ -29,5 +29,5 @@ def write_report(folder: Path) -> None:
     from fsp.report.sources import load_result
 
     result = load_result(folder)
-    with sound(f"the run in {folder}", "run again in a new folder", TemplateError):
+    with untrusted(f"the run in {folder}", "run again in a new folder", TemplateError):
         write_pages(result, folder)

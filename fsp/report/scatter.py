@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from fsp.report.sources import columns_of, read_table
+from fsp.report.sources import columns_of, read_evaluations
 from fsp.report.style import BLUE, GREY, MARKERS, drawing, named, plain_ticks
 from fsp.trust.agreement import BANDS, rows_of, size_bands, spearman
 
@@ -38,7 +38,7 @@ def surrogate_truth(
     """
     from matplotlib import colormaps
 
-    table = source if isinstance(source, pd.DataFrame) else read_table(Path(source) / "card.csv")
+    table = source if isinstance(source, pd.DataFrame) else read_evaluations(Path(source) / "card.csv")
     table = columns_of(table, [surrogate, truth, size])
     shades = colormaps["viridis"](np.linspace(0, 0.9, BANDS))
     with drawing(axes, 3.4, legend=f"fifths of {named(size)}, and ρ inside") as axes:

@@ -14,7 +14,7 @@ Shape = Mapping[str, int]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Evaluated:
     """Evaluated candidates and what was made of them.
 
     table: one row a candidate, failed ones left out. selected: the choice. maximum: p, i and, where it is known, error
@@ -48,10 +48,10 @@ class Outcome:
         return others.sort_values(columns, ascending=not by.startswith("w_")).head(count)
 
 
-Source = pd.DataFrame | Outcome | str | Path
+Source = pd.DataFrame | Evaluated | str | Path
 
 
-def outcome(source: Source, selected: Shape | None, maximum: Mapping[str, float] | None) -> Outcome:
+def outcome(source: Source, selected: Shape | None, maximum: Mapping[str, float] | None) -> Evaluated:
     """Return the outcome that a table or the folder of a run holds; what is given beside it goes before.
 
     Raises:
@@ -60,17 +60,17 @@ def outcome(source: Source, selected: Shape | None, maximum: Mapping[str, float]
     if isinstance(source, pd.DataFrame):
         if "error" not in source:
             raise InputError(f"the table has no column error; it has {', '.join(map(str, source.columns))}")
-        return Outcome(source.dropna(subset=["error"]), selected, maximum or {})
-    if not isinstance(source, Outcome):
+        return Evaluated(source.dropna(subset=["error"]), selected, maximum or {})
+    if not isinstance(source, Evaluated):
         source = outcome_of(load_result(Path(source)), load_evaluations(Path(source)))
     return replace(source, selected=selected or source.selected, maximum={**source.maximum, **(maximum or {})})
 
 
-def outcome_of(result: Mapping[str, Any], table: pd.DataFrame) -> Outcome:
+def outcome_of(result: Mapping[str, Any], table: pd.DataFrame) -> Evaluated:
     """Return the outcome that a run's `result.json` and `evaluations.csv` tell of."""
     full = next(model for model in result["models"] if model["name"] == "T")
     known = {name: value for name, value in full.items() if isinstance(value, int | float)}
-    return Outcome(
+    return Evaluated(
         table.dropna(subset=["error"]),
         result["selected"],
         {**known, "error": full["error"]["mean"]},
@@ -91,10 +91,10 @@ def load_result(folder: Path) -> dict[str, Any]:
 
 def load_evaluations(folder: Path) -> pd.DataFrame:
     """Return a run's table of evaluations. Raises InputError where there is none."""
-    return read_table(folder / "evaluations.csv")
+    return read_evaluations(folder / "evaluations.csv")
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_evaluations(path: Path) -> pd.DataFrame:
     """Return a CSV file that fsp has written. Raises InputError where it cannot be read."""
     try:
         return pd.read_csv(path)

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError, RunFailed
-from fsp.base.progress import Silent
+from fsp.base.progress import Progress
 from fsp.families.architecture import Architecture
 from fsp.families.transformer import head_size_changed
 from fsp.objectives.fitted import FittedError
@@ -133,15 +133,15 @@ class Extraction:
         steps = "steps" if "steps" in self.table else None
         law = FittedError.fit(self.table, parameters=names, steps=steps)
         table = objectives_of(self.space, self.space.candidates)
-        told = law.predict(table, steps=law.at)[["error", "low", "high"]]
+        predicted = law.predict(table, steps=law.at)[["error", "low", "high"]]
         evaluated = self.table.dropna(subset="error")
         between = in_hull(law.logs(table, law.at), law.logs(evaluated, None if steps is None else evaluated[steps]))
-        told[~between] = np.nan
-        table = table.join(told)
+        predicted[~between] = np.nan
+        table = table.join(predicted)
         measured = evaluated if steps is None else evaluated[evaluated[steps] == law.at]
         known = measured.set_index(names)["error"]
         rows = table.set_index(names).index
-        for column in told:
+        for column in predicted:
             table[column] = known.reindex(rows).fillna(pd.Series(table[column].to_numpy(), index=rows)).to_numpy()
         return table.assign(fitted=~rows.isin(known.index))
 
@@ -153,7 +153,7 @@ def extract(
     *,
     speed: str | Calibration = "operations",
     study: str | Path | Store | None = None,
-    display: Silent | None = None,
+    display: Progress | None = None,
     **options: Any,
 ) -> Extraction:
     """Return the best architecture of a search space that a search finds.
@@ -193,10 +193,10 @@ def extract(
 
 
 def answer(
-    asked: Asked, error: AnyError, *, study: str | Path | Store | None = None, display: Silent | None = None
+    asked: Asked, error: AnyError, *, study: str | Path | Store | None = None, display: Progress | None = None
 ) -> Extraction:
     """Evaluate what a search asks for, and choose; see `extract`."""
-    display, given = display or Silent(), as_error(error)
+    display, given = display or Progress(), as_error(error)
     space, search, question, seed = asked.space, asked.search, asked.question, asked.search.seed
     method, look = search.method, search.second_look
     if search.seeds > 1 and not given.seeded:
@@ -276,7 +276,7 @@ def _looked_again(
     table: pd.DataFrame,
     score: NDArray[np.float64],
     evaluator: Evaluator,
-    display: Silent,
+    display: Progress,
 ) -> tuple[pd.DataFrame, NDArray[np.float64], tuple[Architecture, ...]]:
     """Train anchors and finalists longer; return the table with what came of it, new scores and the finalists."""
     question, shapes = asked.question, [asked.shape(row) for row in table.index]
@@ -284,9 +284,9 @@ def _looked_again(
     errors: list[list[float]] = []  # that the score is made of: their noise tells near-equals
     finals: tuple[Architecture, ...] = ()
     if look.anchors:
-        told = runs.tell(look.anchors)
-        score = question.score(table.assign(error=told["error"]))
-        table = table.assign(**told.add_prefix("predicted_"))
+        predicted = runs.predict(look.anchors)
+        score = question.score(table.assign(error=predicted["error"]))
+        table = table.assign(**predicted.add_prefix("predicted_"))
     else:
         errors = [evaluator.errors_of(shape) for shape in shapes]
     rows = undecided(score, errors, look.finalists, runs=asked.search.seeds)

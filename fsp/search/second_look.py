@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from fsp.base.errors import RunFailed
-from fsp.base.progress import Silent
+from fsp.base.progress import Progress
 from fsp.objectives.anchored import LEAST_ANCHORS, anchor_rows, anchored, sizes_of
 from fsp.studies.error_function import Error
 from fsp.studies.evaluator import Evaluator
@@ -33,7 +33,7 @@ class LongRuns:
         factor: int,
         *,
         seed: int,
-        display: Silent,
+        display: Progress,
     ):
         self._evaluate = Evaluator(longer, evaluator.space, evaluator.study, {"longer": factor})
         self._shapes = evaluator.space.architectures(table[list(evaluator.space.names)].to_numpy())
@@ -53,8 +53,8 @@ class LongRuns:
                 self._measured.add(row)
                 advance(self._cost[row])
 
-    def tell(self, anchors: int) -> pd.DataFrame:
-        """Train so many anchors longer, and return the longer error of all rows as they tell it.
+    def predict(self, anchors: int) -> pd.DataFrame:
+        """Train so many anchors longer, and return the longer error of all rows that a law predicts from them.
 
         Returns:
             See `fsp.objectives.anchored.anchored`; with the table's index.
@@ -66,5 +66,5 @@ class LongRuns:
         self.measure(anchor_rows(short, sizes, top, self._cost, anchors), "anchors")
         trained = self.errors.count()
         if trained < LEAST_ANCHORS:
-            raise RunFailed(f"{trained} of {anchors} anchors could be trained longer, too few to tell a law by")
+            raise RunFailed(f"{trained} of {anchors} anchors could be trained longer, too few to fit a law to")
         return anchored(short, self.errors, sizes, top).set_index(self._table.index)

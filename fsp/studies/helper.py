@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fsp.base.errors import InputError
-from fsp.base.progress import Silent
+from fsp.base.progress import Progress
 from fsp.spaces.space import SearchSpace
 from fsp.studies.error_function import AnyError, Error, as_error
 from fsp.studies.evaluator import evaluate
@@ -25,7 +25,7 @@ def work(
     error: AnyError,
     *,
     idle: float | None = None,
-    display: Silent | None = None,
+    display: Progress | None = None,
 ) -> int:
     """Evaluate what `fsp.extract` asks of a study in other processes, and return how many evaluations were made.
 
@@ -47,7 +47,7 @@ def work(
         >>> work(Path(tempfile.mkdtemp()) / "evaluations.journal", load_space("minilm"), lambda a: 1 / a["D"], idle=0)
         0
     """
-    helper = Helper(study, space, partial(matching, error, space), display or Silent())
+    helper = Helper(study, space, partial(matching, error, space), display or Progress())
     return helper.run(idle=idle)
 
 
@@ -61,7 +61,7 @@ class Helper:
         display: where news goes.
     """
 
-    def __init__(self, where: str | Path | Store, space: SearchSpace, error_for: ErrorFor, display: Silent):
+    def __init__(self, where: str | Path | Store, space: SearchSpace, error_for: ErrorFor, display: Progress):
         self.store = where if isinstance(where, Store) else open_store(where)
         self._space, self._error_for, self._display = space, error_for, display
         self._studies: dict[str, Study] = {}

@@ -1,4 +1,4 @@
-"""The workers that a search starts beside itself on its own machine."""
+"""The workers that a search starts start_workers itself on its own machine."""
 
 import contextlib
 import subprocess
@@ -12,7 +12,7 @@ from typing import IO
 
 from fsp.base.errors import InputError
 from fsp.base.machine import processors
-from fsp.base.progress import Silent
+from fsp.base.progress import Progress
 from fsp.studies.store import Store
 
 _GRACE = 5  # seconds that a worker has to leave
@@ -35,7 +35,7 @@ def check_cores(workers: int, threads: int) -> None:
 
 
 @contextmanager
-def beside(store: Store, count: int, arguments: Sequence[str], display: Silent) -> Iterator[None]:
+def start_workers(store: Store, count: int, arguments: Sequence[str], display: Progress) -> Iterator[None]:
     """Have so many `fsp worker` processes help while the block runs.
 
     They leave when it ends, and after their current evaluation when this process is killed.

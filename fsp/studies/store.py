@@ -12,7 +12,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from fsp.base.errors import InputError, RunFailed, sound
+from fsp.base.errors import InputError, RunFailed, untrusted
 from fsp.studies.locks import Claims, ServerClaims, file_claims
 
 _JOURNAL = "journal"  # the claim on appending to a journal file
@@ -52,7 +52,7 @@ class Store:
 @contextmanager
 def reading(where: str) -> Iterator[None]:
     """Read a study in this block. Raises InputError where it holds what no fsp has written."""
-    with sound(f"the study {where}", "take a copy that is sound, or name another"):
+    with untrusted(f"the study {where}", "take a copy that is untrusted, or name another"):
         yield
 
 

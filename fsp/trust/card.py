@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fsp.base.errors import Diverged, InputError
-from fsp.base.progress import Silent
+from fsp.base.progress import Progress
 from fsp.distillation.error import Distillation
 from fsp.families.architecture import Architecture
 from fsp.objectives.anchored import anchor_rows, anchored, sizes_of
@@ -95,7 +95,7 @@ def report_card(
     *,
     study: Path | None = None,
     seed: int = 0,
-    display: Silent | None = None,
+    display: Progress | None = None,
 ) -> ReportCard:
     """Return the report card of the error `distillation` at its number of steps s, beside zero-cost baselines.
 
@@ -133,7 +133,7 @@ def report_card(
     }
     seconds = {}
     for name, surrogate in errors.items():
-        table[name], seconds[name] = _evaluated(space, surrogate, shapes, name, study, seed, display or Silent())
+        table[name], seconds[name] = _evaluated(space, surrogate, shapes, name, study, seed, display or Progress())
     first, second = table[f"s={steps}"], table[f"s={2 * steps}"]
     table["extrapolated"] = second * second / first
     surrogate_noise = _noise_of(error, space, shapes, first, study, seed)
@@ -141,7 +141,7 @@ def report_card(
     anchors = {}
     for name in ("s=0", f"s={steps}"):
         table[f"anchored, {name}"], anchors[name] = _anchored(space, table, name)
-    with (display or Silent()).bar("zero-cost baselines", len(ZERO_COST) * len(shapes)) as advance:
+    with (display or Progress()).bar("zero-cost baselines", len(ZERO_COST) * len(shapes)) as advance:
         for name, score in ZERO_COST.items():
             table[f"zero-cost {name}"] = [_score(score, space, shape, advance) for shape in shapes]
     table = table.dropna().reset_index(drop=True)
@@ -188,7 +188,7 @@ def _evaluated(
     name: str,
     study: Path | None,
     seed: int,
-    display: Silent,
+    display: Progress,
 ) -> tuple[list[float], float]:
     """The error of each shape, NaN where it failed, and the mean seconds of one."""
     evaluate = Evaluator(error, space, study)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fsp.base.errors import InputError
-from fsp.base.progress import Silent
+from fsp.base.progress import Progress
 from fsp.distillation.error import Distillation
 from fsp.families.architecture import Architecture
 from fsp.objectives.table import objectives_of
@@ -82,7 +82,7 @@ def train_truth(
     steps: int,
     seeds: int,
     study: Path | None = None,
-    display: Silent | None = None,
+    display: Progress | None = None,
 ) -> pd.DataFrame:
     """Train shapes long and return their errors on the test text, as `read_truth` does; failed ones are left out.
 
@@ -91,7 +91,7 @@ def train_truth(
     evaluate = Evaluator(_Truth(error.with_steps(steps)), space, study)
     rows = []
     cost = objectives_of(space, np.array([list(shape.values()) for shape in shapes]))["operations"].to_numpy(float)
-    with (display or Silent()).bar(f"training {len(shapes)} shapes for {steps} steps", seeds * cost.sum()) as advance:
+    with (display or Progress()).bar(f"training {len(shapes)} shapes for {steps} steps", seeds * cost.sum()) as advance:
         for shape, share in zip(shapes, cost, strict=True):
             for seed in range(seeds):
                 found = evaluate(shape, _TRUTH_SEEDS + seed)

@@ -7,24 +7,26 @@ import pandas as pd
 import pytest
 
 import fsp
-from fsp.base.progress import Silent
+from fsp.base.progress import Progress
 from fsp.distillation.error import Distillation
 from fsp.distillation.inputs import load_inputs, surrogate
-from fsp.distillation.settings import Settings
+from fsp.distillation.settings import SurrogateSettings
 from fsp.objectives.table import objectives_at_maximum
 
 
 @pytest.fixture(scope="module")
 def loaded(tiny):
     """T and the text, loaded once."""
-    return load_inputs(tiny.space, str(tiny.teacher), [str(tiny.corpus)], Silent())
+    return load_inputs(tiny.space, str(tiny.teacher), [str(tiny.corpus)], Progress())
 
 
 @pytest.fixture(scope="module")
 def errors(loaded, tmp_path_factory):
     """The error after so many steps, made once of each."""
     folder = tmp_path_factory.mktemp("states")
-    return cache(lambda steps: surrogate(loaded, Settings(steps=steps, tokens=4096, threads=1), folder, Silent()))
+    return cache(
+        lambda steps: surrogate(loaded, SurrogateSettings(steps=steps, tokens=4096, threads=1), folder, Progress())
+    )
 
 
 @pytest.fixture

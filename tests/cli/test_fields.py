@@ -12,8 +12,8 @@ from fsp.base.errors import InputError
 from fsp.base.option import Option
 from fsp.cli.app import app
 from fsp.cli.fields import expanded
-from fsp.distillation.pretraining.settings import PRESETS, Options, Settings
-from fsp.finetuning.settings import Settings as FinetuningSettings
+from fsp.distillation.pretraining.settings import PRESETS, Options, PretrainingSettings
+from fsp.finetuning.settings import PretrainingSettings as FinetuningSettings
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,8 @@ def test_two_options_of_one_name_are_a_mistake():
 
 
 @pytest.mark.parametrize(
-    ("command", "settings"), [("pretrain", Settings), ("pretrain", Options), ("finetune", FinetuningSettings)]
+    ("command", "settings"),
+    [("pretrain", PretrainingSettings), ("pretrain", Options), ("finetune", FinetuningSettings)],
 )
 def test_a_command_has_the_defaults_of_its_settings(command, settings):
     """Every field but Θ is an option, with its default and some text."""
@@ -128,13 +129,13 @@ def settings_of(calls, *words):
 
 
 def test_options_override_a_preset_even_by_the_default(pretrained):
-    assert settings_of(pretrained, "pretrain", "--preset", "bort") == Settings(**PRESETS["bort"])
+    assert settings_of(pretrained, "pretrain", "--preset", "bort") == PretrainingSettings(**PRESETS["bort"])
     assert dict(pretrained[-1]["architecture"]) == {"D": 4, "A": 8, "H": 1024, "I": 768}
     given = ("--kl", "1", "--length", "128", "--preset", "bort", "--seed", "5")
-    assert settings_of(pretrained, "pretrain", *given) == Settings(
+    assert settings_of(pretrained, "pretrain", *given) == PretrainingSettings(
         **PRESETS["bort"] | {"kl": 1.0, "length": 128, "seed": 5}
     )
-    assert settings_of(pretrained, "pretrain", "D=2", "--tokens", "65536") == Settings(steps=16)
+    assert settings_of(pretrained, "pretrain", "D=2", "--tokens", "65536") == PretrainingSettings(steps=16)
     assert settings_of(pretrained, "pretrain", "D=2", "--tokens", "65536", "--preset", "bort").steps == 4
 
 

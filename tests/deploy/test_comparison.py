@@ -5,7 +5,7 @@ from sentence_models import sentence_model
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
 from fsp.base.errors import InputError, RunFailed
-from fsp.deploy.comparison import Limits, compare
+from fsp.deploy.comparison import Tolerances, compare
 from fsp.deploy.serving import LOGITS, SENTENCE, STATES, Saved, Serving, load_saved
 
 SENTENCES = [f"The {noun} has {count} parts." for noun in ("net", "layer", "word", "head") for count in range(2, 10)]
@@ -95,11 +95,11 @@ def test_a_refusal_tells_each_outputs_figure_and_limit_and_limits_can_be_set(stu
     ) as told:
         compare(student, damaged, SENTENCES, int8=True)
     assert "--tolerance" in str(told.value) and "\n" not in str(told.value)
-    assert compare(student, damaged, SENTENCES, int8=True, limits=Limits(tolerance=0.3))["agreement"] > 0.99
+    assert compare(student, damaged, SENTENCES, int8=True, limits=Tolerances(tolerance=0.3))["agreement"] > 0.99
     with pytest.raises(RunFailed, match=r"at most 0\.0001"):  # of float32 there are none to set
-        compare(student, damaged, SENTENCES, int8=False, limits=Limits(tolerance=0.3))
+        compare(student, damaged, SENTENCES, int8=False, limits=Tolerances(tolerance=0.3))
     turned = Session(student, SENTENCE, lambda output: output[::-1])
-    assert compare(student, turned, SENTENCES, int8=True, limits=Limits(agreement=1e-9))["agreement"] < 0.95
+    assert compare(student, turned, SENTENCES, int8=True, limits=Tolerances(agreement=1e-9))["agreement"] < 0.95
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_refusal_tells_each_outputs_figure_and_limit_and_limits_can_be_set(stu
 )
 def test_limits_that_are_none(limits):
     with pytest.raises(InputError, match=r"tolerance|agreement"):
-        Limits(**limits)
+        Tolerances(**limits)
 
 
 def test_predictions_that_change_are_refused_though_logits_are_near(classifier):
@@ -120,7 +120,7 @@ def test_predictions_that_change_are_refused_though_logits_are_near(classifier):
 
     assert compare(classifier, Session(classifier), SENTENCES, int8=True)["agreement"] == 1
     with pytest.raises(RunFailed, match=r"share of equal predictions 0 \(at least 0\.9\)"):
-        compare(classifier, Session(classifier, LOGITS, shifted), SENTENCES, int8=True, limits=Limits(tolerance=10))
+        compare(classifier, Session(classifier, LOGITS, shifted), SENTENCES, int8=True, limits=Tolerances(tolerance=10))
 
 
 def test_what_int8_may_do_float32_may_not(student):

@@ -7,10 +7,10 @@ import torch
 
 from fsp.base.errors import Diverged, InputError
 from fsp.distillation.from_scratch import (
-    Hyperparameters,
     MaskedLanguageModelling,
     MaskedLanguageModellingSettings,
     MaskedText,
+    OptimiserSettings,
 )
 from fsp.distillation.masking import Masking
 from fsp.distillation.plateau import Plateau, unigram, without_context
@@ -40,7 +40,7 @@ def pattern(n):
 
 
 def settings_of(steps, *rates, batch=16):
-    return MaskedLanguageModellingSettings(steps, tuple(Hyperparameters(rate, batch) for rate in rates))
+    return MaskedLanguageModellingSettings(steps, tuple(OptimiserSettings(rate, batch) for rate in rates))
 
 
 def error_of(data, steps, *rates):
@@ -244,7 +244,7 @@ def test_settings_that_cannot_be_used():
         settings_of(1)
     for wrong in ({"learning_rate": math.nan}, {"learning_rate": 0}, {"batch": 0}):
         with pytest.raises(InputError, match=next(iter(wrong)).replace("_", " ")):
-            Hyperparameters(**{"learning_rate": 1e-3, **wrong})
+            OptimiserSettings(**{"learning_rate": 1e-3, **wrong})
     with pytest.raises(InputError, match="positions of at least 16"):
         MaskedLanguageModelling(data, {**TABLES, "positions": 8})
     with pytest.raises(InputError, match="fewer than the 500 of a step"):

@@ -14,9 +14,9 @@ from fsp.base.errors import InputError, is_out_of_memory
 from fsp.base.machine import keep_memory, keep_time, processors
 from fsp.distillation.inputs import prepare
 from fsp.distillation.pretraining.run import pretrain
-from fsp.distillation.pretraining.settings import Settings as PretrainingSettings
-from fsp.distillation.settings import Settings as ExtractionSettings
-from fsp.finetuning.settings import Settings as FinetuningSettings
+from fsp.distillation.pretraining.settings import PretrainingSettings as PretrainingSettings
+from fsp.distillation.settings import SurrogateSettings as ExtractionSettings
+from fsp.finetuning.settings import FinetuningSettings as FinetuningSettings
 from fsp.search.extraction import extract
 from fsp.spaces.space import SearchSpace
 

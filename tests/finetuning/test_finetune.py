@@ -17,7 +17,7 @@ from fsp.base.errors import InputError, RunFailed
 from fsp.distillation.text.near_copies import near_copies
 from fsp.finetuning.classifier import Classifier
 from fsp.finetuning.finetune import finetune
-from fsp.finetuning.settings import Settings
+from fsp.finetuning.settings import FinetuningSettings
 from fsp.finetuning.theta import grid
 
 SETS = grid(learning_rate=[1e-3, 1e-4], batch=[8, 16])
@@ -47,7 +47,7 @@ def saved_accuracy(out, task):
 def whole(tiny, task, tmp_path_factory):
     """One uninterrupted run."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    result = fsp.agora(str(tiny.teacher), **task.files, out=out, labeller="tfidf", settings=Settings(**FAST))
+    result = fsp.agora(str(tiny.teacher), **task.files, out=out, labeller="tfidf", settings=FinetuningSettings(**FAST))
     return out, result
 
 
@@ -86,13 +86,13 @@ def test_called_again_it_returns_the_result_and_another_run_is_refused(whole, ti
     out, result = whole
     monkeypatch.setattr(Classifier, "fit", None)  # nothing is fitted again
     files = {**task.files, "out": out, "labeller": "tfidf"}
-    assert fsp.agora(str(tiny.teacher), **files, settings=Settings(**FAST)) == result
+    assert fsp.agora(str(tiny.teacher), **files, settings=FinetuningSettings(**FAST)) == result
     with pytest.raises(InputError, match=r"holds another run \(its points differ"):
-        fsp.agora(str(tiny.teacher), **files, settings=Settings(**FAST, points=3))
+        fsp.agora(str(tiny.teacher), **files, settings=FinetuningSettings(**FAST, points=3))
     with pytest.raises(InputError, match=r"holds another run \(its method differ"):
-        finetune(str(tiny.teacher), **files, settings=Settings(**FAST, method="grid"))
+        finetune(str(tiny.teacher), **files, settings=FinetuningSettings(**FAST, method="grid"))
     with pytest.raises(InputError, match="takes settings of method agora, not grid"):
-        fsp.agora(str(tiny.teacher), **files, settings=Settings(**FAST, method="grid"))
+        fsp.agora(str(tiny.teacher), **files, settings=FinetuningSettings(**FAST, method="grid"))
 
 
 def test_interrupted_again_and_again_it_comes_to_the_same(whole, tiny, task, tmp_path, monkeypatch):
@@ -108,7 +108,13 @@ def test_interrupted_again_and_again_it_comes_to_the_same(whole, tiny, task, tmp
     monkeypatch.setattr(Classifier, "fit", interrupted)
     for _ in range(20):
         try:
-            finetune(str(tiny.teacher), **task.files, out=tmp_path / "run", labeller="tfidf", settings=Settings(**FAST))
+            finetune(
+                str(tiny.teacher),
+                **task.files,
+                out=tmp_path / "run",
+                labeller="tfidf",
+                settings=FinetuningSettings(**FAST),
+            )
             break
         except KeyboardInterrupt:
             continue
@@ -134,7 +140,7 @@ def test_where_another_process_comes_to_the_end_meanwhile_its_result_is_taken(wh
 
     monkeypatch.setattr(Classifier, "fit", fit)
     files = {**task.files, "out": out, "labeller": "tfidf"}
-    assert fsp.agora(str(tiny.teacher), **files, settings=Settings(**FAST)) == whole[1]
+    assert fsp.agora(str(tiny.teacher), **files, settings=FinetuningSettings(**FAST)) == whole[1]
     assert not (out / "weights").exists()
 
 
@@ -162,7 +168,7 @@ def test_killed_and_taken_up_by_two_processes_it_comes_to_the_same(whole, tiny, 
 
 @pytest.mark.parametrize("method", ["grid", "random", "hyperband"])
 def test_rivals_spend_as_many_steps_and_need_no_labeller(tiny, task, tmp_path, method):
-    settings = Settings(**{**FAST, "steps": 9}, method=method, fits=5)
+    settings = FinetuningSettings(**{**FAST, "steps": 9}, method=method, fits=5)
     result = finetune(str(tiny.teacher), **task.files, out=tmp_path / "run", settings=settings)
     steps = result["search"]["all_steps"]
     assert steps == 45 if method != "hyperband" else 45 <= steps < 45 + 9
@@ -171,7 +177,7 @@ def test_rivals_spend_as_many_steps_and_need_no_labeller(tiny, task, tmp_path, m
 
 
 def test_a_refit_trains_on_dev_too_and_is_what_is_saved(tiny, task, tmp_path):
-    settings = Settings(**{**FAST, "steps": 30}, method="grid")
+    settings = FinetuningSettings(**{**FAST, "steps": 30}, method="grid")
     plain = finetune(str(tiny.teacher), **task.files, out=tmp_path / "plain", settings=settings)
     out = tmp_path / "refit"
     result = finetune(str(tiny.teacher), **task.files, out=out, settings=replace(settings, refit=True))
@@ -184,7 +190,7 @@ def test_a_refit_trains_on_dev_too_and_is_what_is_saved(tiny, task, tmp_path):
 
 def test_without_a_test_set_a_third_of_dev_is_held_out(tiny, task, tmp_path):
     files = {name: path for name, path in task.files.items() if name != "test"}
-    settings = Settings(**FAST, fits=2)
+    settings = FinetuningSettings(**FAST, fits=2)
     result = fsp.agora(str(tiny.teacher), **files, out=tmp_path / "run", labeller="tfidf", settings=settings)
     assert (result["rows"]["dev"], result["rows"]["final"]) == (32, 16)
     assert result["final"]["set"] == "held-out third of dev"
@@ -192,7 +198,7 @@ def test_without_a_test_set_a_third_of_dev_is_held_out(tiny, task, tmp_path):
 
 
 def test_points_may_be_made_of_random_rows_with_probabilities_for_labels(tiny, task, tmp_path):
-    out, settings = tmp_path / "run", Settings(**FAST, fits=6, expand="random", soft=True)
+    out, settings = tmp_path / "run", FinetuningSettings(**FAST, fits=6, expand="random", soft=True)
     result = fsp.agora(str(tiny.teacher), **task.files, out=out, labeller="tfidf", settings=settings)
     assert (result["added"]["of"], result["added"]["soft"]) == ("random", True)
     points, labels = pd.read_csv(out / "added.csv"), [label for _, label in task.rows["dev"]]
@@ -208,7 +214,7 @@ def test_more_than_two_labels_work_and_are_marked(tiny, task, tmp_path):
         table.loc[table["text"].str.contains("told my"), "label"] = "told"
         table.to_csv(tmp_path / f"{name}.csv", index=False)
     files = {name: tmp_path / f"{name}.csv" for name in task.files}
-    settings = Settings(**FAST, fits=5, force=True)
+    settings = FinetuningSettings(**FAST, fits=5, force=True)
     result = fsp.agora(str(tiny.teacher), **files, out=tmp_path / "run", labeller="tfidf", settings=settings)
     assert result["labels"] == ["bad", "good", "told"] and result["outside_theory"]
     assert "outside the theory" in (tmp_path / "run" / "model" / "README.md").read_text()
@@ -223,7 +229,7 @@ def test_a_fit_that_runs_out_of_memory_is_recorded_and_the_others_go_on(tiny, ta
         return real(self, theta, rows, **named)
 
     monkeypatch.setattr(Classifier, "fit", hungry)
-    settings = Settings(**FAST, method="grid")
+    settings = FinetuningSettings(**FAST, method="grid")
     result = finetune(str(tiny.teacher), **task.files, out=tmp_path / "run", settings=settings)
     assert result["search"]["failed"] == [f"{SETS[1]}: out of memory"]
     assert result["search"]["fits"] == 4
@@ -232,7 +238,7 @@ def test_a_fit_that_runs_out_of_memory_is_recorded_and_the_others_go_on(tiny, ta
 
 
 def test_divergence_everywhere_is_a_failure_of_the_run(tiny, task, tmp_path):
-    settings = Settings(theta=grid(learning_rate=[1e30]), steps=4, threads=1, method="grid")
+    settings = FinetuningSettings(theta=grid(learning_rate=[1e30]), steps=4, threads=1, method="grid")
     with pytest.raises(RunFailed, match="all 1 fits failed; the first: diverged: loss"):
         finetune(str(tiny.teacher), **task.files, out=tmp_path / "run", settings=settings)
 
@@ -245,8 +251,8 @@ def test_a_labeller_that_guesses_is_refused_unless_forced(tiny, task, tmp_path):
     classifier.tokenizer.save_pretrained(tmp_path / "guesser")
     files = {**task.files, "labeller": str(tmp_path / "guesser")}
     with pytest.raises(InputError, match=r"right on 50.0% of 48 rows of dev: no better than guessing \(50.0%\)"):
-        fsp.agora(str(tiny.teacher), **files, out=tmp_path / "run", settings=Settings(**FAST, fits=1))
-    forced = Settings(**FAST, fits=1, force=True)
+        fsp.agora(str(tiny.teacher), **files, out=tmp_path / "run", settings=FinetuningSettings(**FAST, fits=1))
+    forced = FinetuningSettings(**FAST, fits=1, force=True)
     assert (
         fsp.agora(str(tiny.teacher), **files, out=tmp_path / "forced", settings=forced)["labeller"]["level"] == "chance"
     )
@@ -274,7 +280,7 @@ def test_a_labeller_that_guesses_is_refused_unless_forced(tiny, task, tmp_path):
 )
 def test_settings_out_of_range_are_refused(change, message):
     with pytest.raises(InputError, match=message):
-        Settings(**change)
+        FinetuningSettings(**change)
 
 
 def test_agora_without_a_labeller_and_a_foreign_folder_are_refused(tiny, task, tmp_path):
@@ -282,6 +288,11 @@ def test_agora_without_a_labeller_and_a_foreign_folder_are_refused(tiny, task, t
         finetune(str(tiny.teacher), **task.files, out=tmp_path / "run")
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match=r"already holds other files \(notes.txt\)"):
-        finetune(str(tiny.teacher), **task.files, out=tmp_path, settings=Settings(**FAST, method="grid"))
+        finetune(str(tiny.teacher), **task.files, out=tmp_path, settings=FinetuningSettings(**FAST, method="grid"))
     with pytest.raises(InputError, match="is a file; name a folder"):
-        finetune(str(tiny.teacher), **task.files, out=tmp_path / "notes.txt", settings=Settings(**FAST, method="grid"))
+        finetune(
+            str(tiny.teacher),
+            **task.files,
+            out=tmp_path / "notes.txt",
+            settings=FinetuningSettings(**FAST, method="grid"),
+        )

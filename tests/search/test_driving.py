@@ -16,7 +16,7 @@ from fsp.search.question import LargestW, Limits
 from fsp.search.settings import Certified, Halving, Interval, Maximal, Proposed, Search, SecondLook
 from fsp.spaces.loading import load_space
 from fsp.trust.replay.search import replay_search
-from fsp.trust.replay.settings import SearchSettings
+from fsp.trust.replay.settings import ReplaySettings
 from fsp.trust.replay.table import Table
 
 SPACE = load_space("minilm")
@@ -52,7 +52,7 @@ def measured(space, limits):
 def test_a_run_evaluates_what_a_replay_evaluates(name):
     table = measured(SPACE, SHARE)
     found = extract(SPACE, toy, Search(Limits(SHARE), Proposed(name, 8)))
-    replayed = replay_search(table, SearchSettings(name, 8, objective="error"))
+    replayed = replay_search(table, ReplaySettings(name, 8, objective="error"))
     rows = [tuple(row) for row in found.table[list(SPACE.names)].to_numpy()]
     assert rows == [tuple(row) for row in table.parameters[replayed.evaluated[0]].astype(int)]
     assert found.method == name

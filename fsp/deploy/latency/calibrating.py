@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fsp.base.errors import InputError
 from fsp.base.fingerprint import fingerprint
 from fsp.base.machine import processors
-from fsp.base.progress import Advance, Silent
+from fsp.base.progress import Advance, Progress
 from fsp.deploy.latency.rounds import time_rounds
 from fsp.deploy.latency.runtimes import call_in
 from fsp.deploy.latency.settings import CalibrationSettings
@@ -24,7 +24,7 @@ _WARMUP = 1
 
 
 def calibrate(
-    space: SearchSpace, settings: CalibrationSettings | None = None, *, display: Silent | None = None
+    space: SearchSpace, settings: CalibrationSettings | None = None, *, display: Progress | None = None
 ) -> Calibration:
     """Return a predictor of the latency of every candidate of a space, in torch eager, float32.
 
@@ -51,7 +51,7 @@ def calibrate(
     reference = points[rows[int(np.argsort(cost[rows])[len(rows) // 2])]]
     maximum = space.point(space.maximum)
     groups = sum(math.ceil(n / _GROUP) for n in (len(rows) + 1, held_out, held_out))
-    with (display or Silent()).bar("measuring candidates", groups) as advance:
+    with (display or Progress()).bar("measuring candidates", groups) as advance:
 
         def times(wanted: NDArray[np.int64]) -> NDArray[np.float64]:
             return relative_times(space, wanted, reference, batch=batch, length=length, rounds=rounds, advance=advance)

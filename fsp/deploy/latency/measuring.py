@@ -15,7 +15,7 @@ from fsp.base.defaults import LENGTH
 from fsp.base.errors import InputError
 from fsp.base.fingerprint import fingerprint, load
 from fsp.base.machine import processors
-from fsp.base.progress import Silent
+from fsp.base.progress import Progress
 from fsp.deploy.latency.memory import peak_memory
 from fsp.deploy.latency.rounds import Call, median_of, ratio_of, time_rounds, told_apart
 from fsp.deploy.latency.runtimes import RUNTIMES, call_in, check_runtimes
@@ -101,7 +101,7 @@ def measure(
     runtimes: Sequence[str] = ("eager",),
     settings: MeasurementSettings | None = None,
     *,
-    display: Silent | None = None,
+    display: Progress | None = None,
 ) -> Measurement:
     """Time networks in runtimes, all of them in every round.
 
@@ -124,7 +124,7 @@ def measure(
     check_runtimes(list(runtimes))
     if not runtimes:
         raise InputError("name at least one runtime")
-    settings, display = settings or MeasurementSettings(), display or Silent()
+    settings, display = settings or MeasurementSettings(), display or Progress()
     batch, length, rounds = settings.batch, settings.length, settings.rounds
     torch.set_num_threads(settings.threads or processors())
     busy = load()

@@ -16,10 +16,10 @@ from fsp.distillation.fitting import adamw, learning_rate_at
 from fsp.distillation.pretraining import checkpoints
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.health import Health
-from fsp.distillation.pretraining.lessons import Lesson
-from fsp.distillation.pretraining.settings import Options, Settings
+from fsp.distillation.pretraining.settings import Options, PretrainingSettings
+from fsp.distillation.pretraining.student_losses import StudentWithLosses
 from fsp.distillation.pretraining.teacher_cache import Teach
-from fsp.distillation.pretraining.trainee import Trainee
+from fsp.distillation.pretraining.teacher_outputs import TeacherOutputs
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -28,7 +28,7 @@ _OPTIMISER = "optimiser."
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """steps: done in all. skipped: batches left out. finished: False where a signal ended the run before its end."""
 
     steps: int
@@ -41,7 +41,7 @@ class Engine:
 
     Args:
         accelerator: of `accelerator_for`.
-        trainee: the student with its losses.
+        learner: the student with its losses.
         batches: the training blocks; `settings.batch` of them a step, over all processes.
         teach: what the teacher says about a batch; None without a teacher.
         settings: of the run.
@@ -57,10 +57,10 @@ class Engine:
     def __init__(
         self,
         accelerator: "Accelerator",
-        trainee: Trainee,
+        learner: StudentWithLosses,
         batches: Batches,
         teach: Teach | None,
-        settings: Settings,
+        settings: PretrainingSettings,
         options: Options,
         checkpoints_in: Path,
         *,
@@ -74,13 +74,13 @@ class Engine:
         self._share, left = divmod(settings.batch, parts)
         if left or not self._share:
             raise ValueError(f"{settings.batch} blocks a step cannot be divided by {parts}")
-        self.trainee = trainee
+        self.learner = learner
         if accelerator.num_processes == 1 and not settings.compile:
-            trainee.join_table_gradients()
+            learner.join_table_gradients()
         self.model, self._optimiser = accelerator.prepare(
-            trainee,
+            learner,
             adamw(
-                trainee,
+                learner,
                 settings.learning_rate,
                 settings.weight_decay,
                 betas=(0.9, settings.beta2),
@@ -88,12 +88,12 @@ class Engine:
             ),
         )
         self._health = Health(options.most_skipped)
-        self._counts = trainee.counts(
+        self._counts = learner.counts(
             settings.batch * batches.positions_a_block, settings.batch * batches.stream.length
         )
         self._stop = False
 
-    def run(self) -> Outcome:
+    def run(self) -> TrainingResult:
         """Train from the last checkpoint, or from the start, to the last step or a SIGTERM.
 
         Raises:
@@ -111,8 +111,8 @@ class Engine:
                 if stopping or done % self._options.checkpoint_every == 0 or done == self._settings.steps:
                     self._save(done)
                 if stopping:
-                    return Outcome(done, self._health.skipped, done == self._settings.steps)
-        return Outcome(self._settings.steps, self._health.skipped, True)
+                    return TrainingResult(done, self._health.skipped, done == self._settings.steps)
+        return TrainingResult(self._settings.steps, self._health.skipped, True)
 
     def _request_stop(self) -> None:
         self._stop = True
@@ -129,10 +129,10 @@ class Engine:
         sums: dict[str, Tensor] = {}
         for part in range(settings.accumulate):
             batch = self.batches.at(self._places(step, part)).to(accelerator.device)
-            lesson = self._lesson(batch)
+            taught = self._taught(batch)
             last = part == settings.accumulate - 1
             with contextlib.nullcontext() if last else accelerator.no_sync(self.model):
-                losses = self.model(batch, lesson, self._counts)
+                losses = self.model(batch, taught, self._counts)
                 # wrappers average gradients over the processes; each divides by the global count already
                 accelerator.backward(losses["total"] * accelerator.num_processes)
             for name, value in losses.items():
@@ -158,7 +158,7 @@ class Engine:
         }
         return record, bool(stopping)
 
-    def _lesson(self, batch: Any) -> Lesson | None:
+    def _taught(self, batch: Any) -> TeacherOutputs | None:
         if self.teach is None:
             return None
         with self.accelerator.autocast():
@@ -177,7 +177,7 @@ class Engine:
         state: tuple[Any, Any] = get_state_dict(self.model, self._optimiser.optimizer, options=options)
         weights, optimiser = state
         if self.accelerator.is_main_process:
-            tensors = {name: weights[name] for name, _ in self.trainee.named_parameters()}  # tied ones once
+            tensors = {name: weights[name] for name, _ in self.learner.named_parameters()}  # tied ones once
             for name, moments in optimiser["state"].items():
                 tensors |= {f"{_OPTIMISER}{name}.{key}": torch.as_tensor(value) for key, value in moments.items()}
             other = {"health": self._health.state(), "scaler": self._scaler_state()}
@@ -193,7 +193,7 @@ class Engine:
         step, tensors, state = found
         options = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)  # tied weights come once
         optimiser: Any = get_state_dict(self.model, self._optimiser.optimizer, options=options)[1]
-        weights: dict[str, Any] = {name: tensors[name] for name, _ in self.trainee.named_parameters()}
+        weights: dict[str, Any] = {name: tensors[name] for name, _ in self.learner.named_parameters()}
         for name, moments in optimiser["state"].items():
             for key in moments:
                 moments[key] = tensors[f"{_OPTIMISER}{name}.{key}"]
@@ -209,7 +209,7 @@ class Engine:
         return self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None
 
 
-def accelerator_for(settings: Settings) -> "Accelerator":
+def accelerator_for(settings: PretrainingSettings) -> "Accelerator":
     """Return an Accelerator for the processes that torchrun or `accelerate launch` started, or for this one."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState

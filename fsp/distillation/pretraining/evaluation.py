@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fsp.distillation.pretraining.batches import HELD_OUT_EPOCH, Batches
-from fsp.distillation.pretraining.lessons import LiveTeacher
+from fsp.distillation.pretraining.teacher_outputs import LiveTeacher
 
 if TYPE_CHECKING:
     from fsp.distillation.pretraining.engine import Engine
@@ -40,8 +40,8 @@ def evaluate(engine: "Engine", held_out: Batches, teacher: LiveTeacher | None) -
             part = rows[start : start + _AT_ONCE]
             batch = held_out.of(part, np.full(len(part), HELD_OUT_EPOCH)).to(accelerator.device)
             with accelerator.autocast():
-                lesson = teacher(batch) if teacher else None
-            for name, value in engine.model(batch, lesson, None).items():
+                taught = teacher(batch) if teacher else None
+            for name, value in engine.model(batch, taught, None).items():
                 sums[name] = sums.get(name, 0) + value
     totals = accelerator.reduce(torch.stack(list(sums.values())), "sum").tolist()
     mean = {name: total / totals[list(sums).index("positions")] for name, total in zip(sums, totals, strict=True)}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
 from fsp.base.files import digest, read_json, replacing, write_json
-from fsp.base.progress import Silent
+from fsp.base.progress import Progress
 from fsp.distillation.pretraining.documents import Passage, Source
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def pack(
     folder: Path,
     *,
     length: int,
-    display: Silent | None = None,
+    display: Progress | None = None,
     writes: bool = True,
 ) -> PackedCorpus:
     """Tokenise a corpus into a folder, unless that has been done, and map it into memory.
@@ -103,7 +103,7 @@ def pack(
     place = folder / f"text-{key}"
     description = place / "corpus.json"
     if writes and not description.exists():
-        _write(sources, tokenizer, place, display or Silent())
+        _write(sources, tokenizer, place, display or Progress())
     while not description.exists():
         time.sleep(0.2)
     facts = read_json(description)
@@ -142,7 +142,7 @@ def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
     return digest([backend.to_str(), tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.eos_token_id])
 
 
-def _write(sources: Sequence[Source], tokenizer: "PreTrainedTokenizerBase", place: Path, display: Silent) -> None:
+def _write(sources: Sequence[Source], tokenizer: "PreTrainedTokenizerBase", place: Path, display: Progress) -> None:
     kind = np.dtype("<u2" if len(tokenizer) <= 1 << 16 else "<u4")
     whole = hashlib.sha256()
     tokens = dict.fromkeys(PARTS, 0)

@@ -11,7 +11,6 @@ import torch
 from fsp.base.errors import InputError
 from fsp.distillation.masking import Masking, PassMasking
 from fsp.distillation.pretraining.batches import Batches
-from fsp.distillation.pretraining.lessons import LiveTeacher
 from fsp.distillation.pretraining.models import (
     LanguageModel,
     Pretrained,
@@ -20,17 +19,18 @@ from fsp.distillation.pretraining.models import (
     load_language_model,
 )
 from fsp.distillation.pretraining.packed import PackedCorpus, tokenizer_digest
-from fsp.distillation.pretraining.settings import Settings
+from fsp.distillation.pretraining.settings import PretrainingSettings
+from fsp.distillation.pretraining.student_losses import StudentWithLosses
 from fsp.distillation.pretraining.students import cut_student, random_student, student_config
 from fsp.distillation.pretraining.teacher_cache import CachedTeacher, Layout
-from fsp.distillation.pretraining.trainee import Trainee
+from fsp.distillation.pretraining.teacher_outputs import LiveTeacher
 from fsp.families.architecture import Architecture
 from fsp.families.transformer import check_heads
 
 _CUT_TOKENS = 16_384  # of text that a cut is ranked and healed on
 
 
-def named_student(settings: Settings, trained: Pretrained, architecture: Any) -> Pretrained | None:
+def named_student(settings: PretrainingSettings, trained: Pretrained, architecture: Any) -> Pretrained | None:
     """Return the model that `settings.init` names, None where it is `cut` or `random`.
 
     Raises:
@@ -53,7 +53,7 @@ def named_student(settings: Settings, trained: Pretrained, architecture: Any) ->
 
 
 def check_together(
-    settings: Settings,
+    settings: PretrainingSettings,
     shape: Architecture,
     trained: Pretrained,
     started: Pretrained | None,
@@ -97,11 +97,11 @@ def check_together(
         raise InputError("--precision float16 needs a GPU; use float32 or bfloat16")
 
 
-def _relation_heads(settings: Settings, shape: Mapping[str, int], teacher: Mapping[str, int]) -> int:
+def _relation_heads(settings: PretrainingSettings, shape: Mapping[str, int], teacher: Mapping[str, int]) -> int:
     return settings.relation_heads or math.gcd(shape["A"], teacher["A"])
 
 
-def batches_of(text: PackedCorpus, trained: Pretrained, settings: Settings) -> dict[str, Batches]:
+def batches_of(text: PackedCorpus, trained: Pretrained, settings: PretrainingSettings) -> dict[str, Batches]:
     """Return the batches of `train` and `held_out` text; the latter are masked alike whatever the run's seed."""
     causal, masking = trained.model.causal, None
     if settings.needs_head and not causal:
@@ -112,7 +112,9 @@ def batches_of(text: PackedCorpus, trained: Pretrained, settings: Settings) -> d
     }
 
 
-def new_student(teacher: LanguageModel, shape: Architecture, text: PackedCorpus, settings: Settings) -> LanguageModel:
+def new_student(
+    teacher: LanguageModel, shape: Architecture, text: PackedCorpus, settings: PretrainingSettings
+) -> LanguageModel:
     """Return the student of a shape before its first step, cut out of the teacher or random."""
     config = student_config(teacher.config, shape, dropout=settings.dropout)
     if settings.init == "random":
@@ -123,12 +125,12 @@ def new_student(teacher: LanguageModel, shape: Architecture, text: PackedCorpus,
     return cut_student(teacher, config, tokens, head=settings.needs_head, seed=settings.seed)
 
 
-def trainee_of(student: LanguageModel, teacher: LanguageModel, settings: Settings) -> Trainee:
+def learner_of(student: LanguageModel, teacher: LanguageModel, settings: PretrainingSettings) -> StudentWithLosses:
     """Return the student with its losses."""
     heads = _relation_heads(settings, student.architecture, teacher.architecture) if settings.relation else 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        return Trainee(
+        return StudentWithLosses(
             student,
             settings.weights,
             temperature=settings.temperature,
@@ -138,7 +140,12 @@ def trainee_of(student: LanguageModel, teacher: LanguageModel, settings: Setting
 
 
 def cached_teacher(
-    folder: Path, live: LiveTeacher, text: PackedCorpus, trained: Pretrained, batches: Batches, settings: Settings
+    folder: Path,
+    live: LiveTeacher,
+    text: PackedCorpus,
+    trained: Pretrained,
+    batches: Batches,
+    settings: PretrainingSettings,
 ) -> CachedTeacher:
     """Return the teacher with a cache of its outputs in a folder. Raises InputError where that holds others."""
     vocabulary = trained.model.config.vocab_size

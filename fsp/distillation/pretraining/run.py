@@ -12,17 +12,16 @@ import torch
 from fsp.base.errors import RunFailed
 from fsp.base.files import read_json
 from fsp.base.machine import processors
-from fsp.base.progress import Bars, Silent
-from fsp.base.run_folder import RUN, alone_in, claim
+from fsp.base.progress import Bars, Progress
+from fsp.base.run_folder import RUN, own, working_in
 from fsp.distillation.models.card import FACTS
 from fsp.distillation.models.identity import fingerprint
 from fsp.distillation.pretraining import checkpoints
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.documents import find_sources
-from fsp.distillation.pretraining.engine import Engine, Outcome, accelerator_for
+from fsp.distillation.pretraining.engine import Engine, TrainingResult, accelerator_for
 from fsp.distillation.pretraining.evaluation import evaluate
 from fsp.distillation.pretraining.flops import forward_flops, peak_flops
-from fsp.distillation.pretraining.lessons import LiveTeacher
 from fsp.distillation.pretraining.models import LanguageModel, Pretrained, load_language_model
 from fsp.distillation.pretraining.output import write_model
 from fsp.distillation.pretraining.packed import PackedCorpus, pack
@@ -30,12 +29,13 @@ from fsp.distillation.pretraining.preparing import (
     batches_of,
     cached_teacher,
     check_together,
+    learner_of,
     named_student,
     new_student,
-    trainee_of,
 )
-from fsp.distillation.pretraining.settings import Options, Settings
+from fsp.distillation.pretraining.settings import Options, PretrainingSettings
 from fsp.distillation.pretraining.teacher_cache import CachedTeacher
+from fsp.distillation.pretraining.teacher_outputs import LiveTeacher
 from fsp.distillation.pretraining.watching import RunLog, TensorBoard, Watch, plot
 from fsp.families.architecture import Architecture
 
@@ -52,7 +52,7 @@ def pretrain(
     teacher: str | Path,
     corpus: Sequence[str | Path] = (),
     column: str | None = None,
-    settings: Settings | None = None,
+    settings: PretrainingSettings | None = None,
     use_teacher: bool = True,
     options: Options | None = None,
     watched: bool = False,
@@ -82,10 +82,10 @@ def pretrain(
         InputError: something given cannot be used.
         RunFailed: training broke down, or the disk is full.
     """
-    given = (teacher, corpus, column, settings or Settings(), use_teacher, options or Options(), watched)
+    given = (teacher, corpus, column, settings or PretrainingSettings(), use_teacher, options or Options(), watched)
     try:
         accelerator = accelerator_for(given[3])
-        with alone_in(out, (RUN, _TEXT)) if accelerator.is_main_process else nullcontext():
+        with working_in(out, (RUN, _TEXT)) if accelerator.is_main_process else nullcontext():
             return _pretrain(accelerator, architecture, out, *given)
     except OSError as error:  # what cannot be read is an InputError already
         where = f" ({error.filename})" if error.filename else ""
@@ -99,7 +99,7 @@ def _pretrain(
     teacher: str | Path,
     corpus: Sequence[str | Path],
     column: str | None,
-    settings: Settings,
+    settings: PretrainingSettings,
     use_teacher: bool,
     options: Options,
     watched: bool,
@@ -109,7 +109,7 @@ def _pretrain(
     main = accelerator.is_main_process
     _set_threads(options.threads)
     sources = find_sources(corpus, column=column)
-    display = Bars() if watched and main else Silent()
+    display = Bars() if watched and main else Progress()
     trained = load_language_model(teacher)
     started = named_student(settings, trained, architecture)
     shape = started.model.architecture if started else Architecture(architecture or {})
@@ -127,11 +127,11 @@ def _pretrain(
     batches = batches_of(text, trained, settings)
     student = started.model if started else new_student(trained.model, shape, text, settings)
     if main:
-        claim(out, _identity(settings, shape, trained, text, use_teacher, student))
+        own(out, _identity(settings, shape, trained, text, use_teacher, student))
     if (out / FACTS).exists():
         return {"finished": True, **read_json(out / FACTS), "model": str(out)}
 
-    trainee = trainee_of(student, trained.model, settings)
+    learner = learner_of(student, trained.model, settings)
     if settings.gradient_checkpointing:
         network: Any = student.network  # transformers 5.23 renamed the method
         enable = getattr(network, "activation_checkpointing_enable", None) or network.gradient_checkpointing_enable
@@ -150,7 +150,7 @@ def _pretrain(
     run = _Run(out, settings, options, trained.model, live, cached, batches, watched and main, main)
     engine = Engine(
         accelerator,
-        trainee,
+        learner,
         batches["train"],
         cached or live,
         settings,
@@ -178,7 +178,7 @@ class _Run:
     def __init__(
         self,
         out: Path,
-        settings: Settings,
+        settings: PretrainingSettings,
         options: Options,
         teacher: LanguageModel,
         live: LiveTeacher | None,
@@ -195,10 +195,10 @@ class _Run:
         self._asked = 0
         self.results: dict[str, float] = {}
 
-    def train(self, engine: Engine) -> Outcome:
+    def train(self, engine: Engine) -> TrainingResult:
         accelerator, settings = engine.accelerator, self._settings
         share = self._batches["train"].positions_a_block / settings.length
-        student = engine.trainee.student
+        student = engine.learner.student
         sizes: dict[str, Any] = {"length": settings.length, "positions": share}
         tokens = settings.batch * settings.length
         self._student_flops = 3 * tokens * forward_flops(student, head=settings.needs_head, **sizes)
@@ -228,7 +228,7 @@ class _Run:
             self._watch.step(record)
 
     def evaluate(self, engine: Engine, step: int) -> None:
-        student = engine.trainee.student
+        student = engine.learner.student
         compared = None
         if self._live is not None:
             both = self._teacher.has_head and student.has_head
@@ -249,7 +249,7 @@ def _set_threads(threads: int | None) -> None:
 
 
 def _identity(
-    settings: Settings,
+    settings: PretrainingSettings,
     shape: Architecture,
     trained: Pretrained,
     text: PackedCorpus,
@@ -267,14 +267,14 @@ def _identity(
 
 
 def _facts(
-    settings: Settings,
+    settings: PretrainingSettings,
     shape: Architecture,
     trained: Pretrained,
     text: PackedCorpus,
     use_teacher: bool,
     student: LanguageModel,
     run: _Run,
-    outcome: Outcome,
+    outcome: TrainingResult,
 ) -> dict[str, Any]:
     return {
         "architecture": str(shape),

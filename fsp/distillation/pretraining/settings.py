@@ -33,8 +33,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Settings of a run; together with teacher, corpus and architecture they fix its result.
+class PretrainingSettings:
+    """PretrainingSettings of a run; together with teacher, corpus and architecture they fix its result.
 
     The losses' weights are kl, mlm, cosine, mse and relation. A dropout of None is the teacher's.
     """

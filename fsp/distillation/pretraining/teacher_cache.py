@@ -21,7 +21,7 @@ from fsp.base.errors import InputError, RunFailed
 from fsp.base.files import read_json, write_json
 from fsp.distillation.losses import TopLogits
 from fsp.distillation.pretraining.batches import Batch
-from fsp.distillation.pretraining.lessons import Lesson, LiveTeacher
+from fsp.distillation.pretraining.teacher_outputs import LiveTeacher, TeacherOutputs
 from fsp.distillation.pretraining.vocabulary import chunks
 
 _VERSION = 2  # 1: log-probabilities in float16, with which the divergence was no lower bound
@@ -95,7 +95,7 @@ class CachedTeacher:
         self._passes: dict[int, dict[str, np.memmap[Any, Any]]] = {}
         self.computed = 0  # blocks the teacher was asked for
 
-    def __call__(self, batch: Batch) -> Lesson:
+    def __call__(self, batch: Batch) -> TeacherOutputs:
         """Return the teacher's outputs for a batch from the cache, after adding what is missing."""
         rows = list(zip(batch.epochs.tolist(), batch.examples.tolist(), strict=True))
         if not all(self._arrays(epoch)["done"][example] for epoch, example in rows):
@@ -107,27 +107,27 @@ class CachedTeacher:
             wide = values.astype(np.int64) if name == "ids" else values.astype(np.float32)
             return torch.from_numpy(wide).flatten(0, 1).to(device)
 
-        return Lesson(
+        return TeacherOutputs(
             top=TopLogits(read("ids"), read("log-probabilities"), read("log-tails")) if self._layout.top else None,
             states=read("states") if self._layout.width else None,
         )
 
     @torch.no_grad()
     def _add(self, batch: Batch, rows: list[tuple[int, int]]) -> None:
-        lesson = self._live(batch)
+        taught = self._live(batch)
         layout, count = self._layout, len(batch.positions)
         values: dict[str, NDArray[Any]] = {}
         if layout.top:
             tops = [
-                TopLogits.of(lesson.logits(part), layout.top, layout.temperature)
+                TopLogits.of(taught.logits(part), layout.top, layout.temperature)
                 for part in chunks(count, layout.vocabulary, batch.tokens.device)
             ]
             values["ids"] = _joined(top.ids for top in tops)
             values["log-probabilities"] = _joined(top.log_probabilities for top in tops)
             values["log-tails"] = _joined(top.log_tail for top in tops)
         if layout.width:
-            assert lesson.states is not None
-            values["states"] = _joined([lesson.states])
+            assert taught.states is not None
+            values["states"] = _joined([taught.states])
         values["done"] = np.ones(len(rows))  # last, so that what is marked is there
         try:
             for name, found in values.items():
@@ -167,4 +167,4 @@ def _joined(parts: Any) -> NDArray[Any]:
     return torch.cat([part.cpu() if part.dtype == torch.int64 else part.float().cpu() for part in parts]).numpy()
 
 
-Teach = Callable[[Batch], Lesson]
+Teach = Callable[[Batch], TeacherOutputs]

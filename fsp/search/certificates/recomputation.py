@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fsp.base.errors import InputError, sound
+from fsp.base.errors import InputError, untrusted
 from fsp.objectives.counts import operations, sizes
 from fsp.search.certificates.words import count
 from fsp.spaces.rules import Rule
@@ -27,7 +27,7 @@ def disagreement(certificate: Mapping[str, Any]) -> str | None:
     described, columns = certificate["space"], certificate["parameters"]
     if described is None:
         return "it names no search space, so its candidates, p and i cannot be computed again"
-    with sound("the certificate's search space", "ask for the file as fsp wrote it"):
+    with untrusted("the certificate's search space", "ask for the file as fsp wrote it"):
         names = tuple(described["parameters"])
         unreadable = next((rule for rule in described["rules"] if not _is_expression(rule, names)), None)
         if unreadable is not None:

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
-from fsp.base.progress import Silent
+from fsp.base.progress import Progress
 from fsp.objectives.fitted import FittedError
 from fsp.objectives.power_law import least_groups
 from fsp.trust.agreement import kendall, mean, size_bands, spearman, spearman_in_bands, top_overlap
@@ -53,7 +53,7 @@ class ErrorReplay:
         }
 
 
-def replay_error(table: Table, *, train: int, seeds: int = 1, display: Silent | None = None) -> ErrorReplay:
+def replay_error(table: Table, *, train: int, seeds: int = 1, display: Progress | None = None) -> ErrorReplay:
     """Return how well the error `fitted` predicts a table from a part of it.
 
     For each seed 0, 1, ... the law is fitted on so many rows chosen at random, by their parameters alone, and
@@ -96,7 +96,7 @@ def replay_error(table: Table, *, train: int, seeds: int = 1, display: Silent | 
         )
     bands = size_bands(table.size)
     scores = []
-    with (display or Silent()).bar(f"fitted, {seeds} seeds", seeds) as advance:
+    with (display or Progress()).bar(f"fitted, {seeds} seeds", seeds) as advance:
         for seed in range(seeds):
             rows = np.random.default_rng(seed).permutation(len(table))
             scores.append(_scores(table, bands, rows[:train], rows[train:]))

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
-from fsp.base.progress import Silent
+from fsp.base.progress import Progress
 from fsp.search.candidates import Candidates
 from fsp.search.driving import Trial, drive, one_by_one
 from fsp.search.methods import METHODS, UNLIMITED
-from fsp.trust.replay.settings import SearchSettings
+from fsp.trust.replay.settings import ReplaySettings
 from fsp.trust.replay.table import Table
 
 
@@ -79,7 +79,7 @@ class SearchReplay:
         }
 
 
-def replay_search(table: Table, settings: SearchSettings, *, display: Silent | None = None) -> SearchReplay:
+def replay_search(table: Table, settings: ReplaySettings, *, display: Progress | None = None) -> SearchReplay:
     """Return what a search method would have found on a measured table with so many evaluations.
 
     The methods see parameters, p and i of every row within the limits, and the error of a row once they ask for it.
@@ -98,7 +98,7 @@ def replay_search(table: Table, settings: SearchSettings, *, display: Silent | N
     Example:
         >>> d = np.arange(1.0, 31.0)
         >>> table = Table(("d",), d[:, None], np.array([False]), d, d, 1 / d, np.arange(30), 30, 0, 0)
-        >>> settings = SearchSettings("params", evaluations=5, objective="error", max_size=20)
+        >>> settings = ReplaySettings("params", evaluations=5, objective="error", max_size=20)
         >>> replay_search(table, settings).regret.tolist()
         [[0.0, 0.0, 0.0, 0.0, 0.0]]
     """
@@ -122,7 +122,7 @@ def replay_search(table: Table, settings: SearchSettings, *, display: Silent | N
     evaluated = []
     certificate = None
     start = time.perf_counter()
-    with (display or Silent()).bar(f"{method}, {seeds} seeds", seeds) as advance:
+    with (display or Progress()).bar(f"{method}, {seeds} seeds", seeds) as advance:
         for seed in range(seeds):
             found, end = _search(candidates, errors, method, budget, seed)
             best = np.maximum.accumulate(scores[found])

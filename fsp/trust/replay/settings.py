@@ -8,7 +8,7 @@ from fsp.base.option import Option
 
 
 @dataclass(frozen=True)
-class SearchSettings:
+class ReplaySettings:
     """Settings of `fsp.trust.replay.search.replay_search`, which also checks method and evaluations.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
-from fsp.base.progress import Silent
+from fsp.base.progress import Progress
 from fsp.objectives.products import LEAST_ROWS, fit_products, relative_errors
 from fsp.trust.replay.table import read_columns
 
@@ -145,7 +145,7 @@ class SpeedReplay:
 
 
 def replay_speed(
-    table: LatencyTable, *, targets: Sequence[str], train: int, seeds: int = 1, display: Silent | None = None
+    table: LatencyTable, *, targets: Sequence[str], train: int, seeds: int = 1, display: Progress | None = None
 ) -> SpeedReplay:
     """Return how well latencies are predicted from a random part of a table.
 
@@ -171,7 +171,7 @@ def replay_speed(
         raise InputError(f"seeds {seeds} is out of range; split at least once")
     predicted, baseline = [], []
     law: dict[str, dict[str, float]] = {}
-    with (display or Silent()).bar(f"{seeds} splits", seeds) as advance:
+    with (display or Progress()).bar(f"{seeds} splits", seeds) as advance:
         for seed in range(seeds):
             rows = np.random.default_rng(seed).permutation(len(table))
             known, unknown = rows[:train], rows[train:]

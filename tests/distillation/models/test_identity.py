@@ -173,11 +173,11 @@ def test_another_configuration_of_equal_weights_meets_no_states_of_the_first(fol
 
 
 def test_a_run_of_another_t_is_refused_politely(tmp_path):
-    from fsp.base.run_folder import claim
+    from fsp.base.run_folder import own
 
-    claim(tmp_path, {"teacher": {"name": "t", "fingerprint": "a" * 16}})
+    own(tmp_path, {"teacher": {"name": "t", "fingerprint": "a" * 16}})
     with pytest.raises(InputError, match=r"its teacher differ: made with another T or by an older fsp.*new folder"):
-        claim(tmp_path, {"teacher": {"name": "t", "fingerprint": "b" * 16}})
+        own(tmp_path, {"teacher": {"name": "t", "fingerprint": "b" * 16}})
 
 
 def test_the_card_on_record_is_that_of_the_packaged_teacher(minilm_folder):

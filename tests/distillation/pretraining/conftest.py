@@ -104,7 +104,7 @@ def text(tmp_path_factory):
 @pytest.fixture
 def run(teachers, corpus, text, tmp_path):
     from fsp.distillation.pretraining.run import pretrain
-    from fsp.distillation.pretraining.settings import Options, Settings
+    from fsp.distillation.pretraining.settings import Options, PretrainingSettings
 
     def go(out="out", *, teacher="bert", shape=SHAPE, use_teacher=True, options=None, **settings):
         return pretrain(
@@ -112,7 +112,7 @@ def run(teachers, corpus, text, tmp_path):
             tmp_path / out,
             teacher=teachers / teacher,
             corpus=[corpus],
-            settings=Settings(**{**FEW, **settings}),
+            settings=PretrainingSettings(**{**FEW, **settings}),
             use_teacher=use_teacher,
             options=Options(threads=1, cache_text=text, **(options or {})),
         )

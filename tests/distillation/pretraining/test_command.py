@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from distillation.pretraining.conftest import FEW, SHAPE, losses
 from fsp.distillation.pretraining.run import pretrain
-from fsp.distillation.pretraining.settings import Options, Settings
+from fsp.distillation.pretraining.settings import Options, PretrainingSettings
 from fsp.distillation.pretraining.watching import read_log
 
 
@@ -74,7 +74,7 @@ def test_sigterm_then_the_same_command(teachers, corpus, text, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["finished"]
-    whole = Settings(**{**FEW, "steps": 200, "dropout": 0.1})
+    whole = PretrainingSettings(**{**FEW, "steps": 200, "dropout": 0.1})
     pretrain(
         SHAPE,
         tmp_path / "whole",

@@ -13,12 +13,12 @@ from fsp.distillation.pretraining import checkpoints
 from fsp.distillation.pretraining.batches import Batches
 from fsp.distillation.pretraining.engine import Engine, accelerator_for
 from fsp.distillation.pretraining.health import Health
-from fsp.distillation.pretraining.lessons import LiveTeacher
 from fsp.distillation.pretraining.models import LanguageModel
 from fsp.distillation.pretraining.packed import Stream
-from fsp.distillation.pretraining.settings import Options, Settings
+from fsp.distillation.pretraining.settings import Options, PretrainingSettings
+from fsp.distillation.pretraining.student_losses import StudentWithLosses
 from fsp.distillation.pretraining.students import random_student, student_config
-from fsp.distillation.pretraining.trainee import Trainee
+from fsp.distillation.pretraining.teacher_outputs import LiveTeacher
 
 from .conftest import TYPES, small_network
 
@@ -32,7 +32,7 @@ def engine(folder, *, kind="bert", trained=None, settings=None, spoil=(), louder
     spoil: calls of the teacher that give NaN. louder: those that give states ten times as large. scaler: of
     gradients, as float16 training on a GPU has one.
     """
-    settings = settings or Settings(**FEW)
+    settings = settings or PretrainingSettings(**FEW)
     teacher = LanguageModel(small_network(kind))
     config = student_config(teacher.config, SMALL, dropout=settings.dropout)
     student = trained or random_student(config, head=settings.needs_head, causal=teacher.causal, seed=0)
@@ -42,7 +42,7 @@ def engine(folder, *, kind="bert", trained=None, settings=None, spoil=(), louder
     masking = None if teacher.causal or not settings.needs_head else masked
     batches = Batches(Stream(tokens, settings.length, start, end), masking, teacher.causal, settings.seed)
     torch.manual_seed(0)
-    trainee = Trainee(
+    learner = StudentWithLosses(
         student,
         settings.weights,
         temperature=settings.temperature,
@@ -53,10 +53,10 @@ def engine(folder, *, kind="bert", trained=None, settings=None, spoil=(), louder
     calls = iter(range(10**9))
 
     def teach(batch):
-        call, lesson = next(calls), live(batch)
+        call, taught = next(calls), live(batch)
         if call in spoil:
-            return replace(lesson, read=lesson.read * math.nan)
-        return replace(lesson, states=10 * lesson.states) if call in louder else lesson
+            return replace(taught, read=taught.read * math.nan)
+        return replace(taught, states=10 * taught.states) if call in louder else taught
 
     records = []
     accelerator = accelerator_for(settings)
@@ -64,7 +64,7 @@ def engine(folder, *, kind="bert", trained=None, settings=None, spoil=(), louder
         accelerator.scaler, accelerator.state._mixed_precision, accelerator.native_amp = scaler, "fp16", True
     made = Engine(
         accelerator,
-        trainee,
+        learner,
         batches,
         teach if settings.needs_teacher else None,
         settings,
@@ -80,12 +80,14 @@ def losses(records):
 
 
 def weights(made):
-    return {name: p.detach().clone() for name, p in made.trainee.named_parameters()}
+    return {name: p.detach().clone() for name, p in made.learner.named_parameters()}
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_every_type_learns_with_every_loss(kind, tmp_path):
-    settings = Settings(steps=30, batch=8, length=16, learning_rate=3e-3, kl=1, mlm=0.1, cosine=1, mse=1, relation=1)
+    settings = PretrainingSettings(
+        steps=30, batch=8, length=16, learning_rate=3e-3, kl=1, mlm=0.1, cosine=1, mse=1, relation=1
+    )
     made, records = engine(tmp_path, kind=kind, settings=settings)
     assert made.run().finished
     for name in ("loss", "kl", "cosine", "mse", "relation"):
@@ -97,7 +99,7 @@ def test_every_type_learns_with_every_loss(kind, tmp_path):
 
 def test_accumulation_changes_nothing(tmp_path):
     base = dict(FEW, dropout=0.0, cosine=1.0, relation=1.0)
-    runs = [engine(tmp_path / str(n), settings=Settings(**base, accumulate=n)) for n in (1, 2, 4)]
+    runs = [engine(tmp_path / str(n), settings=PretrainingSettings(**base, accumulate=n)) for n in (1, 2, 4)]
     for made, _ in runs:
         made.run()
     for made, records in runs[1:]:
@@ -110,7 +112,7 @@ def test_a_step_is_that_of_a_plain_loop(tmp_path):
     """Loss, gradient and clipping against full logits and torch's own functions."""
     import torch.nn.functional as F
 
-    settings = Settings(**{**FEW, "steps": 1, "dropout": 0.0, "warmup": 0.0, "kl": 0.5, "clip": 0.3})
+    settings = PretrainingSettings(**{**FEW, "steps": 1, "dropout": 0.0, "warmup": 0.0, "kl": 0.5, "clip": 0.3})
     made, records = engine(tmp_path, settings=settings)
     before = weights(made)
     made.run()
@@ -149,25 +151,27 @@ def test_tied_tables_have_one_dense_gradient(tmp_path):
     """That of the token table is added into the vocabulary layer's; the sum is that of two dense ones."""
     gradients = []
     for joined in (False, True):
-        made, _ = engine(tmp_path / str(joined), settings=Settings(**{**FEW, "steps": 1, "dropout": 0.0}))
-        table = made.trainee.network.get_input_embeddings()
+        made, _ = engine(tmp_path / str(joined), settings=PretrainingSettings(**{**FEW, "steps": 1, "dropout": 0.0}))
+        table = made.learner.network.get_input_embeddings()
         assert table.sparse
         table.sparse = joined
         batch = made.batches.at(np.arange(8))
-        made.trainee(batch, made.teach(batch), made._counts)["total"].backward()
+        made.learner(batch, made.teach(batch), made._counts)["total"].backward()
         gradients.append(table.weight.grad)
     assert gradients[1].layout is torch.strided
     assert torch.allclose(gradients[0], gradients[1], atol=1e-7)
 
 
 def test_without_logits_a_table_keeps_its_own_gradient(tmp_path):
-    settings = Settings(**{**FEW, "kl": 0.0, "mlm": 0.0, "cosine": 1.0})
+    settings = PretrainingSettings(**{**FEW, "kl": 0.0, "mlm": 0.0, "cosine": 1.0})
     made, _ = engine(tmp_path, settings=settings)
-    assert not made.trainee.network.get_input_embeddings().sparse
+    assert not made.learner.network.get_input_embeddings().sparse
 
 
 def test_resumed_equals_uninterrupted_step_for_step(tmp_path):
-    whole, whole_records = engine(tmp_path / "whole", settings=Settings(**FEW, cosine=1.0), checkpoint_every=2)
+    whole, whole_records = engine(
+        tmp_path / "whole", settings=PretrainingSettings(**FEW, cosine=1.0), checkpoint_every=2
+    )
     whole.run()
 
     class Killed(Exception):
@@ -178,11 +182,11 @@ def test_resumed_equals_uninterrupted_step_for_step(tmp_path):
         if record["step"] == 5:
             raise Killed
 
-    first, records = engine(tmp_path / "parts", settings=Settings(**FEW, cosine=1.0), checkpoint_every=2)
+    first, records = engine(tmp_path / "parts", settings=PretrainingSettings(**FEW, cosine=1.0), checkpoint_every=2)
     first._after_step = kill
     with pytest.raises(Killed):
         first.run()
-    again, more = engine(tmp_path / "parts", settings=Settings(**FEW, cosine=1.0), checkpoint_every=2)
+    again, more = engine(tmp_path / "parts", settings=PretrainingSettings(**FEW, cosine=1.0), checkpoint_every=2)
     assert again.run().finished
     assert [r["step"] for r in more] == [5, 6]
     assert losses(records[:4] + more) == losses(whole_records)
@@ -192,7 +196,7 @@ def test_resumed_equals_uninterrupted_step_for_step(tmp_path):
 
 
 def test_sigterm_saves_and_ends(tmp_path):
-    made, records = engine(tmp_path, settings=Settings(**FEW))
+    made, records = engine(tmp_path, settings=PretrainingSettings(**FEW))
     made._after_step = lambda record: records.append(record) or os.kill(os.getpid(), signal.SIGTERM)
     outcome = made.run()
     assert not outcome.finished and outcome.steps == 2  # the signal came after the first, the second noticed it
@@ -201,7 +205,7 @@ def test_sigterm_saves_and_ends(tmp_path):
 
 
 def test_nan_batches_are_skipped_counted_and_harmless(tmp_path):
-    made, records = engine(tmp_path, settings=Settings(**FEW), spoil={2, 3})
+    made, records = engine(tmp_path, settings=PretrainingSettings(**FEW), spoil={2, 3})
     outcome = made.run()
     assert outcome.skipped == 2 and outcome.finished
     assert [r["step"] for r in records if r["skipped"]] == [3, 4]
@@ -213,7 +217,7 @@ def test_nan_batches_are_skipped_counted_and_harmless(tmp_path):
 @pytest.mark.parametrize("bad", ["louder", "spoil"])
 def test_a_step_reported_as_skipped_changes_nothing(tmp_path, scaled, bad):
     """A finite spike too, which a gradient scaler itself would apply; the steps after it go on."""
-    settings = Settings(**{**FEW, "steps": 25, "dropout": 0.0, "mse": 1.0})
+    settings = PretrainingSettings(**{**FEW, "steps": 25, "dropout": 0.0, "mse": 1.0})
     scaler = torch.amp.GradScaler("cpu", init_scale=16.0, growth_interval=10**6) if scaled else None
     made, records = engine(tmp_path, settings=settings, scaler=scaler, **{bad: {22}})
     after, moments = [], []
@@ -235,7 +239,9 @@ def test_a_step_reported_as_skipped_changes_nothing(tmp_path, scaled, bad):
 
 
 def test_too_many_nan_batches_end_it_with_the_last_checkpoint_intact(tmp_path):
-    made, _ = engine(tmp_path, settings=Settings(**FEW), spoil=set(range(3, 99)), checkpoint_every=2, most_skipped=1)
+    made, _ = engine(
+        tmp_path, settings=PretrainingSettings(**FEW), spoil=set(range(3, 99)), checkpoint_every=2, most_skipped=1
+    )
     with pytest.raises(RunFailed, match=r"2 batches in a row.*the loss is nan"):
         made.run()
     step, tensors, state = checkpoints.load(tmp_path)

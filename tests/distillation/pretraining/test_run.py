@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 
 from distillation.pretraining.conftest import SHAPE, losses
 from fsp.base.errors import InputError
-from fsp.base.run_folder import alone_in
-from fsp.distillation.pretraining.settings import PRESETS, Settings
+from fsp.base.run_folder import working_in
+from fsp.distillation.pretraining.settings import PRESETS, PretrainingSettings
 from fsp.distillation.pretraining.watching import read_log
 
 
@@ -93,7 +93,7 @@ def test_a_finished_run_is_not_made_again_and_a_foreign_directory_is_refused(run
 
 
 def test_a_directory_in_which_another_process_works_is_refused(run, tmp_path):
-    with alone_in(tmp_path / "out"), pytest.raises(InputError, match="another process is working"):
+    with working_in(tmp_path / "out"), pytest.raises(InputError, match="another process is working"):
         run()
     assert not (tmp_path / "out").exists()
     run()
@@ -195,7 +195,7 @@ def test_bad_settings_are_refused_before_any_work(run, settings, message, tmp_pa
 
 
 def test_the_preset_is_the_papers():
-    bort = Settings(**PRESETS["bort"])
+    bort = PretrainingSettings(**PRESETS["bort"])
     assert (bort.kl, bort.mlm, bort.temperature, bort.learning_rate, bort.warmup) == (0.5, 0.1, 2.0, 1e-4, 0.01)
     assert (bort.weight_decay, bort.epsilon, bort.clip, bort.length, bort.mask_rate) == (0.01, 1e-6, 1.0, 512, 0.15)
     assert (bort.init, bort.dropout, bort.schedule) == ("random", 0.1, "linear")

@@ -6,10 +6,10 @@ from fsp.base.errors import InputError, RunFailed
 from fsp.distillation.losses import TopLogits, divergence
 from fsp.distillation.masking import Masking, PassMasking
 from fsp.distillation.pretraining.batches import Batches
-from fsp.distillation.pretraining.lessons import LiveTeacher
 from fsp.distillation.pretraining.models import LanguageModel
 from fsp.distillation.pretraining.packed import Stream
 from fsp.distillation.pretraining.teacher_cache import CachedTeacher, Layout
+from fsp.distillation.pretraining.teacher_outputs import LiveTeacher
 
 from .conftest import small_network
 
@@ -52,12 +52,12 @@ def layout(batches, **other):
 def test_what_comes_back_is_what_the_teacher_says(tmp_path, live, batches):
     cached = CachedTeacher(live, tmp_path, layout(batches), KEY)
     batch = batches.at(PLACES)
-    lesson, asked = cached(batch), live(batch)
+    taught, asked = cached(batch), live(batch)
     expected = TopLogits.of(asked.logits(slice(None)), 8, 2.0)
-    assert torch.equal(lesson.top.ids, expected.ids)
-    assert torch.equal(lesson.top.log_probabilities, expected.log_probabilities)
-    assert torch.allclose(lesson.top.log_tail, expected.log_tail)
-    assert torch.allclose(lesson.states, asked.states, atol=2e-3)
+    assert torch.equal(taught.top.ids, expected.ids)
+    assert torch.equal(taught.top.log_probabilities, expected.log_probabilities)
+    assert torch.allclose(taught.top.log_tail, expected.log_tail)
+    assert torch.allclose(taught.states, asked.states, atol=2e-3)
     logits = torch.randn(len(batch.positions), 2000)
     rows = slice(3, 7)
     near = CachedTeacher(live, tmp_path / "all", layout(batches, top=2000), KEY)(batch)

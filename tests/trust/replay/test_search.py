@@ -11,7 +11,7 @@ from fsp.base.errors import InputError
 from fsp.search import methods
 from fsp.search.certificates.certificate import verify
 from fsp.trust.replay.search import replay_search
-from fsp.trust.replay.settings import SearchSettings
+from fsp.trust.replay.settings import ReplaySettings
 from fsp.trust.replay.table import Table
 
 CHEAP = [name for name in methods.METHODS if name != "gp"]
@@ -40,7 +40,7 @@ def test_regret_equals_brute_force(method, objective, seed, evaluations, share):
     data = table(seed, 20)
     cap = None if share is None else float(np.quantile(data.size, share))
     replay = replay_search(
-        data, SearchSettings(objective=objective, max_size=cap, method=method, evaluations=evaluations, seeds=2)
+        data, ReplaySettings(objective=objective, max_size=cap, method=method, evaluations=evaluations, seeds=2)
     )
     score = scores(data, objective)
     met = np.ones(20, dtype=bool) if cap is None else data.size <= cap
@@ -58,7 +58,7 @@ def test_regret_equals_brute_force(method, objective, seed, evaluations, share):
 
 
 def test_description_has_what_the_issue_names():
-    facts = replay_search(table(), SearchSettings(method="fitted", evaluations=12, seeds=3)).describe()
+    facts = replay_search(table(), ReplaySettings(method="fitted", evaluations=12, seeds=3)).describe()
     assert {
         "method", "evaluations", "regret_mean", "regret_max", "best", "unique_evaluations", "seconds", "curve"
     } <= set(facts)  # fmt: skip
@@ -69,14 +69,14 @@ def test_description_has_what_the_issue_names():
 
 
 def test_exhaustive_evaluates_everything_and_interval_what_its_stride_allows():
-    assert replay_search(table(), SearchSettings(method="exhaustive", evaluations=1)).describe()["evaluations"] == 30
-    facts = replay_search(table(), SearchSettings(method="interval", evaluations=20)).describe()
+    assert replay_search(table(), ReplaySettings(method="exhaustive", evaluations=1)).describe()["evaluations"] == 30
+    facts = replay_search(table(), ReplaySettings(method="interval", evaluations=20)).describe()
     assert (facts["evaluations"], len(facts["curve"])) == (15, 20)
 
 
 def test_maximal_evaluates_what_nothing_exceeds():
     facts = replay_search(
-        table(), SearchSettings(objective="error", method="maximal", evaluations=30, max_size=12)
+        table(), ReplaySettings(objective="error", method="maximal", evaluations=30, max_size=12)
     ).describe()
     points, size = table().parameters, table().size
     inside = points[size <= 12]
@@ -90,10 +90,10 @@ def test_a_method_that_ends_with_a_certificate_has_it_described(monkeypatch):
         return {"gap": 0.1, "seed": seed}
 
     monkeypatch.setitem(methods.METHODS, "proven", proven)
-    facts = replay_search(table(), SearchSettings(method="proven", evaluations=5, seeds=2)).describe()
+    facts = replay_search(table(), ReplaySettings(method="proven", evaluations=5, seeds=2)).describe()
     assert facts["certificate"] == {"gap": 0.1, "seed": 0}
     assert facts["evaluations"] == 1
-    assert replay_search(table(), SearchSettings(method="proven", evaluations=1)).certificate == {"gap": 0.1, "seed": 0}
+    assert replay_search(table(), ReplaySettings(method="proven", evaluations=1)).certificate == {"gap": 0.1, "seed": 0}
 
 
 def law(neutral, count=80, seed=3):
@@ -113,7 +113,7 @@ def law(neutral, count=80, seed=3):
 def test_certified_proves_its_regret_on_a_monotone_table(neutral, objective, cap):
     data = law(neutral)
     facts = replay_search(
-        data, SearchSettings(objective=objective, max_size=cap, method="certified", evaluations=80)
+        data, ReplaySettings(objective=objective, max_size=cap, method="certified", evaluations=80)
     ).describe()
     certificate = json.loads(json.dumps(facts["certificate"]))
     assert verify(certificate).reasons == (
@@ -129,7 +129,7 @@ def test_certified_proves_its_regret_on_a_monotone_table(neutral, objective, cap
 
 
 def test_certified_keeps_to_its_budget_and_then_proves_less():
-    facts = replay_search(law(neutral=False), SearchSettings(method="certified", evaluations=3)).describe()
+    facts = replay_search(law(neutral=False), ReplaySettings(method="certified", evaluations=3)).describe()
     assert facts["evaluations"] == 3
     assert not facts["certificate"]["result"]["reached"]
 
@@ -137,13 +137,13 @@ def test_certified_keeps_to_its_budget_and_then_proves_less():
 def test_certified_cut_short_at_the_table_s_largest_row_claims_nothing():
     data = law(neutral=False)
     data = dataclasses.replace(data, parameters=data.size[:, None], names=("d",), neutral=np.array([False]))
-    facts = replay_search(data, SearchSettings(method="certified", evaluations=1)).describe()
+    facts = replay_search(data, ReplaySettings(method="certified", evaluations=1)).describe()
     assert facts["best"]["size"] == data.size.max()  # its W is 0
     assert facts["certificate"]["result"]["status"] == "vacuous"
 
 
 def test_certified_claims_nothing_on_a_table_that_refutes_m():
-    facts = replay_search(table(), SearchSettings(method="certified", evaluations=30)).describe()
+    facts = replay_search(table(), ReplaySettings(method="certified", evaluations=30)).describe()
     assert facts["certificate"]["result"]["status"] == "refuted"
     assert not verify(facts["certificate"]).holds
 
@@ -155,7 +155,7 @@ def test_the_table_is_not_changed():
         if isinstance(value, np.ndarray):
             value.setflags(write=False)
     for method in CHEAP:
-        replay_search(data, SearchSettings(method=method, evaluations=10))
+        replay_search(data, ReplaySettings(method=method, evaluations=10))
 
 
 @pytest.mark.parametrize(
@@ -174,11 +174,11 @@ def test_the_table_is_not_changed():
 )
 def test_bad_arguments_are_refused_with_one_line(arguments, message):
     with pytest.raises(InputError) as refusal:
-        replay_search(table(), SearchSettings(**{"method": "fitted", "evaluations": 5, **arguments}))
+        replay_search(table(), ReplaySettings(**{"method": "fitted", "evaluations": 5, **arguments}))
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
 def test_w_of_a_single_row_is_refused():
     with pytest.raises(InputError, match="W is 0 in every row"):
-        replay_search(table(count=1), SearchSettings(method="fitted", evaluations=1))
+        replay_search(table(count=1), ReplaySettings(method="fitted", evaluations=1))

@@ -12,7 +12,7 @@ from fsp.distillation.pretraining.models import LanguageModel
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TeacherOutputs:
     """The teacher's outputs for a batch; what no loss needs is None.
 
     Logits are never whole: either `read` (`p x E`, what the vocabulary layer reads) with that `layer`, or `top`.
@@ -53,11 +53,11 @@ class LiveTeacher:
     relations: bool = False
 
     @torch.no_grad()
-    def __call__(self, batch: Batch) -> Lesson:
+    def __call__(self, batch: Batch) -> TeacherOutputs:
         """Return the teacher's outputs for a batch."""
         states, relations = self.model.forward(batch.tokens, relations=self.relations)
         asked = states.flatten(0, 1)[batch.positions]
-        return Lesson(
+        return TeacherOutputs(
             read=self.model.transform(asked) if self.logits else None,
             layer=self.model.vocabulary_layer if self.logits else None,
             states=asked if self.states else None,

@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 from fsp.distillation.losses import cosine_distance, cross_entropy, relation_divergence, squared_distance
 from fsp.distillation.pretraining.batches import Batch
-from fsp.distillation.pretraining.lessons import Lesson
 from fsp.distillation.pretraining.models import LanguageModel
+from fsp.distillation.pretraining.teacher_outputs import TeacherOutputs
 from fsp.distillation.pretraining.vocabulary import head_losses
 
 _KINDS_OF_RELATIONS = 3  # queries, keys, values
 
 
-class Trainee(nn.Module):
+class StudentWithLosses(nn.Module):
     """A student, a learned projection of its states where the teacher's are wider, and their losses.
 
     Args:
@@ -67,16 +67,18 @@ class Trainee(nn.Module):
         related = tokens * self.relation_heads * _KINDS_OF_RELATIONS
         return {name: related if name == "relation" else positions for name in self.weights}
 
-    def forward(self, batch: Batch, lesson: Lesson | None, counts: Mapping[str, int] | None) -> dict[str, Tensor]:
+    def forward(
+        self, batch: Batch, taught: TeacherOutputs | None, counts: Mapping[str, int] | None
+    ) -> dict[str, Tensor]:
         """Return the weighted `total`, with gradient, and each loss's own share in it before weighting, without.
 
         Args:
             batch: what the student reads and is asked.
-            lesson: the teacher's outputs; None without a teacher.
+            taught: the teacher's outputs; None without a teacher.
             counts: what each sum is divided by, see `counts`; None to measure instead, see `measure`.
         """
         if counts is None:
-            return self.measure(batch, lesson)
+            return self.measure(batch, taught)
         weights = self.weights
         states, relations = self.student.forward(batch.tokens, relations=bool(weights["relation"]))
         asked = states.flatten(0, 1)[batch.positions]
@@ -89,8 +91,8 @@ class Trainee(nn.Module):
                 if weights["mlm"]:
                     sums["mlm"] = cross_entropy(logits, batch.labels[rows])[0]
                 if weights["kl"]:
-                    assert lesson is not None
-                    sums["kl"] = lesson.divergence(logits, rows, self.temperature)[0]
+                    assert taught is not None
+                    sums["kl"] = taught.divergence(logits, rows, self.temperature)[0]
                 return sums
 
             read = self.student.transform(asked)
@@ -102,24 +104,24 @@ class Trainee(nn.Module):
         distances = {"cosine": cosine_distance, "mse": squared_distance}
         for name, distance in distances.items():
             if weights[name]:
-                assert lesson is not None
-                assert lesson.states is not None
-                found[name] = distance(self.project(asked), lesson.states)[0]
+                assert taught is not None
+                assert taught.states is not None
+                found[name] = distance(self.project(asked), taught.states)[0]
                 total = total + weights[name] / counts[name] * found[name]
         if weights["relation"]:
-            assert lesson is not None
+            assert taught is not None
             found["relation"] = relation_divergence(
-                relations, lesson.relations, self.relation_heads, causal=self.student.causal
+                relations, taught.relations, self.relation_heads, causal=self.student.causal
             )[0]
             total = total + weights["relation"] / counts["relation"] * found["relation"]
         return {"total": total, **{name: value.detach() / counts[name] for name, value in found.items()}}
 
     @torch.no_grad()
-    def measure(self, batch: Batch, lesson: Lesson | None) -> dict[str, Tensor]:
+    def measure(self, batch: Batch, taught: TeacherOutputs | None) -> dict[str, Tensor]:
         """Return sums over the batch's positions.
 
-        `positions`; with a head `mlm` (cross-entropy) and `correct` (likeliest token is the true one); with a lesson
-        `agreeing` (likeliest token is the teacher's) and `cosine` (of hidden states, where widths can be compared).
+        `positions`; with a head `mlm` (cross-entropy) and `correct` (likeliest token is the true one); with
+        a teacher `agreeing` (likeliest token is the teacher's) and `cosine` (of states, where widths can be compared).
         """
         states, _ = self.student.forward(batch.tokens)
         asked = states.flatten(0, 1)[batch.positions]
@@ -129,15 +131,15 @@ class Trainee(nn.Module):
             def terms(logits: Tensor, rows: slice) -> dict[str, Tensor]:
                 likeliest, labels = logits.argmax(dim=-1), batch.labels[rows]
                 sums = {"mlm": cross_entropy(logits, labels)[0], "correct": (likeliest == labels).sum().float()}
-                if lesson is not None and lesson.read is not None:
-                    sums["agreeing"] = (likeliest == lesson.logits(rows).argmax(dim=-1)).sum().float()
+                if taught is not None and taught.read is not None:
+                    sums["agreeing"] = (likeliest == taught.logits(rows).argmax(dim=-1)).sum().float()
                 return sums
 
             read = self.student.transform(asked)
             layer = self.student.vocabulary_layer
             found |= head_losses(read, layer, terms, dict.fromkeys(("mlm", "correct", "agreeing"), 0.0))[1]
-        if lesson is not None and lesson.states is not None:
+        if taught is not None and taught.states is not None:
             own = self.project(asked)
-            if own.shape == lesson.states.shape:
-                found["cosine"] = len(own) - cosine_distance(own, lesson.states)[0]
+            if own.shape == taught.states.shape:
+                found["cosine"] = len(own) - cosine_distance(own, taught.states)[0]
         return found
