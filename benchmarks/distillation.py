@@ -3,14 +3,14 @@
     python benchmarks/distillation.py [--json] [--rounds N] [--threads N]
 
 Student: RoBERTa of Bort's shape ⟨4, 8, 1024, 768⟩ with 50,265 tokens; teacher: a random RoBERTa ⟨6, 12, 768, 3072⟩.
-4 blocks of 128 tokens a step, 15% masked, losses 0.5 KL (temperature 2) + 0.1 MLM, AdamW, clipping, float32.
+4 blocks of 128 tokens per step, 15% masked, losses 0.5 KL (temperature 2) + 0.1 MLM, AdamW, clipping, float32.
 
 Compared, in interleaved rounds: fsp with a live teacher, fsp with the teacher's top 64 logits cached, a `Trainer` whose
 `compute_loss` takes both losses from the logits of all positions, and one whose heads see the masked positions only.
 The Trainer's time is that between its callbacks `on_step_begin` and `on_step_end`, without its data loader. Ratios are
 those of the fastest steps, which other work on the machine disturbs least; medians are printed beside them.
 
-FLOP of a step: tokens x (3 x the student's forward FLOP a token + the teacher's), see
+FLOP of a step: tokens x (3 x the student's forward FLOP per token + the teacher's), see
 `fsp.distillation.pretraining.flops`; the peak is the fastest float32 product of 2048 x 2048 matrices of the same run.
 Memory: the peak resident size of a process of each kind (the median of five), less its size before the models are made,
 code that is used for the first time later, weights, gradients and AdamW's moments.
@@ -46,7 +46,7 @@ from fsp.distillation.pretraining.teacher_cache import CachedTeacher, Layout
 from fsp.distillation.pretraining.teacher_outputs import LiveTeacher
 from fsp.objectives.bort import SHAPE
 
-VOCABULARY, LENGTH, BATCH, STEPS = 50_265, 128, 4, 3  # steps a round, the first of which is not timed
+VOCABULARY, LENGTH, BATCH, STEPS = 50_265, 128, 4, 3  # steps per round, the first of which is not timed
 SETTINGS = PretrainingSettings(**{**PRESETS["bort"], "length": LENGTH, "batch": BATCH, "steps": 1000})
 PROCESSES = 5  # of each kind, for memory: the allocator's leftovers differ by some 30 MB
 KINDS = ("fsp", "fsp cached", "trainer", "trainer masked")

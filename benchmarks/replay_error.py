@@ -6,7 +6,7 @@ The tables are those of LiteTransformerSearch (microsoft/archai, branch neurips-
 project. Each is replayed as `fsp replay error` does it, from 15, 30 and 60 rows. The simulated families (200 shapes,
 another set each seed) say whether a law chosen with an eye on those tables is right elsewhere: a power law with 3% and
 10% noise, one above a floor, one with 5% diverged trainings, one with heavy-tailed noise; and one in training steps
-too, five rows a shape and a noise that rows of a shape share, judged on shapes not fitted.
+too, five rows per shape and a noise that rows of a shape share, judged on shapes not fitted.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     python benchmarks/throughput.py [--threads N]
 
 Shapes: eight evenly spaced over the larger half of minilm's candidates by encoder parameters, and one small one.
-Prints one JSON object: for each shape tokens a second, GFLOP/s and the share of the peak. FLOP of a training token:
+Prints one JSON object: for each shape tokens per second, GFLOP/s and the share of the peak. FLOP of a training token:
 three times those of the forward pass, which are 2 a weight of the encoder and readout plus 4 H length a layer for
 attention (forward, and twice that backward). Rounds of all shapes and of the peak are interleaved; medians.
 """

@@ -120,7 +120,7 @@ def run(
     return result
 
 
-Students = dict[str, list[Student]]  # by contender, one a seed
+Students = dict[str, list[Student]]  # by contender, one per seed
 
 
 def _final_students(

@@ -2,7 +2,7 @@
 
     python experiments/heads/run.py        # about 10 minutes on one core; resumes where it was
 
-Writes errors.csv beside this file: one row a shape, variant and number of steps.
+Writes errors.csv beside this file: one row per shape, variant and number of steps.
 """
 
 import csv

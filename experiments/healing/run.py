@@ -2,7 +2,7 @@
 
     python experiments/healing/run.py        # about 20 minutes on one core; resumes where it was
 
-Writes errors.csv beside this file: one row a shape and variant.
+Writes errors.csv beside this file: one row per shape and variant.
 """
 
 import csv

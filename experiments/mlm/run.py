@@ -2,7 +2,7 @@
 
     python experiments/mlm/run.py        # about 10 minutes on one core; resumes where it was
 
-Writes errors.csv beside this file, one row a shape, and prints the verdict over all of them.
+Writes errors.csv beside this file, one row per shape, and prints the verdict over all of them.
 """
 
 import csv

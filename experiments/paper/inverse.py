@@ -25,7 +25,7 @@ DRAWS = 500
 
 
 def ratios() -> pd.DataFrame:
-    """One row a shape other than Bort, with the ratio e(ξ)/e(Bort) that it must exceed, for both p."""
+    """One row per shape other than Bort, with the ratio e(ξ)/e(Bort) that it must exceed, for both p."""
     space = fsp.load_space("bert_large")
     table, full = objectives_of(space, space.candidates), objectives_at_maximum(space)
     bort = (table[NAMES] == pd.Series(SHAPE)).all(axis=1)

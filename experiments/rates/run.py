@@ -2,7 +2,8 @@
 
     python experiments/rates/run.py        # about 40 minutes on one core; goes on where it was stopped
 
-Writes errors.csv beside this file: one row a shape, number of steps s and peak; the rate is peak·e², e the cut's error.
+Writes errors.csv beside this file: one row per shape, number of steps s and peak; the rate is peak·e², with e
+the cut's error.
 """
 
 import csv

@@ -13,7 +13,7 @@ from fsp.base.progress import Advance
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds a call: median and quartiles over `repeats` calls."""
+    """Milliseconds per call: median and quartiles over `repeats` calls."""
 
     median_ms: float
     lower_quartile_ms: float

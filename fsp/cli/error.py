@@ -155,7 +155,7 @@ def _print(made: "ReportCard", steps: int) -> None:
     ceiling = next(iter(made.rankings.values()))
     lines = [
         f"{len(made.table)} shapes; regret: largest over five size caps; of 5: where the best five are trained long; "
-        "s: seconds a candidate",
+        "s: seconds per candidate",
         f"noise of the truth: of seeds {_percent(made.noise, 2)}, of text {_percent(made.text_noise, 2)} of the error"
         + (
             f", so that no surrogate is expected above {ceiling.ceiling:.3f} overall and "

@@ -82,7 +82,7 @@ class Blocks:
         return digest([tokens_digest(self.tokens), tokens_digest(self.masked.astype(np.int32))])
 
     def variance(self) -> float:
-        """Return the states' variance a token, summed over the coordinates."""
+        """Return the states' variance per token, summed over the coordinates."""
         states = self.states.reshape(-1, self.states.shape[-1])
         return float(states.astype(np.float32).var(axis=0).sum())
 
@@ -109,7 +109,7 @@ def cached_states(
         teacher: T.
         blocks: token ids, `n x length`.
         folder: where the states are kept; the file's name depends on T and on the blocks.
-        batch: blocks a forward pass.
+        batch: blocks per forward pass.
         advance: called with the number of tokens done since the last call.
 
     Raises:
@@ -179,7 +179,7 @@ class Material:
             teacher: T.
             corpus: text in three parts.
             folder: where T's states are kept.
-            length: tokens a block.
+            length: tokens per block.
             train_tokens: at most so many tokens of the train part, chosen evenly over it; never fewer than a
                 readout needs.
             held_out_tokens: at most so many tokens of the validation and test parts each.

@@ -30,7 +30,7 @@ class DistillationSettings:
     """What the error depends on besides the architecture and the seed.
 
     steps: optimiser steps s; 0 measures the healed cut as it is.
-    batch: blocks a step. learning_rate: see `learning_rate_for`.
+    batch: blocks per step. learning_rate: see `learning_rate_for`.
     flops: if given, every candidate is trained for so many FLOPs instead of so many steps, so that candidates are
     compared at equal FLOPs and not at equal tokens; see `Distillation.flops_per_step`.
     """

@@ -27,7 +27,7 @@ from fsp.families.architecture import Architecture
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_BATCH = 32  # blocks a forward pass where nothing is trained
+_BATCH = 32  # blocks per forward pass where nothing is trained
 _HELD_OUT_MASKS = 0  # the seed of the held-out masks: one masking for all candidates and seeds
 
 
@@ -206,7 +206,7 @@ class MaskedLanguageModelling:
             return BertForMaskedLM(bert.config_for(architecture, self._constants)).eval()
 
     def losses(self, architecture: Architecture, seed: int = 0) -> list[float]:
-        """Return the held-out cross-entropy under every θ of Θ, in nats a masked position; NaN where one diverged."""
+        """Return the held-out cross-entropy under every θ of Θ, in nats per masked position; NaN where one diverged."""
         found = []
         for theta in self._chosen.hyperparameters:
             network = self.network(architecture, seed)
@@ -228,7 +228,7 @@ class MaskedLanguageModelling:
 
     @torch.inference_mode()
     def held_out_loss(self, network: "PreTrainedModel") -> float:
-        """Return the cross-entropy of a network over the held-out masked positions, in nats a position.
+        """Return the cross-entropy of a network over the held-out masked positions, in nats per position.
 
         Raises:
             Diverged: it is no number.

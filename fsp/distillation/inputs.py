@@ -119,8 +119,8 @@ def prepare(
         steps: s, of training each candidate; 0 measures the healed cuts.
         tokens: of training text.
         threads: of torch, set for the whole process; None for all processors. Errors depend on it.
-        cache: folder that keeps T's states of the text (768 bytes a token for MiniLM); None for one that goes when the
-            process ends.
+        cache: folder that keeps T's states of the text (768 bytes per token for MiniLM); None for one that goes
+            when the process ends.
         display: where progress goes.
 
     Raises:

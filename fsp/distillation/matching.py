@@ -9,7 +9,7 @@ from fsp.distillation.blocks import Blocks, StateBatch
 from fsp.distillation.losses import Unexplained, divergence, squared_error
 from fsp.distillation.student import Student
 
-_BATCH = 32  # blocks a forward pass where nothing is trained
+_BATCH = 32  # blocks per forward pass where nothing is trained
 
 
 class Matching(Protocol):
@@ -28,7 +28,7 @@ class StateMatching:
     """1 - R²: the share of the variance of T's token states that the student leaves unexplained.
 
     Args:
-        variance: of T's states a token, summed over coordinates; it puts the loss on the scale of the error.
+        variance: of T's states per token, summed over coordinates; it puts the loss on the scale of the error.
     """
 
     name = "states"
@@ -37,7 +37,7 @@ class StateMatching:
         self._variance = variance
 
     def loss(self, predicted: Tensor, batch: StateBatch) -> Tensor:
-        """Return the mean squared error a token over T's variance."""
+        """Return the mean squared error per token over T's variance."""
         total, count = squared_error(predicted, batch.states)
         return total / (count * self._variance)
 

@@ -78,7 +78,7 @@ def without_context(
 
 @dataclass(frozen=True)
 class Plateau:
-    """What predictors without context score on the held-out masked positions, in nats a position.
+    """What predictors without context score on the held-out masked positions, in nats per position.
 
     unigram: of the best unigram predictor. copying: of the best one that also sees the token in the position itself.
     standard_error: of `unigram` over the positions. positions: how many.
@@ -127,7 +127,7 @@ use error='distillation'"
         that of the unigram loss itself; a difference over the same positions has a smaller one, so the test is strict.
 
         Args:
-            errors: in nats a masked position; failed candidates left out.
+            errors: in nats per masked position; failed candidates left out.
             margin: in nats.
 
         Raises:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _RIDGE = 1e-6  # of the mean diagonal: keeps the normal equations solvable when states are collinear
-_BATCH = 32  # blocks a forward pass where nothing is trained
+_BATCH = 32  # blocks per forward pass where nothing is trained
 
 
 class Student(nn.Module):

@@ -55,7 +55,7 @@ class Family(Protocol):
             shape: integers or arrays of one length n.
             constants: one value for each of `CONSTANTS`.
             batch: samples.
-            length: tokens a sample; without meaning where the constants fix it.
+            length: tokens per sample; without meaning where the constants fix it.
         """
         ...
 

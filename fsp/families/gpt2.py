@@ -93,7 +93,7 @@ def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: in
         shape: D, A, H, I as integers or arrays of one length n.
         constants: not used by this family.
         batch: sequences.
-        length: tokens a sequence.
+        length: tokens per sequence.
 
     Example:
         >>> int(operations(dict(D=12, A=12, H=768, I=3072), dict(vocabulary=50257, positions=1024)))

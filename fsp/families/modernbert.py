@@ -92,7 +92,7 @@ def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: in
         shape: D, A, H, I as integers or arrays of one length n.
         constants: not used by this family.
         batch: sequences.
-        length: tokens a sequence.
+        length: tokens per sequence.
 
     Example:
         >>> int(operations(dict(D=22, A=12, H=768, I=1152), dict(vocabulary=50368, positions=8192)))

@@ -17,7 +17,7 @@ from fsp.finetuning.examples import Example
 from fsp.finetuning.settings import HEADS
 from fsp.finetuning.theta import Hyperparameters
 
-_BATCH = 64  # rows a forward pass where nothing is trained
+_BATCH = 64  # rows per forward pass where nothing is trained
 
 
 class Classifier:

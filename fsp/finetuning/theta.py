@@ -18,7 +18,7 @@ class Hyperparameters:
     """One θ: what a fit depends on besides model, data and number of steps.
 
     learning_rate: AdamW's peak. weight_decay: decoupled, on weight matrices only. warmup: fraction of the steps.
-    batch: rows a step. seed: of the new head, the order of the rows and the dropout.
+    batch: rows per step. seed: of the new head, the order of the rows and the dropout.
     """
 
     learning_rate: float

@@ -53,7 +53,7 @@ def _computed(space: SearchSpace, shape: Architecture) -> dict[str, Any]:
 
 
 def lines(space: SearchSpace) -> list[str]:
-    """Return the comparison as text, one line a shape and a conclusion."""
+    """Return the comparison as text, one line per shape and a conclusion."""
     found = published_and_computed(space)
     names = {"published": "published", "computed": "counted", "swapped": "H, I swapped"}
     rows = [

@@ -75,7 +75,7 @@ def check_space(space: SearchSpace) -> dict[str, Any]:
 
 
 def head_dims(space: SearchSpace) -> dict[str, int]:
-    """Return the `least` and `most` hidden values a head among the candidates."""
+    """Return the `least` and `most` hidden values per head among the candidates."""
     columns = space.columns(space.candidates)
     dims = columns["H"] // columns["A"]
     return {"least": int(dims.min()), "most": int(dims.max())}

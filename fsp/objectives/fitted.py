@@ -58,7 +58,7 @@ class FittedError:
     def fit(
         cls, table: pd.DataFrame, *, parameters: Sequence[str], error: str = "error", steps: str | None = None
     ) -> "FittedError":
-        """Return the law fitted on a table with one row an evaluation; rows with a NaN error are left out.
+        """Return the law fitted on a table with one row per evaluation; rows with a NaN error are left out.
 
         Args:
             table: different shapes, each in any number of rows (seeds, training steps); at least 12 of them, and two
@@ -133,7 +133,7 @@ class FittedError:
         return float(self.predict([architecture], steps=self.at)["error"].iloc[0])
 
     def predict(self, shapes: Shapes, *, steps: ArrayLike | None = None) -> pd.DataFrame:
-        """Return `error`, the ends `low` and `high` of its 90% interval, and `fitted` (True), one row a shape.
+        """Return `error`, the ends `low` and `high` of its 90% interval, and `fitted` (True), one row per shape.
 
         Args:
             shapes: `n` shapes: a table with the parameters' columns (the result has its index), or architectures.

@@ -28,7 +28,7 @@ def error_cost(
     """Draw the error of each candidate against what its training took, and return the axes.
 
     Args:
-        source: a table with a row a candidate, such as `Extraction.table`, or the folder of a finished run.
+        source: a table with a row per candidate, such as `Extraction.table`, or the folder of a finished run.
         cost: the column of the cost. Where there is a column `steps`, it tells the candidates apart.
         error: that of the error.
         axes: where to draw; a new figure of 3.3 inches by default.
@@ -66,7 +66,7 @@ def training(
     Up to six lines are named; of more, the colour tells where they end.
 
     Args:
-        source: a table with a row a step, or the folder of a pretraining (`fsp pretrain`, its `log.jsonl`).
+        source: a table with a row per step, or the folder of a pretraining (`fsp pretrain`, its `log.jsonl`).
         value: the column to draw; `loss` is that of a folder.
         step: the column of steps.
         by: the columns that tell the trainings apart, such as the parameters and the seed.

@@ -36,7 +36,7 @@ def pareto(
     Objectives other than the error are shares of T's, on a logarithmic axis, where T's are known.
 
     Args:
-        source: a table with a row a candidate, such as `Extraction.table`, or the folder of a finished run.
+        source: a table with a row per candidate, such as `Extraction.table`, or the folder of a finished run.
         x: a column to be small, such as `encoder_parameters`, `parameters`, `operations`, `latency` or `error`.
         y: another.
         selected: the chosen architecture; a run's own by default.

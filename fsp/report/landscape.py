@@ -34,8 +34,8 @@ def landscape(
     one's comes from a fitted law (column `fitted`), not from an evaluation. The largest W of all is framed.
 
     Args:
-        source: a table with a row a candidate, such as `Extraction.table` or `Extraction.filled()`, or the folder of a
-            finished run.
+        source: a table with a row per candidate, such as `Extraction.table` or `Extraction.filled()`, or the folder of
+            a finished run.
         x: a parameter.
         y: another.
         w: `w_encoder` or `w_total`: the column of W, computed where the table has none.

@@ -17,8 +17,12 @@ Shape = Mapping[str, int]
 class Evaluated:
     """Evaluated candidates and what was made of them.
 
-    table: one row a candidate, failed ones left out. selected: the choice. maximum: p, i and, where it is known, error
-    of T. limits: absolute, by column. largest_w: what W would choose with p = all and p = encoder parameters.
+    Attributes:
+        table: one row per candidate, failed ones left out.
+        selected: the choice.
+        maximum: p, i and, where it is known, error of T.
+        limits: absolute, by column.
+        largest_w: what W would choose with p = all and p = encoder parameters.
     """
 
     table: pd.DataFrame

@@ -38,7 +38,7 @@ def training_cost(
 ) -> Cost:
     """Return what the s training steps of all planned evaluations cost.
 
-    FLOPs = 3 x forward FLOPs a token x tokens of the s steps, summed over the evaluations. The forward FLOPs are
+    FLOPs = 3 x forward FLOPs per token x tokens of the s steps, summed over the evaluations. The forward FLOPs are
     `operations` at the training length. Where not all planned candidates are evaluated, the costliest count.
     Seconds = FLOPs / (`EFFICIENCY` x the machine's FLOP/s). Not counted: loading T and its states of the text,
     cutting and healing, the readout, the measurement on held-out text.
@@ -47,8 +47,8 @@ def training_cost(
         space: the search space.
         planned: see `fsp.search.extraction.plan`.
         steps: s.
-        batch: sequences a step.
-        length: tokens a sequence.
+        batch: sequences per step.
+        length: tokens per sequence.
         gflops: of this machine, see `achieved_gflops`.
         again: how many candidates are trained longer; the costliest count.
         longer: how many times the steps these get.

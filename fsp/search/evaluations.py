@@ -17,7 +17,7 @@ def evaluation_table(
     seed: int,
     speed: str = "operations",
 ) -> pd.DataFrame:
-    """Return one row a candidate that was evaluated: p, i, its geometric mean error over seeds, W, and the rest.
+    """Return one row per candidate that was evaluated: p, i, its geometric mean error over seeds, W, and the rest.
 
     Args:
         everything: parameters, p and i of all candidates; its index names the rows of the result.

@@ -21,7 +21,7 @@ def win_shares(log_score: ArrayLike, errors: Sequence[Sequence[float]], *, seed:
 
     Args:
         log_score: log S of each candidate, its score being S/e, `(m,)`.
-        errors: its errors, one a seed.
+        errors: its errors, one per seed.
         seed: of the resamples.
 
     Returns:
@@ -56,7 +56,7 @@ def undecided(score: ArrayLike, errors: Sequence[Sequence[float]], most: int, *,
 
     Args:
         score: of each candidate, larger is better, NaN where it failed, `(n,)`.
-        errors: its errors, one a seed.
+        errors: its errors, one per seed.
         most: how many to return at most.
         runs: r, how many evaluations each score is the mean of.
 

@@ -143,7 +143,7 @@ class SearchSpace:
         return points
 
     def columns(self, points: NDArray[np.int64]) -> Columns:
-        """Return an `n x d` array of architectures as one named array a parameter."""
+        """Return an `n x d` array of architectures as one named array per parameter."""
         return {name: points[:, j] for j, name in enumerate(self.names)}
 
     def architectures(self, points: NDArray[np.int64]) -> list[Architecture]:

@@ -74,7 +74,7 @@ class Evaluator:
         return evaluate(self.error, architecture, seed)
 
     def errors_of(self, architecture: Architecture) -> list[float]:
-        """Return all errors of an architecture that the study holds, one a seed."""
+        """Return all errors of an architecture that the study holds, one per seed."""
         return self._store.errors_of(architecture)
 
 

@@ -39,7 +39,7 @@ LEAST_SHAPES = 10
 class ReportCard:
     """How far to trust a surrogate on a space.
 
-    table: one row a shape: parameters, p, i, `truth` (geometric mean over seeds), and each surrogate's value, smaller
+    table: one row per shape: parameters, p, i, `truth` (geometric mean over seeds), and each surrogate's value, smaller
         is better (zero-cost scores with their sign turned).
     rankings: by surrogate.
     noise: sd of log truth of one training by its seed alone, None where no shape has two seeds.

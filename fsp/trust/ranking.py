@@ -111,14 +111,14 @@ def rank(
     i = None if speed is None else _column("speed", speed, positive=True)
     for name, values in {"size": p, **({} if i is None else {"speed": i}), **columns}.items():
         if len(values) != len(true):
-            raise InputError(f"{name} has {len(values)} rows and the truth {len(true)}; give one value a row")
+            raise InputError(f"{name} has {len(values)} rows and the truth {len(true)}; give one value per row")
     bands = size_bands(p)
     caps = np.quantile(p, np.arange(1, BANDS + 1) / BANDS)
     ceiling, ceiling_in_bands = math.nan, math.nan
     if noise is not None:
         sd = _column("noise", noise)
         if sd.shape not in ((), true.shape):
-            raise InputError(f"noise has {len(sd)} rows and the truth {len(true)}; give one number, or one a row")
+            raise InputError(f"noise has {len(sd)} rows and the truth {len(true)}; give one number, or one per row")
         sd = np.broadcast_to(sd, true.shape)
         ceiling = noise_ceiling(true, sd, seed=seed)
         ceiling_in_bands = mean(noise_ceiling(true[rows], sd[rows], seed=seed) for rows in rows_of(bands))

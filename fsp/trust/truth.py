@@ -54,7 +54,7 @@ def read_truth(path: Path, space: SearchSpace) -> tuple[pd.DataFrame, int]:
 
 
 def mean_truth(space: SearchSpace, table: pd.DataFrame) -> tuple[pd.DataFrame, float | None]:
-    """Return one row a shape with p, i, its geometric mean error `truth` and number of `trainings`, and the noise.
+    """Return one row per shape with p, i, its geometric mean error `truth` and number of `trainings`, and the noise.
 
     The noise is the sd of log e of one training, pooled over the shapes with several.
     """

@@ -64,7 +64,7 @@ class Measurement:
         """Return the measurement as a JSON-like value.
 
         `median_ms` with its 95% interval `low_ms, high_ms`; `ratio`: the latency over the first entry's, round by
-        round, with its interval; `samples_ms`, one a round; `peak_memory_mb` and `network_memory_mb` where memory was
+        round, with its interval; `samples_ms`, one per round; `peak_memory_mb` and `network_memory_mb` where memory was
         measured.
         """
         entries = []

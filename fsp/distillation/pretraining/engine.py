@@ -73,7 +73,7 @@ class Engine:
         parts = accelerator.num_processes * settings.accumulate
         self._share, left = divmod(settings.batch, parts)
         if left or not self._share:
-            raise ValueError(f"{settings.batch} blocks a step cannot be divided by {parts}")
+            raise ValueError(f"{settings.batch} blocks per step cannot be divided by {parts}")
         self.learner = learner
         if accelerator.num_processes == 1 and not settings.compile:
             learner.join_table_gradients()

@@ -19,12 +19,12 @@ def forward_flops(model: LanguageModel, *, length: int, positions: float, head: 
     """Return the FLOPs of a forward pass a token; a multiplication and an addition are two.
 
     2 x (weights of the body's matrices) + 4 H length D for attention (scores and context, nothing saved by causal or
-    local masks) + 2 x (weights of the head's matrices) x (positions a token). A training step takes three times
+    local masks) + 2 x (weights of the head's matrices) x (positions per token). A training step takes three times
     these, a teacher's pass once. Norms, softmaxes and the optimiser are not counted.
 
     Args:
         model: the network.
-        length: tokens a sequence.
+        length: tokens per sequence.
         positions: share of the tokens that the head is applied to.
         head: whether the head is used at all.
 

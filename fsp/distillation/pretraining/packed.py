@@ -91,7 +91,7 @@ def pack(
         sources: see `find_sources`.
         tokenizer: its start and end tokens (or, for decoders, the end token) frame documents and blocks.
         folder: where the streams are kept, below a name that depends on the sources and the tokenizer.
-        length: tokens a block; does not influence what is written.
+        length: tokens per block; does not influence what is written.
         display: where progress goes.
         writes: False in all processes but one; they wait for its files.
 

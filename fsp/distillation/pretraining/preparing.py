@@ -88,7 +88,7 @@ def check_together(
     parts = processes * settings.accumulate
     if settings.batch % parts:
         raise InputError(
-            f"{settings.batch} blocks a step cannot be divided by {processes} processes x "
+            f"{settings.batch} blocks per step cannot be divided by {processes} processes x "
             f"{settings.accumulate} passes; choose a multiple of {parts} for --batch"
         )
     if cached and settings.relation:

@@ -1,6 +1,6 @@
 """A teacher's outputs on disk: computed once, memory-mapped, completed where they are missing.
 
-One set of files a pass over the corpus, with a fixed place for every block, so that any number of processes can
+One set of files per pass over the corpus, with a fixed place for every block, so that any number of processes can
 write and read them together. Only what a loss needs is kept: the likeliest tokens with the mass of the rest, and
 hidden states, both at the masked positions.
 """

@@ -91,7 +91,7 @@ def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: in
         shape: D, A, H, I as integers or arrays of one length n.
         constants: not used by this family.
         batch: sequences.
-        length: tokens a sequence.
+        length: tokens per sequence.
     """
     depth, heads, hidden, inner = integers(shape, "DAHI")
     projections = 2 * length * 4 * hidden * hidden

@@ -24,7 +24,7 @@ from fsp.families.transformer import head_size_changed
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_BATCH = 32  # blocks a forward pass of T
+_BATCH = 32  # blocks per forward pass of T
 _RANKING_TOKENS = 4096  # enough to rank units; healing uses all tokens
 _READERS = ("query", "key", "value")
 

@@ -287,7 +287,7 @@ def _shown(point: Mapping[str, Any]) -> str:
 def _smaller_is_better(
     values: Mapping[int, Sequence[float]], directions: Sequence[StudyDirection], generator: np.random.Generator
 ) -> dict[int, float]:
-    """Return one number a row, to be minimised: the logarithm where it exists, a random scalarisation of several."""
+    """Return one number per row, to be minimised: the logarithm where it exists, a random scalarisation of several."""
     if not values:
         return {}
     signs = np.where([d == StudyDirection.MAXIMIZE for d in directions], -1.0, 1.0)

@@ -20,7 +20,7 @@ _LEAST_TEST_ROWS = 3  # fewer have no rank correlation
 
 @dataclass(frozen=True)
 class ErrorReplay:
-    """What `fitted` made of a table, one row a seed.
+    """What `fitted` made of a table, one row per seed.
 
     train: how many rows were fitted each time.
     scores: on the rows not fitted, a column each: `spearman`, `kendall`, `spearman_in_bands`, `top10_overlap` (see

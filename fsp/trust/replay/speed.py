@@ -21,7 +21,7 @@ _BASELINE_FACTORS = 3  # of D * H * H or D * H * I, what most operations of a la
 class LatencyTable:
     """Distinct architectures and their measured latencies.
 
-    names: of the parameters that vary. parameters: `n x d`. latencies: one column a target, `n x m`, positive.
+    names: of the parameters that vary. parameters: `n x d`. latencies: one column per target, `n x m`, positive.
     constant: parameters that are the same in every row and say nothing. rows_read, rows_missing, rows_merged: as in
     `fsp.trust.replay.table.Table`.
     """
