@@ -78,7 +78,7 @@ def test_the_same_seed_gives_the_same_result(finished, tiny, tmp_path):
 
 
 def test_a_finished_run_is_returned_at_once(finished, tiny, monkeypatch):
-    monkeypatch.setattr("fsp.run.extract", None)
+    monkeypatch.setattr("fsp.run.answer", None)
     again = run(tiny.space, finished[0], teacher=str(tiny.teacher), corpus=[tiny.corpus], **ASKED)
     assert again == finished[1]
 

@@ -28,7 +28,7 @@ from fsp import Architecture, Distillation, load_space
 from fsp.base import environment, write_json
 from fsp.distillation import Corpus, Student, Teacher, load_teacher, packaged_teacher, standard_library
 from fsp.distillation.blocks import Material
-from fsp.distillation.fitting import train
+from fsp.distillation.fitting import fit
 from fsp.distillation.measuring import embeddings, similarity_agreement
 from fsp.families import bert
 from fsp.search import plan
@@ -139,10 +139,10 @@ class Bench:
                 curve.append([*task.key, step, round(self.error.measure(student, held_out), 5)])
 
         cut = task.kind != "random"
-        train(
-            student,
+        fit(
+            student.eval().requires_grad_(True),
+            lambda student, batch: self.error.matching.loss(student(batch.tokens), batch),
             self.material.train.shuffled(SETTINGS["batch"], 1000 + task.seed),  # not the order of any search
-            matching=self.error.matching,
             steps=SETTINGS["steps_of_kl" if task.kind == "kl" else "steps"],
             learning_rate=4e-3 * min(1.0, start) ** 2 if cut else SETTINGS["learning_rate_from_random"],
             warmup=SETTINGS["warmup"],

@@ -14,7 +14,7 @@ from fsp import Architecture, Distillation, load_space
 from fsp.distillation import Corpus, DistillationSettings, Student, load_teacher, packaged_teacher, standard_library
 from fsp.distillation.blocks import READOUT_TOKENS, Material
 from fsp.distillation.error import learning_rate_for
-from fsp.distillation.fitting import train
+from fsp.distillation.fitting import fit
 from fsp.families.bert import healing
 
 HERE = Path(__file__).parent
@@ -44,12 +44,12 @@ def error(surrogate: Distillation, material: Material, shape: Architecture, vari
     calibration = material.train[: READOUT_TOKENS // 64]
     start = student.fit_readout(calibration)
     if steps:
-        train(
-            student,
+        fit(
+            student.eval().requires_grad_(True),
+            lambda student, batch: surrogate.matching.loss(student(batch.tokens), batch),
             material.train.shuffled(16, seed=0),
             steps=steps,
             learning_rate=rate or learning_rate_for(2e-3, start),
-            matching=surrogate.matching,
         )
         student.fit_readout(calibration)
     return surrogate.measure(student, material.validation)

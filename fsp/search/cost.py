@@ -45,7 +45,7 @@ def training_cost(
 
     Args:
         space: the search space.
-        planned: see `fsp.search.extraction.plan`.
+        planned: see `fsp.search.planning.plan`.
         steps: s.
         batch: sequences per step.
         length: tokens per sequence.

@@ -1,8 +1,9 @@
 """Options made from the fields of settings."""
 
-from dataclasses import dataclass, fields
+import inspect
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_type_hints
 
 import pytest
 import typer
@@ -13,7 +14,7 @@ from fsp.base.option import Option
 from fsp.cli.app import app
 from fsp.cli.fields import expanded
 from fsp.distillation.pretraining.settings import PRESETS, Options, PretrainingSettings
-from fsp.finetuning.settings import PretrainingSettings as FinetuningSettings
+from fsp.finetuning.settings import FinetuningSettings
 
 
 @dataclass(frozen=True)
@@ -150,3 +151,17 @@ def test_the_old_call_of_pretraining_is_the_new_one_with_a_note(pretrained, word
     assert old.exit_code == 0 and old.output.count(note) == 1
     assert old.output.replace(note, "") == new.output
     assert pretrained[0] == pretrained[1]
+
+
+def test_no_command_has_more_than_ten_parameters_of_its_own():
+    """Those that are settings count as none: their fields are the options."""
+
+    def commands(group):
+        yield from (one.callback for one in group.registered_commands)
+        for below in group.registered_groups:
+            yield from commands(below.typer_instance)
+
+    for command in commands(app):
+        own = inspect.unwrap(command)
+        hints = get_type_hints(own, include_extras=True)
+        assert sum(not is_dataclass(hints[name]) for name in inspect.signature(own).parameters) <= 10, own.__name__
