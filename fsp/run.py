@@ -77,9 +77,9 @@ def run(
     started = time.perf_counter()
     check_least({"seeds": seeds}, seeds=1)
     options = search or LeastError()
-    wanted = options.search(space)
-    if wanted.method.name == "certified":
+    if (options.method or space.method) == "certified":
         raise InputError("fsp run takes any method but certified; a certified choice comes from fsp extract")
+    wanted = options.search(space)
     asked_for = {**asdict(options), "method": wanted.method.name, **asdict(settings), "seeds": seeds}
     with working_in(out):
         inputs = load_inputs(space, teacher, corpus, display, column=column)

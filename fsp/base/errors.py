@@ -70,6 +70,10 @@ class RunFailed(RuntimeError):
     """The input was fine and the work still failed, e.g. every candidate diverged (exit 1)."""
 
 
+class AllFailed(RunFailed):
+    """Every candidate failed."""
+
+
 class Diverged(ArithmeticError):
     """Training gave something that is no number; the candidate is recorded as failed."""
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from fsp.base.errors import RunFailed
+from fsp.base.errors import AllFailed
 from fsp.search.coefficient import w_coefficient
 from fsp.search.driving import mean_error
 from fsp.studies.study import Evaluation
@@ -27,14 +27,14 @@ def evaluation_table(
         speed: the column of i in W.
 
     Raises:
-        RunFailed: every candidate failed.
+        AllFailed: every candidate failed.
     """
     table = everything.loc[list(evaluations)].copy()
     failures = [next((e.failure for e in found if e.error is None), None) for found in evaluations.values()]
     table["error"] = [mean_error([e.error for e in found]) for found in evaluations.values()]
     valid = table["error"].notna()
     if not valid.any():
-        raise RunFailed(f"all {len(table)} candidates failed; the first: {failures[0]}")
+        raise AllFailed(f"all {len(table)} candidates failed; the first: {failures[0]}")
     for name, size in (("w_total", "parameters"), ("w_encoder", "encoder_parameters")):
         rows = table[valid]
         table.loc[valid, name] = w_coefficient(

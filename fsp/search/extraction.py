@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fsp.base.errors import InputError, RunFailed
+from fsp.base.errors import AllFailed, InputError
 from fsp.base.progress import Progress
 from fsp.families.architecture import Architecture
 from fsp.families.transformer import head_size_changed
@@ -232,9 +232,9 @@ def answer(
 
         try:
             certificate = drive(method.trials(asked.candidates, seeds, expect), evaluate)
-        except RunFailed as problem:
+        except AllFailed as problem:
             first = next(e.failure for found in made.values() for e in found if e.failure)
-            raise RunFailed(f"{problem}; the first: {first}") from None
+            raise AllFailed(f"{problem}; the first: {first}") from None
 
     table = evaluation_table(asked.table, made, asked.maximum, seed, question.speed)
     changed = [head_size_changed(space.maximum, asked.shape(row)) for row in table.index]
@@ -247,7 +247,7 @@ def answer(
         score[reached < reached.max()] = np.nan
         if np.isnan(score).all():
             failure = table["failure"].dropna().iloc[0]
-            raise RunFailed(f"all {(reached == reached.max()).sum()} candidates failed; the first: {failure}")
+            raise AllFailed(f"all {(reached == reached.max()).sum()} candidates failed; the first: {failure}")
     finals: tuple[Architecture, ...] = ()
     if look is not None and long_error is not None:
         table, score, finals = _looked_again(asked, look, long_error, table, score, evaluators[0], display)

@@ -124,7 +124,9 @@ class SearchOptions(LeastError):
             raise InputError(f"an interval belongs to method 'interval'; leave it out for {name!r}")
         if name in ("interval", "certified") and self.evaluations is not None:
             raise InputError(f"a number of evaluations does not belong to method {name!r}; leave it out")
-        assumed = self.certified or (None if self.seeds is None else CertifiedSettings(seeds=self.seeds))
+        assumed = self.certified
+        if name == "certified" and assumed is None and self.seeds is not None:
+            assumed = CertifiedSettings(seeds=self.seeds)
         budget = {} if self.evaluations is None else {"evaluations": self.evaluations}
         certified = Certified(self.gap, assumed if name == "certified" else None)  # refuses a gap for any method
         if name == "certified":

@@ -28,7 +28,8 @@ def run(monkeypatch, tmp_path):
     module = script("run", monkeypatch, tmp_path)
     module.asked = []
 
-    def measured(targets, runtimes, *, batch, length, rounds, display):
+    def measured(targets, runtimes, asked, *, display):
+        batch, length, rounds = asked.batch, asked.length, asked.rounds
         module.asked.append((batch, length))
         random = np.random.default_rng(batch * length)
         level = {"eager": 4.0, "compile": 3.5, "onnx": 3.0, "int8": 1.0}

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fsp.base.errors import InputError, RunFailed
+from fsp.base.errors import AllFailed, InputError
 from fsp.search.certificates.bounds import Floats, Noise, gap_of, highest_values, log_error_bounds
 from fsp.search.certificates.certificate import Problem, problem_of
 from fsp.search.certificates.settings import CertifiedSettings
@@ -53,7 +53,7 @@ def search(
 
     Raises:
         InputError: a gap out of range, too many candidates, no feasible one.
-        RunFailed: every candidate failed.
+        AllFailed: every candidate failed.
 
     Example:
         >>> record = {"parameters": {"D": [1, 2, 3]}, "objectives": {"size": [1.0, 2.0, 3.0]}, "equal": [],
@@ -138,7 +138,7 @@ class _Run:
         for row in first:
             yield from self._add(row, "pilot" if self._noise is None else "search")
         if not self._entries and self._noise is None:
-            raise RunFailed(f"all {len(self._failed)} candidates that were to give the noise failed")
+            raise AllFailed(f"all {len(self._failed)} candidates that were to give the noise failed")
         self._pilot = max(1, len(self._entries))
         if self._noise is None:
             self._noise = Noise.pooled([entry["errors"] for entry in self._entries])
@@ -153,7 +153,7 @@ class _Run:
             if row not in self._failed:
                 self._bound(row)
         if not self._alive():
-            raise RunFailed(f"all {len(self._failed)} evaluated candidates failed")
+            raise AllFailed(f"all {len(self._failed)} evaluated candidates failed")
 
     def audit(self) -> _Asking[None]:
         """Evaluate unevaluated candidates drawn at random."""
