@@ -1,4 +1,4 @@
-"""An error of one's own: train each candidate on handwritten digits and return its loss on held-out ones.
+"""A custom error: train each candidate on handwritten digits and return its loss on held-out digits.
 
 Prints the shape with the least error among those with at most a tenth of T's parameters, and how many were trained.
 """
@@ -16,7 +16,7 @@ images = images.float() / 16
 
 
 def error(architecture, seed):
-    """Return the error of a shape: any positive number, the smaller the better."""
+    """Return the error of a shape: any positive number; smaller is better."""
     torch.manual_seed(seed)
     network = mlp.build(architecture, CONSTANTS)
     optimiser = torch.optim.Adam(network.parameters(), lr=0.01)

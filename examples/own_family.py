@@ -1,7 +1,7 @@
-"""A family of one's own that is no transformer: perceptrons with one hidden layer of H units.
+"""A custom family that is not a transformer: perceptrons with one hidden layer of H units.
 
-It counts them, builds them and cuts them out of a trained T. Prints the shape that a search finds in a space of it, and
-that the family passes a test of the contract of families.
+The family counts and builds its networks and cuts them out of a trained T. Prints the shape that a search finds in one
+of its spaces, and that the family passes a test of the contract of families.
 """
 
 from types import SimpleNamespace
@@ -16,12 +16,12 @@ AXES = {"0.weight": ("H", None), "0.bias": ("H",), "2.weight": (None, "H"), "2.b
 
 
 class Perceptron:
-    """The family; a module with these members is one as well."""
+    """The family; a module with these members would do as well."""
 
     PARAMETERS, CONSTANTS = ("H",), ("inputs", "outputs")
 
     def parameters(shape, constants):
-        """Return the weights, all of which are the encoder's."""
+        """Return the number of weights, all of which belong to the encoder."""
         count = shape["H"] * (constants["inputs"] + 1 + constants["outputs"]) + constants["outputs"]
         return {"parameters": count, "embedding_parameters": 0 * count, "encoder_parameters": count}
 
@@ -41,18 +41,18 @@ class Perceptron:
         return network
 
     def architecture_of(config):
-        """Return what the network was built as."""
+        """Return the architecture that the network was built with."""
         if not hasattr(config, "perceptron"):
             raise InputError("this network is no Perceptron")
         return Architecture(config.perceptron)
 
     def constants_of(config):
-        """Return what the network was built with."""
-        Perceptron.architecture_of(config)  # or refuses
+        """Return the constants that the network was built with."""
+        Perceptron.architecture_of(config)  # raises InputError for other networks
         return config.constants
 
     def cut(model, architecture):
-        """Return the network of the units with the largest weights."""
+        """Return a smaller network made of the units with the largest weights."""
         full = model.config.perceptron
         check_smaller(full, architecture)
         small = Perceptron.build(architecture, model.config.constants)

@@ -1,7 +1,7 @@
-"""A search method of one's own: always the row nearest to the best one so far.
+"""A custom search method: it always evaluates the row nearest to the best row so far.
 
-Prints how far from the largest W it ends on 121 long trainings of `minilm`, beside random search, and that it passes a
-test of the contract of search methods.
+Prints how far from the largest W it ends on 121 long trainings of `minilm`, compared with random search, and that it
+passes a test of the contract of search methods.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ CARD = Path(__file__).parents[1] / "experiments" / "ground_truth" / "card.csv"
 
 
 def nearest(candidates, evaluations, seed):
-    """Yield the row to evaluate next, and be sent its error (NaN where the evaluation failed)."""
+    """Yield the row to evaluate next; `yield` returns its error (NaN where the evaluation failed)."""
     points = np.log(candidates.parameters)
     left, best, centre = np.ones(len(points), dtype=bool), -np.inf, points.mean(axis=0)
     while left.any():

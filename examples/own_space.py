@@ -1,6 +1,6 @@
-"""A search space of one's own, written in Python; a TOML file says the same (docs/own-space.md).
+"""A custom search space written in Python; a TOML file can define the same (docs/own-space.md).
 
-Prints how many shapes there are, and the size of the largest of them beside that of T.
+Prints the number of shapes, the size of the largest of them and the size of T.
 """
 
 from fsp import SearchSpace
@@ -8,7 +8,7 @@ from fsp.objectives import objectives_of
 
 
 def wide_if_deep(D, H):
-    """Return whether a shape is allowed; rules may also be expressions, as the second one below."""
+    """Return whether a shape is allowed; rules may also be expressions, such as the second one below."""
     return H >= 32 * D
 
 

@@ -1,6 +1,6 @@
-"""The Pareto fronts of a finished run, as a figure: size, speed and error, all three pairs.
+"""The Pareto fronts of a finished run as a figure: all three pairs of size, speed and error.
 
-Prints where the picture is; it is written to a temporary folder.
+Prints the path of the picture, which is written to a temporary folder.
 """
 
 import tempfile

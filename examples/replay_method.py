@@ -1,4 +1,4 @@
-"""Search methods on a table of measurements: what would each have found, and how soon?
+"""Search methods on a table of measurements: what would each have found, and how quickly?
 
 Prints how far above the least error of 121 long trainings of `minilm` each method is, after 5 and 10 evaluations.
 """

@@ -1,4 +1,4 @@
-"""The whole journey of one architecture: load, search, distil, measure, report; resumable at every step."""
+"""The complete run: load, search, distil, measure, report; resumable at every step."""
 
 import math
 import shutil
@@ -59,10 +59,10 @@ def run(
         out: folder for everything that is written.
         teacher: T, a directory or a hub name; None for the one that the space names.
         corpus: files and folders of text or rows; empty for the documentation of Python's standard library.
-        column: of the text where the corpus has rows.
-        search: its options.
-        settings: of the surrogate; its tokens are also the budget of each final distillation.
-        seeds: final distillations of each model; 3 or more give intervals.
+        column: name of the column of the text, if the corpus has rows.
+        search: options of the search.
+        settings: settings of the surrogate; its tokens are also the budget of each final distillation.
+        seeds: number of final distillations of each model; 3 or more give intervals.
         card: a report card of the surrogate error to show in the report; None for the one on record for T, if any.
         display: where progress goes.
 
@@ -126,7 +126,7 @@ Students = dict[str, list[Student]]  # by contender, one per seed
 def _final_students(
     asked: Asked, error: Distillation, extraction: Extraction, out: Path, tokens: int, seeds: int, display: Progress
 ) -> Students:
-    """Distil the choice and the baselines, each once a seed, or load those that an earlier call has distilled."""
+    """Distil the choice and the baselines, each once per seed, or load those that an earlier call has distilled."""
     space, selected = extraction.space, extraction.selected
     contenders = {
         "choice": selected,
@@ -155,7 +155,7 @@ def _final_students(
 def _measure(
     inputs: Inputs, error: Distillation, extraction: Extraction, students: Students, display: Progress
 ) -> list[dict[str, Any]]:
-    """Return what is known of T and of each contender, measured on the test text."""
+    """Return the measurements of T and of each contender on the test text."""
     teacher, sentences = inputs.teacher, inputs.corpus.test_sentences[:_SENTENCES]
     layout, errors, figures = teacher.layout, {"T": [0.0]}, {"T": [SentenceFigures(1.0, 1.0, 0.0)]}
     with display.bar("measuring on held-out text", 1 + sum(map(len, students.values()))) as advance:
@@ -216,7 +216,7 @@ def _finalist(row: pd.Series, shape: Architecture) -> dict[str, Any]:
 
 
 def _write(out: Path, result: dict[str, Any], extraction: Extraction, student: Student, teacher: Teacher) -> None:
-    """Write all files of a run; result.json last, because it says that all is there."""
+    """Write all files of a run; result.json comes last, because it marks the run as complete."""
     choice = next(model for model in result["models"] if model["name"] == "choice")
     facts = {
         "architecture": str(extraction.selected),
@@ -236,7 +236,7 @@ def _write(out: Path, result: dict[str, Any], extraction: Extraction, student: S
 
 
 def _summary(values: list[float]) -> dict[str, Any]:
-    """Mean over seeds, and with at least two seeds half the width of its 95% confidence interval."""
+    """Return the mean over seeds, and with two seeds or more the half-width of its 95% confidence interval."""
     from scipy.stats import t
 
     n = len(values)
@@ -245,7 +245,7 @@ def _summary(values: list[float]) -> dict[str, Any]:
 
 
 def _w_choice(extraction: Extraction, column: str) -> dict[str, Any]:
-    """What W would have chosen among the evaluated candidates, and what that costs in error."""
+    """Return the evaluated candidate with the largest W, and its error relative to that of the choice."""
     shape = extraction.best_by(column)
     row, chosen = extraction.row(shape), extraction.row(extraction.selected)
     at_edge = [name for name, choices in extraction.space.parameters.items() if shape[name] == min(choices)]

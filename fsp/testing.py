@@ -1,6 +1,6 @@
-"""Contracts that families and search methods keep, for the tests of whoever writes one of their own.
+"""Contracts of families and search methods, for the tests of third parties that write their own.
 
-A test class inherits a contract and names what it is to be held to; a test runner such as pytest finds its methods.
+A test class inherits a contract and names the object to test; a test runner such as pytest finds its methods.
 This module itself needs no test runner.
 """
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 class FamilyContract:
-    """What every family of networks keeps to (`fsp.families.family.Family`).
+    """The contract of every family of networks (`fsp.families.family.Family`).
 
     Attributes:
-        space: a small search space of the family, with its constants. All candidates and T are built, and cut out of
-            T, so T should have some hundred units and every candidate should be one that can be cut.
+        space: a small search space of the family, with its constants. T and all candidates are built, and the
+            candidates are cut out of T, so T should have at most some hundred units, and every cut must be possible.
         length: tokens per sample; a family without tokens ignores it.
-        most_operations: how many operations there may be for each one that torch's FLOP counter sees. It sees products
-            of matrices alone; norms, activations and sums come on top, the more the smaller the network is.
+        most_operations: largest allowed ratio of the operations to those that torch's FLOP counter counts. It counts
+            only matrix products; norms, activations and sums add a share that is larger for smaller networks.
 
     Example:
         >>> class TestMLP(FamilyContract):
@@ -73,7 +73,7 @@ class FamilyContract:
         return [full, *self.space.architectures(self.space.candidates)]
 
     def trained(self) -> "nn.Module":
-        """Return T away from zero biases and unit norms, so that every wrong index shows."""
+        """Return T with random values added to all weights, so that every wrong index shows."""
         import torch
 
         generator = torch.Generator().manual_seed(1)
@@ -86,7 +86,7 @@ class FamilyContract:
         return network
 
     def output(self, network: "nn.Module") -> "torch.Tensor":
-        """Return what a network computes: a tensor, or the first of its outputs."""
+        """Return the output of a network; of several outputs, the first."""
         import torch
 
         with torch.no_grad():
@@ -95,11 +95,11 @@ class FamilyContract:
 
     def _assert_is(self, network: Any, shape: Mapping[str, int]) -> None:
         found, constants = self.family.architecture_of(network.config), self.family.constants_of(network.config)
-        assert found == shape, f"{shape} tells that it is {found}"
-        assert constants == self.space.constants, f"{shape} tells that its constants are {constants}"
+        assert found == shape, f"the config of {shape} gives the architecture {found}"
+        assert constants == self.space.constants, f"the config of {shape} gives the constants {constants}"
 
     def test_a_network_is_counted_as_it_is_built_and_tells_what_it_was_built_as(self) -> None:
-        """T and every candidate, built without memory for its weights; `config` tells architecture and constants."""
+        """For T and every candidate, built without memory for weights; `config` gives architecture and constants."""
         import torch
 
         for shape in self.shapes:
@@ -113,7 +113,7 @@ class FamilyContract:
             self._assert_is(network, shape)
 
     def test_operations_are_those_of_torch_and_little_more(self) -> None:
-        """Of T and of every candidate, at two batch sizes."""
+        """For T and every candidate, at two batch sizes."""
         import torch
         from torch.utils.flop_counter import FlopCounterMode
 
@@ -131,7 +131,7 @@ class FamilyContract:
                 )
 
     def test_closed_forms_take_columns_and_leave_them_alone(self) -> None:
-        """A column for each parameter gives what each shape gives alone, as int64."""
+        """Columns of many shapes give the same int64 counts as each shape alone."""
         space, family = self.space, self.family
         given = {"batch": 2, "length": self.length}
         columns = space.columns(space.candidates)
@@ -155,13 +155,13 @@ class FamilyContract:
                 )
 
     def test_networks_of_other_families_are_refused(self) -> None:
-        """By InputError, as the configuration may come from anywhere."""
+        """Configurations of other networks raise InputError."""
         for config in (SimpleNamespace(), SimpleNamespace(model_type="another")):
             for function in (self.family.architecture_of, self.family.constants_of):
                 _assert_refused(partial(function, config), f"the configuration {config}")
 
     def test_the_cut_at_full_size_computes_what_t_does(self) -> None:
-        """And is a network of its own."""
+        """The cut is a separate network."""
         import torch
 
         network = self.trained()
@@ -170,7 +170,7 @@ class FamilyContract:
         torch.testing.assert_close(self.output(copy), self.output(network))
 
     def test_cuts_have_their_shape_and_leave_t_alone(self) -> None:
-        """Every candidate is cut out of T, and runs."""
+        """Every candidate can be cut out of T, and runs."""
         network, family = self.trained(), self.family
         before = {name: weight.clone() for name, weight in network.state_dict().items()}
         for shape in self.shapes[1:]:
@@ -184,7 +184,7 @@ class FamilyContract:
             assert (before[name] == weight).all(), f"cutting changed {name} of T"
 
     def test_shapes_that_cannot_be_cut_are_refused(self) -> None:
-        """Those larger than T in one parameter, and those that lack one or have another."""
+        """Shapes that exceed T in one parameter, lack a parameter or have an unknown one raise InputError."""
         network, full = self.trained(), dict(self.space.maximum)
         first = next(iter(full))
         wrong = [{**full, name: value + 1} for name, value in full.items()]
@@ -193,13 +193,13 @@ class FamilyContract:
 
 
 class MethodContract:
-    """What every search method keeps to (`fsp.search.candidates.Method`).
+    """The contract of every search method (`fsp.search.candidates.Method`).
 
     Attributes:
         method: the search method.
-        complete: whether it evaluates all rows where the budget allows. One that does not says when the rest is not
-            worth it, and finds the best at least where no larger row has a larger error.
-        rows: how many rows the tables have that it is tried on; fewer for a slow method.
+        complete: whether it evaluates all rows if the budget allows. An incomplete method may stop earlier, and must
+            find the best row at least where no larger row has a larger error.
+        rows: number of rows of the tables in the tests; reduce it for a slow method.
 
     Example:
         >>> def backwards(candidates, evaluations, seed):
@@ -215,8 +215,8 @@ class MethodContract:
     rows: int = 25
 
     def asked(self, candidates: Candidates, errors: NDArray[np.float64], evaluations: int, seed: int = 0) -> list[int]:
-        """Return the rows that the method evaluates in a search of so many evaluations, in sequence."""
-        method = inspect.getattr_static(self, "method")  # a function in a class body is not to become a bound method
+        """Return the rows that the method evaluates in a search of `evaluations` evaluations, in order."""
+        method = inspect.getattr_static(self, "method")  # keeps a function in the class body from being bound
         proposals = method(candidates, evaluations, seed)
         found: list[int] = []
         try:
@@ -232,7 +232,7 @@ class MethodContract:
         return found
 
     def tables(self) -> Iterator[tuple[Candidates, NDArray[np.float64]]]:
-        """Yield rows and their errors, for the least error and for W; no larger row has a larger error."""
+        """Yield candidates and their errors, for the least error and for W; no larger row has a larger error."""
         for seed, rows in enumerate((self.rows, self.rows, 1)):
             generator = np.random.default_rng(seed)
             points = generator.uniform(1, 100, size=(rows, 3))
@@ -243,7 +243,7 @@ class MethodContract:
                 yield Candidates(points, size, size**0.9, maximum, np.zeros(3, dtype=bool), ("a", "b", "c")), size**-0.2
 
     def test_it_asks_for_rows_that_exist_and_for_none_twice(self) -> None:
-        """Within every budget, of rows that cannot be written to."""
+        """For several budgets, on read-only tables."""
         for candidates, errors in self.tables():
             for evaluations in {1, 2, self.rows // 2, self.rows}:
                 found = self.asked(candidates, errors, evaluations)
@@ -252,14 +252,14 @@ class MethodContract:
                 assert len(set(found)) == len(found), f"a row twice in {found}"
 
     def test_a_seed_repeats_the_search(self) -> None:
-        """The same rows in the same sequence."""
+        """The same rows in the same order."""
         for candidates, errors in self.tables():
             for seed in (0, 1):
                 once, again = (self.asked(candidates, errors, self.rows, seed) for _ in range(2))
                 assert once == again
 
     def test_failed_evaluations_are_passed_over(self) -> None:
-        """Their error is NaN. A method may give up by RunFailed where all have failed."""
+        """A failed evaluation has the error NaN. A method may raise RunFailed if all have failed."""
         for candidates, errors in self.tables():
             for failed in (np.arange(len(errors)) % 3 == 0, errors == errors.min(), np.ones(len(errors), dtype=bool)):
                 found = self.asked(candidates, np.where(failed, np.nan, errors), self.rows)
@@ -275,14 +275,14 @@ class MethodContract:
             assert self.asked(turned, errors, self.rows) == self.asked(candidates, errors, self.rows)
 
     def test_it_ends_when_all_rows_are_evaluated(self) -> None:
-        """A budget beyond the rows is no error."""
+        """A budget larger than the number of rows is allowed."""
         for candidates, errors in self.tables():
             found = self.asked(candidates, errors, len(candidates) + 5)
             assert len(found) <= len(candidates)
             assert not self.complete or sorted(found) == list(range(len(candidates)))
 
     def test_a_budget_of_all_rows_finds_the_best(self) -> None:
-        """With the least error; a complete method with the largest W as well, and whatever the errors are."""
+        """The best has the least error; for a complete method also the largest W, and with errors in any order."""
         for candidates, errors in self.tables():
             shuffled = np.random.default_rng(0).permutation(errors)
             for given in (errors, shuffled) if self.complete else (errors,) if candidates.gain is None else ():

@@ -1,6 +1,6 @@
-"""What every other package stands on and that knows nothing of networks: errors, files, progress, the machine.
+"""What every other package builds on, independent of networks: errors, files, progress, the machine.
 
-Nothing here imports another package of fsp, and loading it loads no torch.
+Nothing here imports another package of fsp, and importing it does not import torch.
 """
 
 import lazy_loader

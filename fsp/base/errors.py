@@ -1,4 +1,4 @@
-"""What can go wrong, by what follows from it."""
+"""Exceptions, grouped by what the caller does about them."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -6,9 +6,9 @@ from typing import Any
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; the message is one line saying what is wrong and what to do (exit 2).
+    """The user's input cannot be used; the message is one line saying what is wrong and what to do (exit 2).
 
-    What it quotes of the user's data may hold line ends and terminal codes: they are shown escaped.
+    Line ends and terminal codes in quoted user data are shown escaped.
     """
 
     def __init__(self, message: str):
@@ -16,7 +16,7 @@ class InputError(ValueError):
 
 
 def check_least(given: Mapping[str, Any], **least: int) -> None:
-    """Raise InputError where a given number is smaller than the least that it may be.
+    """Raise InputError if a given number is below its lower bound.
 
     Example:
         >>> check_least({"steps": 0}, steps=1)
@@ -38,20 +38,20 @@ _DAMAGE = (
     RecursionError,
     StopIteration,
 )
-"""What reading data that no fsp has written may raise."""
+"""Exceptions that reading data not written by fsp may raise."""
 
 
 @contextmanager
 def untrusted(what: str, advice: str, also: type[Exception] = AssertionError) -> Iterator[None]:
-    """Read data in this block.
+    """Turn any exception that damaged data causes in this block into an InputError.
 
     Args:
-        what: the data.
+        what: the data, as named in the message.
         advice: what to do if it is damaged.
-        also: what else reading it may raise.
+        also: a further exception that reading it may raise.
 
     Raises:
-        InputError: it is nothing that fsp has written.
+        InputError: the data was not written by fsp or is damaged.
     """
     try:
         yield
@@ -63,11 +63,11 @@ def untrusted(what: str, advice: str, also: type[Exception] = AssertionError) ->
 
 
 class ModelWarning(UserWarning):
-    """Something about a loaded model that is probably not what its user means, and may be; one line."""
+    """A property of a loaded model that is allowed but probably unintended; one line."""
 
 
 class RunFailed(RuntimeError):
-    """The input was fine and the work still failed, e.g. every candidate diverged (exit 1)."""
+    """The input was valid but the work failed, e.g. every candidate diverged (exit 1)."""
 
 
 class AllFailed(RunFailed):
@@ -75,11 +75,11 @@ class AllFailed(RunFailed):
 
 
 class Diverged(ArithmeticError):
-    """Training gave something that is no number; the candidate is recorded as failed."""
+    """Training produced a value that is not finite; the candidate is recorded as failed."""
 
 
 def is_out_of_memory(problem: BaseException) -> bool:
-    """Tell whether an exception says that memory could not be had, of Python, NumPy or torch."""
+    """Return whether an exception of Python, NumPy or torch reports a failed memory allocation."""
     if isinstance(problem, MemoryError) or type(problem).__name__ == "OutOfMemoryError":
         return True
     text = str(problem).lower()

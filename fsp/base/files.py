@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writing files so that a reader never sees a partly written one."""
 
 import hashlib
 import json
@@ -13,20 +13,20 @@ from typing import Any
 
 from fsp.base.errors import InputError
 
-TEMPORARY = ".fsp-unfinished-"  # how the names of files and folders begin that are not yet whole
+TEMPORARY = ".fsp-unfinished-"  # prefix of the names of files and folders that are not yet complete
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder; only for who is alone in it."""
+    """Remove what killed processes left half-written in a folder. The caller must be its only user."""
     for path in folder.glob(TEMPORARY + "*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it takes the place of `path`, on error it is removed.
+    """Yield a temporary path beside `path`; on success it replaces `path`, on error it is removed.
 
-    Who may read it is what the umask says, whoever writes it.
+    The file gets the mode that the umask gives, whichever library writes it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}{path.suffix}"
@@ -34,7 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
     mode = stat.S_IMODE(temporary.stat().st_mode)
     try:
         yield temporary
-        temporary.chmod(mode)  # some libraries write to a private file of their own and put it in this one's place
+        temporary.chmod(mode)  # some libraries replace this file with a private one of their own
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -42,7 +42,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _temporary_folder(parent: Path) -> Iterator[Path]:
-    """Yield a new folder, which is removed afterwards where it is still there."""
+    """Yield a new folder; remove it afterwards if it still exists."""
     parent.mkdir(parents=True, exist_ok=True)
     folder = parent / f"{TEMPORARY}{secrets.token_hex(8)}"
     folder.mkdir()
@@ -54,7 +54,7 @@ def _temporary_folder(parent: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `folder`; on success it takes its place, on error it is removed."""
+    """Yield a temporary folder beside `folder`; on success it replaces `folder`, on error it is removed."""
     with _temporary_folder(folder.parent) as temporary:
         yield temporary
         _give_usual_modes(temporary)
@@ -68,8 +68,8 @@ def filling(folder: Path, last: str) -> Iterator[Path]:
     """Yield a temporary folder; on success its files move into `folder`, each in one step, on error it is removed.
 
     Args:
-        folder: is made where there is none; its other files stay.
-        last: how the name of the file ends that comes last: where it is, all are.
+        folder: created if missing; its other files stay.
+        last: ending of the name of the file that moves last; its presence shows that all files are there.
     """
     with _temporary_folder(folder if folder.is_dir() else folder.parent) as temporary:
         yield temporary
@@ -80,27 +80,27 @@ def filling(folder: Path, last: str) -> Iterator[Path]:
 
 
 def _give_usual_modes(folder: Path) -> None:
-    """Give all that is in a new folder the modes that the umask says, as some libraries write private files."""
+    """Give everything in a new folder the modes that the umask gives, because some libraries write private files."""
     mode = stat.S_IMODE(folder.stat().st_mode)
     for path in folder.rglob("*"):
         path.chmod(mode if path.is_dir() else mode & 0o666)
 
 
 def check_writable(path: Path) -> None:
-    """Raise InputError where a file could not be written, without writing it: to be asked before long work."""
+    """Raise InputError if a file could not be written, without writing it; to be called before long work."""
     existing = next(folder for folder in path.absolute().parents if folder.exists())
     if path.is_dir() or not existing.is_dir() or not os.access(existing, os.W_OK):
         raise InputError(f"cannot write {path}; name a file in a folder that can be written to")
 
 
 def check_room(folder: Path, size: int, what: str, advice: str) -> None:
-    """Raise InputError where a folder's disk has no room for `size` bytes: to be asked before long work.
+    """Raise InputError if a folder's disk has no room for `size` bytes; to be called before long work.
 
     Args:
-        folder: where they will be written; it need not be there yet.
+        folder: where they will be written; it need not exist yet.
         size: in bytes.
-        what: takes the room, a plural.
-        advice: what to do without it.
+        what: what takes the room, a plural noun for the message.
+        advice: what to do if there is no room.
     """
     existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     free = shutil.disk_usage(existing).free
@@ -120,7 +120,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return the value in a JSON file. Raises InputError where it cannot be read."""
+    """Return the value in a JSON file. Raises InputError if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -136,6 +136,6 @@ def sha256(path: Path) -> str:
 
 
 def digest(value: Any) -> str:
-    """Short stable digest (16 hexadecimal digits) of a JSON-like value, whatever the order of its keys."""
+    """Short stable digest (16 hexadecimal digits) of a JSON-like value, independent of the order of its keys."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What latencies depend on besides the network: processor, threads, versions."""
+"""The environment that latencies depend on besides the network: processor, threads, versions."""
 
 import os
 from importlib.metadata import PackageNotFoundError, version
@@ -8,9 +8,9 @@ from fsp.base.timing import environment
 
 
 def fingerprint() -> dict[str, Any]:
-    """Return the machine and the software, with torch's present number of threads, as a JSON-like value.
+    """Return the machine and the software, with torch's current number of threads, as a JSON-like value.
 
-    Two measurements with equal fingerprints can be compared, apart from what else the machine was doing.
+    Two measurements with equal fingerprints are comparable, apart from the machine's other load.
     """
     known = environment()
     known.pop("runtime")
@@ -24,5 +24,5 @@ def fingerprint() -> dict[str, Any]:
 
 
 def load() -> float | None:
-    """Return how many processes wanted a processor over the last minute, or None where that is not known."""
+    """Return the load average of the last minute, or None on systems that do not report it."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None

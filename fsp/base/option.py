@@ -1,16 +1,16 @@
-"""What the command line says of a field of settings beside its type and default: `Annotated[int, Option("...")]`."""
+"""The command-line description of a settings field, beside its type and default: `Annotated[int, Option("...")]`."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Option:
-    """The option of a command that a field of settings becomes.
+    """The command-line option made from a settings field.
 
     Attributes:
-        help: what the field is; the documentation of the field, and of the option in `--help`.
-        names: of the option, e.g. `--soft/--hard`; None: made from the field's name.
-        shown: what `--help` shows as the default; None: the default itself.
+        help: documentation of the field, and of the option in `--help`.
+        names: names of the option, e.g. `--soft/--hard`; None: made from the field's name.
+        shown: the default as `--help` shows it; None: the default itself.
 
     Example:
         >>> from dataclasses import dataclass

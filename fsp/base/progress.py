@@ -1,4 +1,4 @@
-"""Telling the user how far long work is: bars with an estimated end on stderr, or nothing."""
+"""Progress of long work: bars with an estimated end on stderr, or nothing."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ Advance = Callable[[float], object]
 
 
 class Progress:
-    """Shows nothing; the default of every function called from Python."""
+    """A display that shows nothing; the default of every function called from Python."""
 
     @contextmanager
     def bar(self, label: str, total: float) -> Iterator[Advance]:
@@ -16,11 +16,11 @@ class Progress:
         yield lambda amount: None
 
     def say(self, text: str) -> None:
-        """Take one line of news."""
+        """Show one line of text."""
 
 
 class Bars(Progress):
-    """Progress bars with time spent and left, on stderr; without a terminal one line when each is done."""
+    """Progress bars with elapsed and remaining time on stderr; without a terminal, one line per finished bar."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -52,5 +52,5 @@ class Bars(Progress):
             yield lambda amount: progress.advance(task, amount)
 
     def say(self, text: str) -> None:
-        """Print one line of news to stderr."""
+        """Print one line of text to stderr."""
         print(text, file=sys.stderr)

@@ -1,19 +1,19 @@
-"""Numbers in words, rounded so that no sentence says more than its numbers hold."""
+"""Numbers as text, rounded in the direction that keeps a claim about them true."""
 
 import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
 _EXACT = Context(prec=800)  # digits: enough for every float
-_LONG = 10_000  # from so many percent on, four digits and a power of ten
+_LONG = 10_000  # percent; from here on, four digits and a power of ten
 _DIGITS = 2  # of alpha
 
 
 def at_most(share: float, digits: int = 2) -> str:
-    """Return a share as a percentage rounded up: for what is no larger, such as a gap.
+    """Return a share as a percentage rounded up, for upper bounds such as a gap.
 
     Args:
         share: not negative.
-        digits: after the point.
+        digits: number of digits after the decimal point.
 
     Example:
         >>> at_most(0.020408), at_most(0.05), at_most(1e-9), at_most(1.25e30)
@@ -23,7 +23,7 @@ def at_most(share: float, digits: int = 2) -> str:
 
 
 def at_least(share: float, digits: int = 2) -> str:
-    """Return a share as a percentage rounded down: for what is no smaller, such as a coverage.
+    """Return a share as a percentage rounded down, for lower bounds such as a coverage.
 
     Example:
         >>> at_least(0.9996, 1), at_least(1.0, 0)
@@ -45,7 +45,7 @@ def confidence(alpha: float) -> str:
 
 
 def up(value: float, digits: int = 3) -> str:
-    """Return a number rounded up to so many significant digits.
+    """Return a number rounded up to `digits` significant digits.
 
     Example:
         >>> up(0.0204081), up(0.0)
@@ -74,7 +74,7 @@ def _percent(share: float, digits: int, rounding: str) -> str:
 
 
 def _rounded(value: Decimal, digits: int, rounding: str) -> Decimal:
-    """Return a number rounded to so many significant digits."""
+    """Return a number rounded to `digits` significant digits."""
     if not value:
         return value
     return value.quantize(Decimal(1).scaleb(value.adjusted() + 1 - digits), rounding=rounding, context=_EXACT)

@@ -18,14 +18,14 @@ _LOCK = ".lock"
 
 @contextmanager
 def working_in(folder: Path, begun: Collection[str] = (RUN,)) -> Iterator[None]:
-    """Hold a folder for one run, clear of what killed processes left; a folder that stays empty is removed again.
+    """Lock a folder for one run and remove what killed processes left; a folder that stays empty is removed again.
 
     Args:
-        folder: is made where there is none.
-        begun: the files or folders with which a run of this kind begins.
+        folder: created if missing.
+        begun: the files or folders that a run of this kind creates first.
 
     Raises:
-        InputError: another process holds it, it cannot be written to, or it has content that no run of fsp began.
+        InputError: another process holds the folder, it cannot be written to, or its content is not a run of fsp.
     """
     contents = _contents(folder, begun)
     lock = FileLock(folder / _LOCK, timeout=0)
@@ -47,7 +47,7 @@ def working_in(folder: Path, begun: Collection[str] = (RUN,)) -> Iterator[None]:
 
 
 def join(folder: Path, configuration: dict[str, Any]) -> None:
-    """Start a run in a folder, or join one of the same configuration there; several processes may.
+    """Start a run in a folder, or join one of the same configuration there; several processes may do so.
 
     Raises:
         InputError: the folder cannot be written to, or holds something else.
@@ -63,13 +63,13 @@ def join(folder: Path, configuration: dict[str, Any]) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder that several processes work in while something is written that only one of them may write."""
+    """Lock a folder that several processes share while writing what only one of them may write."""
     with FileLock(folder / _LOCK):
         yield
 
 
 def _contents(folder: Path, begun: Collection[str]) -> list[str]:
-    """Return what a folder holds beside locks and leftovers. Raises InputError where no run of fsp wrote that."""
+    """Return a folder's content besides locks and leftovers. Raises InputError if no run of fsp wrote it."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; name a folder for the results")
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
@@ -80,7 +80,7 @@ def _contents(folder: Path, begun: Collection[str]) -> list[str]:
 
 
 def own(folder: Path, configuration: dict[str, Any]) -> None:
-    """Note in a folder what is run there. Raises InputError where something else was run there before."""
+    """Record in a folder which run it holds. Raises InputError if another run was recorded there before."""
     path = folder / RUN
     if not path.exists():
         write_json(path, {"schema": SCHEMA, "config": configuration})

@@ -13,7 +13,14 @@ from fsp.base.progress import Advance
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds per call: median and quartiles over `repeats` calls."""
+    """Milliseconds per call.
+
+    Attributes:
+        median_ms: median over the calls.
+        lower_quartile_ms: 25% quantile over the calls.
+        upper_quartile_ms: 75% quantile over the calls.
+        repeats: number of calls.
+    """
 
     median_ms: float
     lower_quartile_ms: float
@@ -28,14 +35,14 @@ def interleaved(
     warmup: int = 5,
     advance: Advance = lambda amount: None,
 ) -> dict[str, Latency]:
-    """Time several calls in turn, so that a change of the machine's speed hits all of them alike.
+    """Time several calls in turn, so that a change of the machine's speed affects all of them alike.
 
-    Every round runs each call once, starting with another one each time.
+    Every round runs each call once, starting with a different one each time.
 
     Args:
-        calls: what to time, by name; nothing else is inside the timed region.
+        calls: the functions to time, by name; nothing else is inside the timed region.
         repeats: timed rounds.
-        warmup: rounds before them.
+        warmup: untimed rounds before them.
         advance: called with 1 after every round.
 
     Example:
@@ -60,7 +67,7 @@ def interleaved(
 
 
 def environment() -> dict[str, Any]:
-    """Return what a latency depends on: processor, threads, versions."""
+    """Return the environment that a latency depends on: processor, threads, versions."""
     import torch
     import transformers
 

@@ -1,3 +1,3 @@
-"""The version of fsp, which every file it writes names."""
+"""The version of fsp, recorded in every file that it writes."""
 
 __version__ = "0.1.0.dev0"

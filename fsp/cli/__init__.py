@@ -1,6 +1,6 @@
-"""The command line: parses, calls, prints.
+"""The command line: it parses arguments, calls the library and prints.
 
-Torch and the like load only inside the commands.
+Torch and other heavy packages are imported only inside the commands.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""The command line: parses, calls, prints. Torch and the like load only inside the commands."""
+"""The command line: all commands and the handling of errors. Heavy packages are imported only inside the commands."""
 
 import json
 import os
@@ -31,7 +31,7 @@ from fsp.cli.worker import worker
 from fsp.distillation.settings import SurrogateSettings
 from fsp.search.options import LeastError
 
-# typer keeps its click either inside or beside itself, depending on the version; its own exceptions lead to both
+# depending on its version, typer contains click or depends on it; typer's own exceptions lead to the class either way
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 _INTERRUPTED = 130
@@ -40,7 +40,7 @@ _AGAIN = "the same command goes on where it was"
 
 
 class _Commands(TyperGroup):
-    """The commands; `fsp distill` with an option of `fsp pretrain` is the old call of the latter."""
+    """The commands. `fsp distill` with an option of `fsp pretrain` runs the latter, as it did in older versions."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] == "distill":
@@ -100,7 +100,7 @@ def run(
     bounds: Bounds,
     as_json: Json = False,
 ) -> None:
-    """Do the whole journey: search, distil the choice, measure it against T and two baselines, report.
+    """Do everything: search, distil the choice, measure it against T and two baselines, report.
 
     Interrupted, the same command goes on where it was.
     """
@@ -158,7 +158,7 @@ def _last_screen(result: dict[str, Any], out: Path) -> None:
     for row in model_rows(result):
         table.add_row(*(row[key] for key in COLUMNS), style="bold" if row["model"] == NAMES["choice"] else None)
     console.print()
-    wide = Console(width=max(console.width, 110), highlight=False)  # an overlong line beats a torn number
+    wide = Console(width=max(console.width, 110), highlight=False)  # long lines are easier to read than wrapped numbers
     wide.print(table)
     console.print()
     for name, what in (
@@ -189,7 +189,7 @@ def main() -> None:
     def terminate(number: int, frame: object) -> None:
         nonlocal terminated
         terminated = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # who asks twice does not want to wait
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second SIGTERM ends the process at once
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, terminate)
@@ -199,10 +199,10 @@ def main() -> None:
         try:
             code = app(standalone_mode=False)
         except Exception:
-            if terminated:  # in the middle of an import, say, of which a library then makes an error of its own
+            if terminated:  # a library may turn the KeyboardInterrupt into its own error, e.g. during an import
                 raise KeyboardInterrupt from None
             raise
-        if code == _INTERRUPTED:  # typer turns Ctrl-C into this code and says nothing
+        if code == _INTERRUPTED:  # typer turns Ctrl-C into this code without a message
             raise KeyboardInterrupt
         return code
 
@@ -229,7 +229,7 @@ def main() -> None:
 
 
 def _show_warnings_in_one_line() -> None:
-    """Print what fsp warns of about a model without the place in its code; other warnings stay as they are."""
+    """Print fsp's warnings about models without their place in the code; other warnings stay as they are."""
     usual = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
@@ -242,11 +242,11 @@ def _show_warnings_in_one_line() -> None:
 
 
 def _of_the_system(error: OSError) -> str:
-    """Return what the system refused: a full disk, a folder that may not be written to."""
-    if error.strerror is None:  # some library's own
+    """Return the message for an error of the system, such as a full disk or a folder without write permission."""
+    if error.strerror is None:  # raised by a library
         return f"{type(error).__name__}: {error}"
     file = f"{error.filename}: " if error.filename else ""
-    return f"{file}{error.strerror}; once that is mended, {_AGAIN}"
+    return f"{file}{error.strerror}; once that is fixed, {_AGAIN}"
 
 
 def _complain(message: str, code: int) -> int:

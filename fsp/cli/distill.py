@@ -31,7 +31,7 @@ def distill(
 ) -> None:
     """Distil one shape in minutes and save it as a Hugging Face model.
 
-    It is cut out of the teacher and trained to match its token states; `fsp pretrain` trains as long as you like.
+    It is cut out of the teacher and trained to match its token states; for longer training use `fsp pretrain`.
     """
     from fsp.base.files import check_writable
     from fsp.distillation.inputs import load_inputs, surrogate
@@ -71,7 +71,7 @@ def distill(
 
 
 def shape_of(words: list[str] | None) -> "Architecture | None":
-    """Return the architecture that is named, written out, or in a file or folder of a result; None without words."""
+    """Return an architecture given as `bort`, as a shape, or by a file or folder of a result; None without words."""
     from fsp.base.files import read_json
     from fsp.families.architecture import Architecture
 

@@ -72,7 +72,7 @@ def card(
         if known is None and len(candidates) < LEAST_SHAPES:
             raise InputError(
                 f"{len(candidates)} candidates meet the limits, and a report card needs {LEAST_SHAPES}; give wider "
-                "ones, e.g. --limit operations=100%"
+                "limits, e.g. --limit operations=100%"
             )
         configuration: dict[str, Any] = {
             "space": chosen.describe(),
@@ -161,7 +161,7 @@ def _print(made: "ReportCard", steps: int) -> None:
             f", so that no surrogate is expected above {ceiling.ceiling:.3f} overall and "
             f"{ceiling.ceiling_in_bands:.3f} in bands"
             if ceiling.ceiling == ceiling.ceiling
-            else " (unknown: one training a shape)"
+            else " (unknown: one training per shape)"
         ),
         "steps: the ranking in bands agrees with that of longer training at "
         + ", ".join(f"{value:.2f} ({name})" for name, value in made.stability.items())

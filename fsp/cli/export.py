@@ -32,9 +32,9 @@ def export(
     column: Column = None,
     as_json: Json = False,
 ) -> None:
-    """Write a saved model as ONNX, checked on real text, its tokenizer beside it.
+    """Write a saved model as ONNX, check it on real text, and put its tokenizer beside it.
 
-    A directory in sentence-transformers' layout gives sentence_embedding as its `encode` does.
+    A model in the layout of sentence-transformers gets the output sentence_embedding, equal to its `encode`.
     """
     if format_ != "onnx":
         raise InputError(f"no format {format_!r}; there is onnx")

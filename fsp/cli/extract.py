@@ -1,4 +1,4 @@
-"""`fsp extract`: the search alone, or with --plan what it would cost."""
+"""`fsp extract`: the search alone, or with --plan an estimate of its cost."""
 
 import json
 import shutil
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from fsp.search.planning import Asked
 
 _ERRORS = ("distillation", "mlm")
-_RUNS = Path("runs")  # below the current folder: where a search without --study keeps what it has
-_CACHE = "cache"  # the folder of T's states there
+_RUNS = Path("runs")  # below the current folder: where a search without --study keeps its evaluations
+_CACHE = "cache"  # folder of T's states, inside the folder of a search
 
 
 @dataclass(frozen=True)
 class Sharing:
-    """Where evaluations are kept, and who helps."""
+    """Options for sharing evaluations; each field is documented by its option."""
 
     study: Annotated[
         str | None,
         Option(
-            "What keeps finished evaluations and is shared with workers: a journal file, sqlite:///FILE or "
+            "Where finished evaluations are kept and shared with workers: a journal file, sqlite:///FILE or "
             "postgresql://USER@HOST/DATABASE.",
             shown="a journal in runs/extract-...",
         ),
@@ -62,7 +62,7 @@ def extract(
     fidelities: Annotated[
         str | None,
         typer.Option(
-            help="Rising numbers of steps, as 0,16,64: all candidates get the first, the best third the next, ... "
+            help="Rising numbers of steps, e.g. 0,16,64: all candidates get the first, the best third the next, ... "
             "(instead of --steps).",
             show_default="none",
         ),
@@ -95,7 +95,7 @@ def extract(
     if error not in _ERRORS:
         raise InputError(f"no error {error!r}; there are {' and '.join(_ERRORS)}")
     if error == "mlm" and search.method is None:
-        search = replace(search, method="interval")  # few steps from random weights do not favour the larger
+        search = replace(search, method="interval")  # after few steps from scratch, larger is not better
     chosen, bars = load_space(space), Bars()
     check_trained(chosen)
     search = replace(search, limits=parse_limits(limit), fidelities=_numbers(fidelities))
@@ -109,7 +109,7 @@ def extract(
         check_writable(Path(study))
     settings = replace(settings, tokens=SEARCH_TOKENS)
     check_cores(sharing.workers, settings.processor_threads)
-    torch.set_num_threads(settings.processor_threads)  # a calibration is one for so many threads
+    torch.set_num_threads(settings.processor_threads)  # a calibration holds for one number of threads
     speed_of = calibration_for(chosen, speed, wanted.method.name) or "operations"
     if planned:
         if search.fidelities or error != "distillation":
@@ -124,7 +124,7 @@ def extract(
         inputs.teacher.check_savable()
     except InputError as problem:
         bars.say(f"warning: the search uses T's token states alone; fsp run refuses this T: {problem}")
-    asked = Asked.of(chosen, wanted, speed_of)  # refuses what cannot be met before anything long begins
+    asked = Asked.of(chosen, wanted, speed_of)  # raises InputError for limits that cannot be met, before any long work
     options = {name: value for name, value in asdict(search).items() if name not in ("size", "exponents", "certified")}
     question = {
         "space": chosen.describe(),
@@ -168,7 +168,7 @@ def extract(
         print(f"chosen: {found.selected}")
         print("\n".join(_how_sure(found)))
         if found.row(found.selected).get("head_size_changed", False):
-            print("its heads have another size than T's, so its error also tells the cost of changing them")
+            print("its heads differ in size from T's, so its error includes the cost of changing them")
         if found.certificate:
             print(found.certificate["result"]["statement"])
         if plateau:
@@ -178,7 +178,7 @@ def extract(
 
 @contextmanager
 def _kept(question: Mapping[str, Any], display: Bars) -> Iterator[Path]:
-    """Hold the folder of a question below `runs`, in which its evaluations stay; T's states go when all is done."""
+    """Lock a search's folder below `runs`; evaluations stay there, and T's states are removed after success."""
     from fsp.base.files import digest
     from fsp.base.run_folder import own, working_in
 
@@ -191,7 +191,7 @@ def _kept(question: Mapping[str, Any], display: Bars) -> Iterator[Path]:
             try:
                 yield folder
             except InputError:
-                if not (folder / EVALUATIONS).exists():  # refused before anything was evaluated
+                if not (folder / EVALUATIONS).exists():  # the input was rejected before any evaluation
                     (folder / RUN).unlink()
                     shutil.rmtree(folder / _CACHE, ignore_errors=True)
                 raise
@@ -203,7 +203,7 @@ def _kept(question: Mapping[str, Any], display: Bars) -> Iterator[Path]:
 
 
 def _facts(found: "Extraction") -> dict[str, Any]:
-    """Return how the choice was made and what it says of how sure it is."""
+    """Return how the choice was made, and the evidence for it."""
     return {
         "method": found.method,
         "interval": found.interval,
@@ -220,7 +220,7 @@ def _facts(found: "Extraction") -> dict[str, Any]:
 
 
 def _how_sure(found: "Extraction") -> list[str]:
-    """Return in words what was evaluated, and what speaks for and against the choice."""
+    """Return lines that say what was evaluated, and the evidence for and against the choice."""
     from fsp.search.maximal import evidence_text
 
     evaluated, kind = len(found.table), "within the limits" if found.limits else "candidates"
@@ -246,11 +246,11 @@ def _how_sure(found: "Extraction") -> list[str]:
 
 
 def _numbers(text: str | None) -> list[int] | None:
-    """Whole numbers separated by commas."""
+    """Return whole numbers separated by commas."""
     try:
         return None if text is None else [int(number) for number in text.split(",")]
     except ValueError:
-        raise InputError(f"fidelities {text!r} are no numbers of steps; give them as 0,16,64") from None
+        raise InputError(f"fidelities {text!r} are not numbers of steps; write them as 0,16,64") from None
 
 
 def _print_plan(asked: "Asked", settings: SurrogateSettings, as_json: bool) -> None:
@@ -287,7 +287,7 @@ def _print_plan(asked: "Asked", settings: SurrogateSettings, as_json: bool) -> N
         audit = f", and {planned.audit} below them, the last ones, to test M" if planned.audit else ""
         print(f"  {top} maximal shapes, which no other within the limits exceeds{audit}")
     if again:
-        stops = "at most "  # how many are near-equals of the best is not known beforehand
+        stops = "at most "  # how many candidates come close to the best is not known beforehand
     longer = f", {times * max(1, settings.steps)} of a finalist or anchor" if again else ""
     print(f"evaluations: {stops}{cost.evaluations}, each of {settings.steps} training steps{longer}")
     print(f"training: {stops}{cost.flops:.2e} FLOPs, {stops}about {_duration(cost.seconds)} on this machine")
@@ -295,7 +295,7 @@ def _print_plan(asked: "Asked", settings: SurrogateSettings, as_json: bool) -> N
 
 
 def _duration(seconds: float) -> str:
-    """Return a time in the largest unit of which there is at least one and a half, e.g. 25 min or 1.5 h."""
+    """Return a time in the largest unit that gives at least 1.5, e.g. 25 min or 1.5 h."""
     for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 1.5 * length:
             return f"{seconds / length:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""Options made from the fields of settings, so that name, type, default and help text stand in the dataclass alone."""
+"""Options made from the fields of settings, so that name, type, default and help text are given only there."""
 
 import functools
 import inspect
@@ -13,7 +13,7 @@ from fsp.base.option import Option
 
 
 def option(said: Option, *names: str) -> Any:
-    """Return typer's option for a field's; `names` are taken where the field's option gives none."""
+    """Return typer's option for the option of a field; `names` are used if that option gives none."""
     shown = True if said.shown is None else said.shown
     return typer.Option(*((said.names,) if said.names else names), help=said.help, show_default=shown)
 
@@ -23,13 +23,13 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
 
     When called, it builds the dataclasses from the options' values and calls the command with them. A field becomes an
     option if its annotation has an `Option`, or one of typer's; other fields keep their defaults. A boolean becomes a
-    flag without its opposite, `tuple[X, ...]` an option that may be repeated.
+    flag without an opposite, and `tuple[X, ...]` an option that may be repeated.
 
     Args:
-        command: a function whose parameters typer understands, or are dataclasses.
+        command: a function whose parameters are dataclasses or parameters that typer supports.
 
     Raises:
-        ValueError: two options have one name. The returned command raises what a dataclass raises.
+        ValueError: two options have the same name. The returned command raises any exception of the dataclasses.
 
     Example:
         >>> from dataclasses import dataclass

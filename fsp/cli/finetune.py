@@ -18,7 +18,7 @@ from fsp.finetuning.theta import load_theta
 
 @dataclass(frozen=True)
 class _Rows:
-    """Where the labelled rows are."""
+    """Options for the labelled rows; each field is documented by its option."""
 
     train: Annotated[Path, Option("CSV, TSV, JSON, JSON Lines or parquet file of the rows to train on.")]
     dev: Annotated[Path, Option("File of the rows to compare fits on; their mistakes are expanded.")]
@@ -79,7 +79,7 @@ def _lines(result: dict[str, Any]) -> list[str]:
         ]
         if 2 * added["as_source"] < added["kept"]:
             lines.append(
-                "warning: fewer than every second point is labelled as its row, less than the theory asks; "
+                "warning: fewer than half of the points got the label of their row, less than the theory asks; "
                 "compare --expand random, and --method grid"
             )
     if "before_refit" in final:

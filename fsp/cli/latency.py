@@ -69,7 +69,7 @@ def calibrate(
     from fsp.spaces.loading import load_space
 
     chosen = load_space(space)
-    check_writable(out or path_for(chosen))  # now rather than when all is measured
+    check_writable(out or path_for(chosen))  # before the long measurement
     found = calibrated(chosen, settings, display=Bars())
     path = out or path_for(chosen, batch=settings.batch, length=settings.length)
     found.save(path)

@@ -89,7 +89,7 @@ MaxTime = Annotated[
     float | None,
     typer.Option(
         callback=_kept(keep_time),
-        help="Stop after so many seconds as SIGTERM does: what is finished is kept, the same command goes on.",
+        help="Stop after so many seconds, as on SIGTERM: what is finished is kept, and the same command goes on.",
         show_default="none",
     ),
 ]
@@ -97,7 +97,7 @@ MaxMemory = Annotated[
     str | None,
     typer.Option(
         callback=_kept(keep_memory),
-        help="Memory that each process may have, as 4GB; a candidate that needs more is recorded as failed.",
+        help="Memory that each process may use, e.g. 4GB; a candidate that needs more is recorded as failed.",
         show_default="all",
     ),
 ]
@@ -106,7 +106,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 
 @dataclass(frozen=True)
 class Source:
-    """T and text."""
+    """T and the training text.
+
+    Attributes:
+        teacher: directory or hub name of T; None for the space's.
+        corpus: files and folders of text or rows.
+        column: column of the text in rows.
+    """
 
     teacher: Teacher = None
     corpus: CorpusOption = None
@@ -114,13 +120,18 @@ class Source:
 
     @property
     def texts(self) -> Sequence[str]:
-        """Files and folders of text; none for the documentation of Python's standard library."""
+        """Files and folders of text; empty for the documentation of Python's standard library."""
         return self.corpus or ()
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a long command may take; kept by callbacks, so that no command reads it."""
+    """Limits of a long command. Callbacks of the options enforce them, so no command reads the fields.
+
+    Attributes:
+        max_time: seconds until the process ends.
+        max_memory: memory per process.
+    """
 
     max_time: MaxTime = None
     max_memory: MaxMemory = None

@@ -1,4 +1,4 @@
-"""`fsp pretrain`: pretraining of one shape by knowledge distillation."""
+"""`fsp pretrain`: pretraining one shape by knowledge distillation."""
 
 import json
 import os
@@ -52,8 +52,8 @@ def pretrain(
 ) -> None:
     """Pretrain one shape and save it as a Hugging Face model.
 
-    It learns from the teacher's logits, hidden states or the text, as long as it takes; interrupted, the same command
-    goes on where it was. Run it under torchrun for several processes.
+    It learns from the teacher's logits or hidden states, or from the text alone. Interrupted, the same command goes on
+    where it was. Run it under torchrun for several processes.
     """
     shape = shape_of(architecture or (["bort"] if preset == "bort" else []))
     if tokens is not None:

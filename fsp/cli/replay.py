@@ -1,4 +1,4 @@
-"""`fsp replay`: search methods and predictors tried on tables of measurements that exist already."""
+"""`fsp replay`: search methods and predictors tried on existing tables of measurements."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-_CURVE_SHOWN = 8  # points of the curve on the screen; JSON holds them all
+_CURVE_SHOWN = 8  # points of the curve on the screen; JSON has all of them
 _RANK_SCORES = {
     "spearman": "Spearman",
     "spearman_in_bands": "Spearman inside size bands",
@@ -52,14 +52,14 @@ def search(
     neutral: Annotated[
         list[str] | None,
         typer.Option(
-            help="Parameters of which more is not expected to be better, separated by commas; may be repeated.",
+            help="Parameters whose larger values are not expected to be better, separated by commas; may be repeated.",
             show_default="none",
         ),
     ] = None,
     settings: ReplaySettings,
     as_json: Json = False,
 ) -> None:
-    """Find out how far from the best a search method ends on a measured table, and how soon it gets there."""
+    """Find out how far from the best a search method ends on a measured table, and how quickly it gets there."""
     from fsp.trust.replay.search import replay_search
     from fsp.trust.replay.table import read_table
 
@@ -92,7 +92,7 @@ def search(
 @app.command()
 def error(
     table: Annotated[
-        Path, typer.Argument(help="A CSV file with a header, one architecture a row.", show_default=False)
+        Path, typer.Argument(help="A CSV file with a header, one architecture per row.", show_default=False)
     ],
     parameters: Annotated[
         list[str], typer.Option(help="Columns to fit the error by, all positive, separated by commas; may be repeated.")
@@ -100,10 +100,10 @@ def error(
     size: Annotated[str, typer.Option(help="Column of p: its quintiles are the bands, and it is the baseline.")],
     error: Annotated[str, typer.Option(help="Column of e, smaller is better.")],
     train: Annotated[int, typer.Option(help="Rows to fit, chosen at random; all others judge the fit.")] = 30,
-    seeds: Annotated[int, typer.Option(help="How often, each time with other rows.")] = 20,
+    seeds: Annotated[int, typer.Option(help="How many random choices of rows to average over.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """Find out how well the fitted error ranks a measured table's rows from a part of them, beside p alone."""
+    """Find out how well an error fitted to some rows of a measured table ranks the others, compared with p alone."""
     from fsp.trust.replay.error import replay_error
     from fsp.trust.replay.table import read_table
 
@@ -132,7 +132,7 @@ def _say_what_was_read(table: "Table", bars: Bars) -> None:
 
 
 def _doubt(column: str, table: "Table", bars: Bars) -> None:
-    """Warn where a column given as an error looks like one of which more is better."""
+    """Warn if a column given as an error looks like a score, where larger is better."""
     from fsp.trust.replay.table import looks_like_a_score
 
     if found := looks_like_a_score(column, table):

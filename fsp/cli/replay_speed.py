@@ -13,12 +13,12 @@ from fsp.cli.options import Columns, Json, names_in
 
 def speed(
     table: Annotated[
-        Path, typer.Argument(help="A CSV file with a header, one architecture a row.", show_default=False)
+        Path, typer.Argument(help="A CSV file with a header, one architecture per row.", show_default=False)
     ],
     parameters: Columns,
-    target: Annotated[list[str], typer.Option(help="Column of a latency; may be repeated, then their sum counts.")],
+    target: Annotated[list[str], typer.Option(help="Column of a latency; may be repeated, then they are summed.")],
     train: Annotated[int, typer.Option(help="Rows to fit to; all others are predicted.")],
-    seeds: Annotated[int, typer.Option(help="How often to split, each time with another seed.")] = 1,
+    seeds: Annotated[int, typer.Option(help="How many random splits to average over.")] = 1,
     as_json: Json = False,
 ) -> None:
     """Find out how well latencies are predicted from some rows of a table, without knowing its structure."""

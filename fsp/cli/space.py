@@ -1,4 +1,4 @@
-"""The commands `fsp space` and `fsp size`: what can be searched, and what one shape costs. No torch but to check."""
+"""The commands `fsp space` and `fsp size`: search spaces, and the size of one shape. Only `--check` imports torch."""
 
 import json
 from typing import Annotated, Any
@@ -88,7 +88,7 @@ def size(
     print(f"  encoder    {counted['encoder_parameters']:>16,}  {facts['effective_fraction']:.1%} of T's")
     print(f"operations   {facts['operations']:>16,}  batch {BATCH}{f', {LENGTH} tokens' if of_length.all() else ''}")
     if lender:
-        print(f"with the tables of {lender}, as the space has no [constants] and takes its T's")
+        print(f"counted with the tables of {lender}: the space has no [constants] and takes those of its T")
     if facts["head_dim"]:
         print(f"a head has {facts['head_dim']} of the {shape['H']} hidden values")
     if is_bort:
@@ -111,7 +111,7 @@ def _list(as_json: bool) -> None:
 
 
 def _described(found: dict[str, Any]) -> list[str]:
-    """The lines that describe a space, and its check if there is one."""
+    """Return the lines that describe a space, and its check if there is one."""
     lines = [f"{found['name']}: {found['candidates']:,} candidates of family {found['family']}"]
     for name, choices in found["parameters"].items():
         kind = ", neutral" if name in found["neutral"] else ""
@@ -119,7 +119,7 @@ def _described(found: dict[str, Any]) -> list[str]:
     lines += [f"  rule {rule}" for rule in found["rules"]]
     lines.append("  " + ", ".join(f"{name} {value:,}" for name, value in found["constants"].items()))
     if "constants_of" in found:
-        lines[-1] += f": those of {found['constants_of']}, as the space has none and takes its T's"
+        lines[-1] += f": those of {found['constants_of']}, as the space has none and takes those of its T"
     if "check" not in found:
         return lines
     check = found["check"]

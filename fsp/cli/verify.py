@@ -1,4 +1,4 @@
-"""The commands that ask about finished work: `fsp verify` and `fsp choose`. Neither trains anything."""
+"""The commands on finished work, `fsp verify` and `fsp choose`. Neither of them trains anything."""
 
 import json
 from pathlib import Path
@@ -88,7 +88,7 @@ def choose(
         return
     print(f"chosen: {answer.selected}, of {len(answer.table)} evaluated candidates")
     if rows["wins"].isna().all():
-        print("how sure that is cannot be told from one seed of each candidate (fsp extract --seeds 3 evaluates more)")
+        print("one seed per candidate does not show how certain the choice is (fsp extract --seeds 3 evaluates more)")
         rows = rows.drop(columns="wins")
     print(rows.to_string(index=False, float_format="{:.4g}".format))
 

@@ -34,13 +34,13 @@ def worker(
         Path | None, typer.Option(help="Folder to keep the teacher's states in.", show_default="none")
     ] = None,
     idle: Annotated[
-        float | None, typer.Option(help="Leave after so many seconds without work.", show_default="stay")
+        float | None, typer.Option(help="End after so many seconds without work.", show_default="never")
     ] = None,
     leader: Annotated[str | None, typer.Option(hidden=True)] = None,
     bounds: Bounds,
     as_json: Json = False,
 ) -> None:
-    """Evaluate what a search asks of its study; start as many as there are processors for, before or after it.
+    """Evaluate what a search requests; start as many as there are processors for, before or after the search.
 
     Give it the space, teacher and corpus that the search was given: it refuses a study with other settings.
     """
@@ -62,13 +62,13 @@ def worker(
 
 
 def _space_of(store: "Store", idle: float | None) -> str:
-    """Return the name of the space of a store's studies, as soon as there is one."""
+    """Wait for a study in a store, and return the name of its space."""
     from fsp.studies.study import headers
 
     started = time.monotonic()
     while not (names := {header.space["name"] for header in headers(store)}):
         if idle is not None and time.monotonic() - started >= idle:
-            raise InputError(f"nobody has begun a study at {store.where}; start the search, or name its space")
+            raise InputError(f"there is no study at {store.where} yet; start the search, or name its space")
         time.sleep(1)
     if len(names) > 1:
         raise InputError(f"{store.where} holds studies of several spaces ({', '.join(sorted(names))}); name one")

@@ -1,6 +1,6 @@
-"""What a network is made of: a family turns an architecture into sizes, operations and a real network.
+"""Network families: a family turns an architecture into sizes, operations and a real network.
 
-The families of fsp are the modules `bert`, `gpt2`, `mlp`, `modernbert` and `vit`; `Family` says what one offers.
+The families of fsp are the modules `bert`, `gpt2`, `mlp`, `modernbert` and `vit`; `Family` is their protocol.
 """
 
 import lazy_loader

@@ -27,7 +27,7 @@ class Architecture(Mapping[str, int]):
 
     @classmethod
     def parse(cls, text: str) -> "Architecture":
-        """Return the architecture written as `D=4 A=8` or `D=4,A=8`. Raises InputError where it is neither."""
+        """Return the architecture written as `D=4 A=8` or `D=4,A=8`. Raises InputError for any other text."""
         values: dict[str, int] = {}
         for part in text.replace(",", " ").split():
             name, _, number = part.partition("=")

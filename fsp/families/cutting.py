@@ -1,6 +1,6 @@
 """Cutting a smaller network out of a trained one by the norms of its weights, for any family.
 
-A family says for each weight what its axes run over; the rest is the same for all of them.
+A family declares what the axes of each weight run over; everything else is common to all families.
 """
 
 import re
@@ -15,13 +15,13 @@ from fsp.base.errors import InputError
 from fsp.families.transformer import head_size_changed
 
 # What the axes of each weight run over, by name with `*` for a layer's number: None for an axis that stays whole,
-# "H" for one of H equal groups (units, heads), "3A" for three such axes on end (queries, keys, values).
+# "H" for an axis of H equal groups (units, heads), "3A" for three such axes concatenated (queries, keys, values).
 Axes = Mapping[str, tuple[str | None, ...]]
 Network = TypeVar("Network", bound=nn.Module)
 
 
 def spread(full: int, kept: int) -> list[int]:
-    """Return the numbers of the layers to keep: evenly spaced, the last one always.
+    """Return the indices of the layers to keep: evenly spaced, including the last.
 
     Example:
         >>> spread(12, 4), spread(3, 1)
@@ -31,7 +31,7 @@ def spread(full: int, kept: int) -> list[int]:
 
 
 def check_smaller(full: Mapping[str, int], shape: Mapping[str, int]) -> None:
-    """Raise InputError where a shape has other parameters than the trained network, or a larger one."""
+    """Raise InputError if a shape has other parameters than the trained network, or a larger value of one."""
     wanted = _written(shape)
     if set(shape) != set(full):
         raise InputError(f"{wanted} is no shape of this family; give {', '.join(full)}")
@@ -40,7 +40,7 @@ def check_smaller(full: Mapping[str, int], shape: Mapping[str, int]) -> None:
 
 
 def check_fits(full: Mapping[str, int], shape: Mapping[str, int]) -> None:
-    """Raise InputError where a shape is larger than the trained network, or cuts its attention heads apart."""
+    """Raise InputError if a shape is larger than the trained network, or would split its attention heads."""
     check_smaller(full, shape)
     if head_size_changed(full, shape):
         size = full["H"] // full["A"]
@@ -63,11 +63,11 @@ def cut_weights(
     shape: Mapping[str, int],
     layers: Sequence[int],
 ) -> Network:
-    """Copy the most important parts of a trained network into a smaller one; return that, in evaluation mode.
+    """Copy the most important parts of a trained network into a smaller one; return it in evaluation mode.
 
-    The importance of a unit or head is the sum, over the weights that touch it, of its share of the weight's
+    The importance of a unit or head is the sum, over the weights that contain it, of its share of the weight's
     squared norm. A parameter with an axis outside the layers (the hidden size) is ranked once for the whole network,
-    the others layer by layer. What is kept stays in its order, so a copy at full size equals the trained network.
+    the others layer by layer. Kept parts stay in order, so a copy at full size equals the trained network.
 
     Args:
         model: the trained network of shape `full`.
@@ -110,7 +110,7 @@ def cut_weights(
 
 
 def _found(name: str, axes: Axes) -> tuple[int | None, tuple[str | None, ...]]:
-    """The layer a weight belongs to, if any, and what its axes run over; nothing for a weight that is not cut."""
+    """Return the layer a weight belongs to, if any, and what its axes run over; empty for a weight that is not cut."""
     if name in axes:
         return None, axes[name]
     number = re.search(r"\d+", name)
@@ -120,14 +120,14 @@ def _found(name: str, axes: Axes) -> tuple[int | None, tuple[str | None, ...]]:
 
 
 def _shares(weight: Tensor, dimension: int, label: str, full: Mapping[str, int]) -> Tensor:
-    """Each group's share of the squared norm along one axis, `(full[parameter],)`, float64."""
+    """Return each group's share of the squared norm along one axis, `(full[parameter],)`, float64."""
     squares = weight.double().square().movedim(dimension, 0).reshape(weight.shape[dimension], -1).sum(dim=1)
     groups = squares.view(_copies(label), full[label[-1]], -1).sum(dim=(0, 2))
     return groups / groups.sum().clamp(min=torch.finfo(torch.float64).tiny)
 
 
 def _indices(groups: Tensor, length: int, label: str, full: Mapping[str, int]) -> Tensor:
-    """Positions of the kept groups on an axis of that length."""
+    """Return the positions of the kept groups on an axis of the given length."""
     every = torch.arange(length).view(_copies(label), full[label[-1]], -1)
     return every[:, groups].flatten()
 

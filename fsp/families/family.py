@@ -1,7 +1,7 @@
-"""Network families: what turns an architecture into sizes, operations and a real network.
+"""The protocol of network families, and loading a family by name.
 
-A family is a module (or any object) with the members of `Family`. Those in this package are found by name, those
-of installed packages in the entry-point group `fsp.families`, and a space in Python may bring its own;
+A family is a module (or any object) with the members of `Family`. The families of this package are found by name,
+those of installed packages in the entry-point group `fsp.families`, and a space in Python may bring its own;
 docs/own-space.md shows how to write one.
 """
 
@@ -27,7 +27,7 @@ _OWN = ("bert", "gpt2", "mlp", "modernbert", "vit")
 
 
 class Family(Protocol):
-    """What a network family offers. Nothing here may need torch before `inputs`, `build` or `cut` is called.
+    """The members of a network family. None of them may import torch before `inputs`, `build` or `cut` is called.
 
     By convention `D` is the number of middle layers B of C(B_n(...B_1(A(x)))), so that sizes and operations are
     linear in it, and heads `A` partition the hidden size `H`.
@@ -37,7 +37,7 @@ class Family(Protocol):
     """Names of the architectural parameters."""
 
     CONSTANTS: tuple[str, ...]
-    """Names of what else fixes a network: table sizes, numbers of inputs and outputs."""
+    """Names of the other sizes that determine a network: table sizes, numbers of inputs and outputs."""
 
     def parameters(self, shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
         """Return the exact number of weights in closed form: `parameters = embedding_ + encoder_parameters`.
@@ -54,8 +54,8 @@ class Family(Protocol):
         Args:
             shape: integers or arrays of one length n.
             constants: one value for each of `CONSTANTS`.
-            batch: samples.
-            length: tokens per sample; without meaning where the constants fix it.
+            batch: number of samples.
+            length: tokens per sample; ignored by families whose constants fix it.
         """
         ...
 
@@ -64,7 +64,7 @@ class Family(Protocol):
         ...
 
     def build(self, architecture: Shape, constants: Constants) -> "nn.Module":
-        """Return an untrained network without head; its `config` is what `architecture_of` takes.
+        """Return an untrained network without a head; `architecture_of` takes its `config`.
 
         Raises:
             InputError: there is no network of that shape.
@@ -80,9 +80,9 @@ class Family(Protocol):
         ...
 
     def cut(self, model: Any, architecture: Shape) -> "nn.Module":
-        """Return a network of a smaller shape, made of the most important parts of a trained one.
+        """Return a network of a smaller shape made of the most important parts of a trained one.
 
-        At full size it computes what the trained network does.
+        A cut at full size computes the same as the trained network.
 
         Raises:
             InputError: the shape cannot be cut out of that network.
@@ -91,10 +91,12 @@ class Family(Protocol):
 
 
 def load_family(family: str | Family) -> Family:
-    """Return the family of that name, those of fsp before those of installed packages; or the given module itself.
+    """Return the family of that name, or the given module itself.
+
+    Families of fsp take precedence over those of installed packages.
 
     Raises:
-        InputError: there is none of that name, or it cannot be loaded or lacks a member of `Family`.
+        InputError: there is no family of that name, or it cannot be loaded or lacks a member of `Family`.
 
     Example:
         >>> load_family("bert").PARAMETERS
@@ -104,7 +106,7 @@ def load_family(family: str | Family) -> Family:
 
 
 def known_families() -> dict[str, importlib.metadata.EntryPoint | None]:
-    """Return the families that have a name: those of fsp, and those of installed packages with their entry point."""
+    """Return the named families: those of fsp, and those of installed packages with their entry point."""
     installed = sorted(importlib.metadata.entry_points(group="fsp.families"), key=lambda entry: entry.name)
     return {**dict.fromkeys(_OWN), **{entry.name: entry for entry in installed if entry.name not in _OWN}}
 
@@ -135,7 +137,7 @@ def _complete(family: Any, name: str) -> Family:
 
 
 def name_of(family: "str | Family") -> str:
-    """Return what a family is called.
+    """Return the name of a family.
 
     Example:
         >>> name_of("bert"), name_of(importlib)

@@ -1,7 +1,7 @@
 """GPT-2 decoders (pre-norm, causal): closed-form sizes and operations, networks, and cuts.
 
 An architecture is D layers, A attention heads, hidden size H, intermediate size I. The constants are `vocabulary`
-and `positions` (sizes of the two embedding tables). Without a language-model head, whose matrix is tied anyway.
+and `positions` (sizes of the two embedding tables). There is no language-model head; its matrix would be tied.
 """
 
 import copy
@@ -66,7 +66,7 @@ constants_of, inputs = _NAMES.constants_of, token_inputs
 def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
     """Return the exact number of weights: `embedding_parameters`, `encoder_parameters` and their sum `parameters`.
 
-    The final layer norm counts to the encoder. A does not appear: heads partition H.
+    The final layer norm counts towards the encoder. A does not appear: heads partition H.
 
     Args:
         shape: D, A, H, I as integers or arrays of one length n.
@@ -86,13 +86,13 @@ def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64
 def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: int = 128) -> NDArray[np.int64]:
     """Return additions + multiplications + other operations of one forward pass over `batch x length` tokens.
 
-    Counted as in `fsp.families.bert.operations`, but for GELU in its tanh form: 9 per value. Adding positions to
-    tokens takes 1 per value. The causal mask saves nothing: the half it hides is computed all the same.
+    Counted as in `fsp.families.bert.operations`, except that GELU in its tanh form takes 9 per value. Adding positions
+    to tokens takes 1 per value. The causal mask saves nothing: the masked half is computed anyway.
 
     Args:
         shape: D, A, H, I as integers or arrays of one length n.
         constants: not used by this family.
-        batch: sequences.
+        batch: number of sequences.
         length: tokens per sequence.
 
     Example:
@@ -110,12 +110,12 @@ def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: in
 def architecture_of(config: "PretrainedConfig") -> Architecture:
     """Return the architecture of a Hugging Face configuration. Raises InputError for other families."""
     _check(config)
-    inner = config.n_inner or 4 * config.n_embd  # what GPT-2 takes a missing one for
+    inner = config.n_inner or 4 * config.n_embd  # GPT-2's default for a missing n_inner
     return Architecture(D=config.n_layer, A=config.n_head, H=config.n_embd, I=inner)
 
 
 def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedModel":
-    """Return an untrained network of that shape, without head. Raises InputError where A does not divide H."""
+    """Return an untrained network of that shape, without a head. Raises InputError if A does not divide H."""
     from transformers import GPT2Config, GPT2Model
 
     special = {key: min(50256, constants["vocabulary"] - 1) for key in ("bos_token_id", "eos_token_id")}
@@ -125,7 +125,7 @@ def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedM
 def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTrainedModel":
     """Return a network of that shape made of the parts of a trained `GPT2Model` with the largest weights.
 
-    Layers are taken evenly spaced, the last one always; heads stay whole.
+    The layers taken are evenly spaced and include the last; heads stay whole.
 
     Args:
         model: the trained maximum point T.

@@ -1,8 +1,8 @@
 """ModernBERT encoders (pre-norm, GeGLU, rotary positions): closed-form sizes and operations, networks, and cuts.
 
 An architecture is D layers, A attention heads, hidden size H, intermediate size I (of each of the two halves of
-GeGLU). The constants are `vocabulary` and `positions`; positions are rotations and have no weights. Nothing has
-a bias. Every third layer attends to all tokens, the others to their neighbours.
+GeGLU). The constants are `vocabulary` and `positions`; positions are rotations and have no weights. No layer has
+a bias. Every third layer attends to all tokens, the others to neighbouring tokens only.
 """
 
 import copy
@@ -61,8 +61,8 @@ architecture_of, constants_of, inputs = _NAMES.architecture_of, _NAMES.constants
 def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
     """Return the exact number of weights: `embedding_parameters`, `encoder_parameters` and their sum `parameters`.
 
-    The first layer has no norm before its attention; the final norm, which counts to the encoder, makes up for it.
-    A does not appear: heads partition H.
+    The first layer has no norm before its attention, but the final norm counts towards the encoder, so the encoder has
+    two norms per layer. A does not appear: heads partition H.
 
     Args:
         shape: D, A, H, I as integers or arrays of one length n.
@@ -86,12 +86,12 @@ def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: in
     Counted as in `fsp.families.bert.operations`, with these differences: no matrix has a bias; a norm takes 6 per
     value and 2 per token; the gate of GeGLU 1 per value; rotating queries and keys 7 per hidden value and token,
     and the table of angles 9/2 per value of one head and position, once for each of the (at most two) kinds of
-    layer. Neighbourhood attention saves nothing: what the mask hides is computed all the same.
+    layer. Neighbourhood attention saves nothing: masked entries are computed anyway.
 
     Args:
         shape: D, A, H, I as integers or arrays of one length n.
         constants: not used by this family.
-        batch: sequences.
+        batch: number of sequences.
         length: tokens per sequence.
 
     Example:
@@ -106,12 +106,12 @@ def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: in
     residual = 2 * length * hidden
     layer = projections + rotation + attention(length, heads, hidden) + feed_forward + residual + 2 * layer_norm
     angles = np.minimum(depth, 2) * (9 * length * (hidden // heads) // 2)
-    # the embedding and the final norm are two, the first layer lacks one
+    # 2 D + 1 norms: two per layer except one in the first, one after the embedding and one at the end
     return batch * (layer_norm + depth * layer) + angles
 
 
 def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedModel":
-    """Return an untrained network of that shape, without head.
+    """Return an untrained network of that shape, without a head.
 
     Raises:
         InputError: A does not divide H, or the heads have an odd size, which rotary positions cannot pair.
@@ -127,9 +127,8 @@ def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedM
 def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTrainedModel":
     """Return a network of that shape made of the parts of a trained `ModernBertModel` with the largest weights.
 
-    Layers are taken evenly spaced, with T's first as the first: it is the only one made to read the embeddings
-    without a norm of its own, which a first layer does not have. The last of several layers is T's last; a single
-    layer is T's first. Each keeps its kind of attention. Heads stay whole.
+    The layers taken are evenly spaced and include T's first, because only that one reads the embeddings without a norm
+    of its own, and the last, unless D is 1. Each layer keeps its kind of attention. Heads stay whole.
 
     Args:
         model: the trained maximum point T.

@@ -1,15 +1,15 @@
-"""What can be done with families that fsp does not train itself: said once, by every command that refuses one."""
+"""Advice about families that fsp does not train itself, shared by every command that refuses one."""
 
 from fsp.families.family import known_families
 
-_PRETRAINED = ("gpt2", "modernbert")  # beside BERT and its like, what fsp.distillation.pretraining knows
+_PRETRAINED = ("gpt2", "modernbert")  # families that fsp.distillation.pretraining trains, besides bert
 
 
 def other_way(family: str) -> str:
-    """Return what fsp trains, and what can be done with another family.
+    """Return a text that says what fsp trains, and what the user can do with another family.
 
     Args:
-        family: a name, or the type of a model that may be of no family.
+        family: a name, or a model type that may not belong to any family.
 
     Example:
         >>> "for family vit use fsp.extract(space, error=...) with an error of your own" in other_way("vit")

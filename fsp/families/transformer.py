@@ -1,4 +1,4 @@
-"""What transformer families share. Scalar operations are counted as in `fsp.families.bert.operations`."""
+"""Functions that transformer families share. Scalar operations are counted as in `fsp.families.bert.operations`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ Count = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Names:
-    """What a family's architectures and constants are called in the configurations of transformers.
+    """The names of a family's parameters and constants in the configurations of the transformers library.
 
     Attributes:
-        parameters: names there of D, A, H and I.
-        constants: names there of the family's constants.
+        parameters: by D, A, H and I, their names in a configuration.
+        constants: by the family's constants, their names in a configuration.
         check: raises InputError for configurations of other families.
     """
 
@@ -41,14 +41,14 @@ class Names:
         return {name: getattr(config, key) for name, key in self.constants.items()}
 
     def options(self, architecture: Mapping[str, int], constants: Mapping[str, int]) -> dict[str, int]:
-        """Return the keyword arguments of a configuration. Raises InputError where A does not divide H."""
+        """Return the keyword arguments of a configuration. Raises InputError if A does not divide H."""
         check_heads(architecture)
         sizes = {key: architecture[name] for name, key in self.parameters.items()}
         return sizes | {key: constants[name] for name, key in self.constants.items()}
 
 
 def check_type(config: Any, family: str, takes: str = "") -> None:
-    """Raise InputError where a configuration is not of the model type that is called as the family is."""
+    """Raise InputError if a configuration's model type is not the family's name."""
     kind = getattr(config, "model_type", None)
     if kind != family:
         raise InputError(f"model type {kind!r} is not supported by family {family}; it takes {takes or family}")
@@ -62,12 +62,12 @@ def token_inputs(constants: Mapping[str, int], *, batch: int, length: int) -> "d
 
 
 def sizes_of(embedding: Count, encoder: Count) -> dict[str, Count]:
-    """Return numbers of weights, and their sum, under the names that every family gives them."""
+    """Return the numbers of weights and their sum, under the names that all families use."""
     return {"parameters": embedding + encoder, "embedding_parameters": embedding, "encoder_parameters": encoder}
 
 
 def layer_parameters(width: Count, inner: Count) -> Count:
-    """Weights of a layer with biases: attention `4 (h² + h)`, feed-forward `2 h i + i + h`, and two norms `4 h`."""
+    """Return the weights of a layer with biases: attention `4 (h² + h)`, feed-forward `2 h i + i + h`, norms `4 h`."""
     return 4 * (width * width + width) + 2 * width * inner + inner + width + 4 * width
 
 
@@ -77,12 +77,12 @@ def integers(shape: Mapping[str, Any], names: str) -> list[Count]:
 
 
 def norm(rows: int, width: Count, *, bias: bool = True) -> Count:
-    """Layer normalisation of `rows` vectors: 7 a value and 2 a vector, one less a value without bias."""
+    """Return the operations of layer normalisation: 7 per value and 2 per vector; without bias, 6 per value."""
     return rows * ((7 if bias else 6) * width + 2)
 
 
 def attention(rows: int, heads: Count, width: Count) -> Count:
-    """Attention of `rows` tokens to each other, projections apart; masks save nothing.
+    """Return the operations of attention among `rows` tokens, without projections; masks save nothing.
 
     Q K^T takes `rows² (2 width - heads)`, the scaling `heads rows²`, the softmax `heads rows (5 rows - 2)`,
     the context `rows width (2 rows - 1)`.
@@ -91,15 +91,15 @@ def attention(rows: int, heads: Count, width: Count) -> Count:
 
 
 def check_heads(architecture: Mapping[str, int]) -> None:
-    """Raise InputError where the heads do not partition the hidden size."""
+    """Raise InputError if the heads do not partition the hidden size."""
     if architecture["H"] % architecture["A"]:
         raise InputError(f"A={architecture['A']} does not divide H={architecture['H']}; choose A so that H % A == 0")
 
 
 def head_size_changed(full: Mapping[str, int], shape: Mapping[str, int]) -> bool:
-    """Return whether the attention heads of a shape have another size H / A than those of the trained network.
+    """Return whether the attention heads of a shape differ in size H / A from those of the trained network.
 
-    Such a shape can only be cut by merging or splitting trained heads; false for a family without heads.
+    Such a shape can only be cut by merging or splitting trained heads. False for a family without heads.
 
     Example:
         >>> large = {"D": 24, "A": 16, "H": 1024, "I": 4096}

@@ -1,7 +1,7 @@
 """Vision transformers (pre-norm): closed-form sizes and operations, untrained networks, and cuts.
 
 An architecture is D layers, A attention heads, hidden size H, intermediate size I. The constants are `image` and
-`patch` (sides of the square image and its patches, in pixels) and `channels`. Without pooler or head.
+`patch` (sides of the square image and its patches, in pixels) and `channels`. There is no pooler or head.
 """
 
 import copy
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PARAMETERS = ("D", "A", "H", "I")
 CONSTANTS = ("image", "patch", "channels")
 _CONFIG_NAMES = {"D": "num_hidden_layers", "A": "num_attention_heads", "H": "hidden_size", "I": "intermediate_size"}
-_LAYER_AXES: dict[str, tuple[tuple[str | None, ...], str]] = {  # of the weight, and of the bias
+_LAYER_AXES: dict[str, tuple[tuple[str | None, ...], str]] = {  # axes of the weight, and axis of the bias
     "attention.q_proj": (("A", "H"), "A"),
     "attention.k_proj": (("A", "H"), "A"),
     "attention.v_proj": (("A", "H"), "A"),
@@ -58,7 +58,7 @@ architecture_of, constants_of = _NAMES.architecture_of, _NAMES.constants_of
 def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
     """Return the exact number of weights: `embedding_parameters`, `encoder_parameters` and their sum `parameters`.
 
-    Patch projection, class token and positions are embeddings; the final layer norm counts to the encoder.
+    Patch projection, class token and positions are embeddings; the final layer norm counts towards the encoder.
     A does not appear: heads partition H.
 
     Args:
@@ -84,9 +84,9 @@ def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: in
 
     Args:
         shape: D, A, H, I as integers or arrays of one length n.
-        constants: they fix the number of tokens: one a patch, and the class token.
-        batch: images.
-        length: without meaning for this family.
+        constants: see `CONSTANTS`; they fix the number of tokens: one per patch, and the class token.
+        batch: number of images.
+        length: not used by this family.
 
     Example:
         >>> int(operations(dict(D=12, A=12, H=768, I=3072), dict(image=224, patch=16, channels=3)))
@@ -126,7 +126,7 @@ def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedM
 def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTrainedModel":
     """Return a network of that shape made of the parts of a trained `ViTModel` with the largest weights.
 
-    Layers are taken evenly spaced, the last one always; heads stay whole; a pooler is left behind.
+    The layers taken are evenly spaced and include the last; heads stay whole; a pooler is dropped.
 
     Args:
         model: the trained maximum point T.
@@ -157,5 +157,5 @@ def _patches(constants: Constants) -> int:
 
 
 def _pixels(constants: Constants) -> int:
-    """Values in one patch."""
+    """Return the number of values in one patch."""
     return constants["channels"] * constants["patch"] ** 2

@@ -1,4 +1,4 @@
-"""The three objectives, size p(f), speed i(f) and error e(f), as far as they need no training.
+"""The three objectives size p(f), speed i(f) and error e(f), as far as they can be computed without training.
 
 Sizes, operations and memory are closed forms; latency and errors between evaluations are fitted laws.
 """

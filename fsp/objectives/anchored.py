@@ -1,8 +1,8 @@
-"""The error after long training, told for all candidates from short errors and a few that were trained long: anchors.
+"""The error after long training, predicted for all candidates from short errors and a few long trainings: the anchors.
 
-Short errors rank well among like shapes and err between unlike ones: at equal short error a deep network still gains
-from training where one of a single layer does not, and a narrow one cannot hold all of T's state. A few long trainings,
-spread over the shapes, show by how much.
+Short errors rank similar shapes well and dissimilar shapes badly: at equal short error, a deep network gains more from
+further training than one with a single layer, and a narrow network cannot hold all of T's state. A few long trainings,
+spread over the shapes, measure these differences.
 """
 
 import math
@@ -18,7 +18,7 @@ from fsp.spaces.space import SearchSpace
 Floats = NDArray[np.float64]
 
 LEAST_ANCHORS = 4
-_QUANTILE = 0.975  # of Student's distribution; .95 covers 90% of all rows, but of those predicted best fewer
+_QUANTILE = 0.975  # of Student's distribution; .95 covers 90% of all rows, but fewer of those predicted best
 _PRIOR = 1e-2  # precision of standardised coefficients before any anchor; keeps the first choices solvable
 
 
@@ -29,18 +29,18 @@ def sizes_of(space: SearchSpace, table: pd.DataFrame) -> tuple[Floats, list[int]
 
 
 def anchor_rows(short: ArrayLike, sizes: ArrayLike, maximum: ArrayLike, cost: ArrayLike, count: int) -> list[int]:
-    """Return the rows to train long, such that the law of `anchored` learns most for its cost.
+    """Return the rows to train long, chosen to give the law of `anchored` the most information per cost.
 
-    Greedily, each next row is the one with the largest gain in log determinant of the information (D-optimality) over
-    the square root of its cost; over the cost itself the cheapest shapes alone would be taken, and the law has to reach
-    all others. No long error is looked at.
+    Greedy: the next row is the one with the largest gain in log determinant of the information (D-optimality) divided
+    by the square root of its cost. Division by the cost itself would choose only the cheapest shapes, but the law has
+    to predict all others. No long error is used.
 
     Args:
         short: error after short training, NaN where it failed (never an anchor), `(n,)`.
         sizes: the size parameters, `n x k`.
-        maximum: those of T, `(k,)`.
-        cost: of the long training of each, positive, `(n,)`.
-        count: how many anchors.
+        maximum: the size parameters of T, `(k,)`.
+        cost: cost of the long training of each row, positive, `(n,)`.
+        count: number of anchors.
 
     Raises:
         InputError: fewer than four anchors, or fewer candidates than anchors.
@@ -56,7 +56,7 @@ def anchor_rows(short: ArrayLike, sizes: ArrayLike, maximum: ArrayLike, cost: Ar
     log_short = np.log(np.asarray(short, dtype=np.float64))
     known = np.flatnonzero(np.isfinite(log_short))
     if count < LEAST_ANCHORS:
-        raise InputError(f"{count} anchors are too few to tell a law by; give at least {LEAST_ANCHORS}")
+        raise InputError(f"{count} anchors are too few to fit a law; give at least {LEAST_ANCHORS}")
     if len(known) < count:
         raise InputError(f"{len(known)} evaluated candidates cannot give {count} anchors; evaluate more, or ask fewer")
     design = np.column_stack([np.ones(len(known)), _features(log_short, sizes, maximum)[known]])
@@ -76,22 +76,23 @@ def anchor_rows(short: ArrayLike, sizes: ArrayLike, maximum: ArrayLike, cost: Ar
 def anchored(short: ArrayLike, long: ArrayLike, sizes: ArrayLike, maximum: ArrayLike) -> pd.DataFrame:
     """Return the error after long training of all rows, `error`, with the ends `low` and `high` of its 90% interval.
 
-    log e_long - log e_short = a + b log e_short + Σ_k (c_k + d_k log e_short)(m_k/x_k - 1), m_k T's size and x_k the
-    candidate's, by Bayesian ridge regression on the rows whose long error is known: with few of them the law shrinks
-    towards a common factor. Rows that are known keep their value. The half-width of the intervals, in log e, is
-    the root mean square of the residuals of anchors left out in turn, times Student's 97.5% quantile at as many degrees
-    of freedom as the law leaves (n - 1 less the effective number of its coefficients; at least 1). So they also hold
-    for the row that is predicted best, which is the likeliest to be flattered, and of all rows they cover 96% or so
-    (benchmarks/coverage.md). With 4 to 8 anchors little is left, and they are several times as wide as with 12.
+    log e_long - log e_short = a + b log e_short + Σ_k (c_k + d_k log e_short)(m_k/x_k - 1), where m_k is T's size and
+    x_k the candidate's, by Bayesian ridge regression on the rows whose long error is known: with few of them the law
+    shrinks towards a common factor. Rows with a known long error keep it. The half-width of the intervals, in log e, is
+    the root mean square of the residuals of anchors left out in turn, times Student's 97.5% quantile at the degrees of
+    freedom that the law leaves (n - 1 minus the effective number of its coefficients; at least 1). The intervals
+    therefore also hold for the row predicted best, whose prediction is the most likely to be too good, and cover about
+    96% of all rows (benchmarks/coverage.md). With 4 to 8 anchors few degrees of freedom are left, and the intervals are
+    several times as wide as with 12.
 
     Args:
         short: error after short training, positive, NaN where it failed, `(n,)`.
         long: error after long training, NaN where not trained, `(n,)`.
         sizes: the size parameters, `n x k`.
-        maximum: those of T, `(k,)`.
+        maximum: the size parameters of T, `(k,)`.
 
     Returns:
-        A row each; NaN where the short error is.
+        One row per candidate; NaN where the short error is NaN.
 
     Raises:
         InputError: fewer than four rows with both errors.
@@ -104,8 +105,8 @@ def anchored(short: ArrayLike, long: ArrayLike, sizes: ArrayLike, maximum: Array
         >>> sizes = np.array([[d, h] for d in (1, 2, 4, 6) for h in (128, 256, 384)])
         >>> short = 1 / sizes.prod(axis=1) ** 0.2
         >>> long = 0.8 * short * (6 / sizes[:, 0]) ** 0.1
-        >>> told = anchored(short, np.where(np.arange(12) % 2, long, np.nan), sizes, [6, 384])
-        >>> bool(np.allclose(told["error"], long, rtol=0.02)), list(told.columns)
+        >>> predicted = anchored(short, np.where(np.arange(12) % 2, long, np.nan), sizes, [6, 384])
+        >>> bool(np.allclose(predicted["error"], long, rtol=0.02)), list(predicted.columns)
         (True, ['error', 'low', 'high'])
     """
     from scipy.stats import t
@@ -131,14 +132,14 @@ def anchored(short: ArrayLike, long: ArrayLike, sizes: ArrayLike, maximum: Array
 
 
 def _freedom(law: Any, features: Floats) -> float:
-    """The degrees of freedom that a ridge regression leaves of its rows, at least 1."""
+    """Return the degrees of freedom that a ridge regression leaves of its rows, at least 1."""
     centred = features - features.mean(axis=0)
     effective = law.alpha_ * float(np.einsum("ij,jk,ik->", centred, law.sigma_, centred))
     return max(len(features) - 1 - effective, 1.0)
 
 
 def _features(log_short: Floats, sizes: ArrayLike, maximum: ArrayLike) -> Floats:
-    """Standardised over the rows with a short error, `n x (1 + 2k)`; what never varies is zero."""
+    """Return features standardised over the rows with a short error, `n x (1 + 2k)`; constant ones are zero."""
     lacking = np.asarray(maximum, dtype=np.float64) / np.asarray(sizes, dtype=np.float64) - 1
     features = np.column_stack([log_short, lacking, lacking * log_short[:, None]])
     centre, scale = np.nanmean(features, axis=0), np.nanstd(features, axis=0)

@@ -1,4 +1,4 @@
-"""The published sizes of Bort, and which shape they belong to: not the published one, but with H and I swapped."""
+"""The published sizes of Bort, which are not those of the published shape but of the shape with H and I swapped."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ PUBLISHED = {  # arXiv 2010.10499, in millions and percent; BERT-large likewise:
 
 
 def published_and_computed(space: SearchSpace) -> dict[str, dict[str, Any]]:
-    """Return the `published` figures beside the same figures `computed` for the published shape and `swapped`.
+    """Return the `published` figures, and the same figures `computed` for the published shape and the `swapped` one.
 
     The computed networks have a pooler and an MLM head (dense, layer norm, bias; its matrix is tied), which the
     published total includes. `effective_percent` is the encoder's share of T's encoder.

@@ -1,4 +1,4 @@
-"""Checking a search space against its family: counts against built networks, and how far AB^nC holds.
+"""Checking a search space against its family: counts against built networks, and how well AB^nC holds.
 
 AB^nC (arXiv 2010.08512): a network C(B_n(...B_1(A(x)))) whose middle layers B dominate in parameters and operations.
 """
@@ -15,8 +15,8 @@ from fsp.families.family import Family
 from fsp.objectives.counts import operations, sizes
 from fsp.spaces.space import SearchSpace, family_of
 
-_BUILT = 12  # networks, beside T
-_COUNTED = 100_000  # candidates whose p and i are looked at; with more, so many evenly spaced ones
+_BUILT = 12  # networks built besides T
+_COUNTED = 100_000  # candidates whose p and i are checked; of a larger space, an evenly spaced sample
 _OBJECTIVES: dict[str, Callable[[SearchSpace, NDArray[np.int64]], NDArray[np.int64]]] = {
     "parameters": lambda space, points: sizes(space, points)["parameters"],
     "operations": operations,
@@ -24,24 +24,24 @@ _OBJECTIVES: dict[str, Callable[[SearchSpace, NDArray[np.int64]], NDArray[np.int
 
 
 def check_space(space: SearchSpace) -> dict[str, Any]:
-    """Return what building a sample of networks, and the closed forms, say about a space.
+    """Return the results of checking a space by building a sample of its networks and by its closed forms.
 
-    Networks are built on torch's meta device, without memory for weights: T and a dozen candidates, evenly spaced.
+    Networks are built on torch's meta device, without memory for weights: T and a dozen evenly spaced candidates.
 
     Returns:
-        `passed` and `problems`: one line each for a network that cannot be built, a count that is not the network's,
-            operations below torch's FLOP count, a broken rule, and p or i above T's.
+        `passed` and `problems`: one line each for a network that cannot be built, a count that differs from the
+            network's, operations below torch's FLOP count, a broken rule, and p or i above T's.
         `built`: how many networks were built.
-        `flops_share`: `least` and `most` of what torch's FLOP counter (matrix products) sees of the operations.
+        `flops_share`: `least` and `most` share of the operations that torch's FLOP counter (matrix products) counts.
         `middle_share`: for `parameters` and `operations` the `least`, `median` and `most` of the middle layers'
             share over the candidates, and the share of candidates `below_half`; None for a family without D.
-        `monotone`: for each size parameter whether `parameters` and `operations` never fall where it grows to
-            its next choice, the others held fixed and rules aside.
+        `monotone`: for each size parameter whether `parameters` and `operations` never fall when it grows to
+            its next choice, with the others fixed and rules ignored.
         `head_dim`: `least` and `most` of H / A; None for a family without heads.
-        `maximum_breaks`: the rules that T itself breaks, which it may.
+        `maximum_breaks`: the rules that T itself breaks, which is allowed.
 
     Raises:
-        InputError: the space and its family do not fit.
+        InputError: the parameters or constants of the space are not those of its family.
 
     Example:
         >>> from fsp.spaces.loading import load_space
@@ -60,7 +60,7 @@ def check_space(space: SearchSpace) -> dict[str, Any]:
             problems.append(f"{shape} breaks the rule {broken[0]!r}")
         try:
             shares.append(_compare(space, family, shape, problems))
-        except Exception as error:  # a family may raise anything; here each is one finding
+        except Exception as error:  # a family may raise anything; each exception is one finding
             problems.append(f"{shape} cannot be built: {' '.join(str(error).split())}; add a rule that excludes it")
     return {
         "passed": not problems,
@@ -116,7 +116,7 @@ def _above_maximum(space: SearchSpace, sample: NDArray[np.int64]) -> list[str]:
 
 
 def _middle_share(space: SearchSpace, sample: NDArray[np.int64]) -> dict[str, dict[str, float]]:
-    """The D middle layers' share: D times what one layer more would add."""
+    """Return the share of the D middle layers: D times the increase by one more layer."""
     depth = space.names.index("D")
     deeper = sample.copy()
     deeper[:, depth] += 1

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fsp.base.defaults import BATCH, LENGTH
 from fsp.spaces.space import SearchSpace, family_of
 
-_ROWS = 1 << 16  # intermediate results of a block stay in the processor's cache
+_ROWS = 1 << 16  # so that the intermediate results of a block stay in the processor's cache
 
 
 def sizes(space: SearchSpace, points: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
@@ -47,9 +47,9 @@ def operations(
 def in_blocks(
     evaluate: Callable[[NDArray[np.int64]], dict[str, NDArray[np.int64]]], points: NDArray[np.int64]
 ) -> dict[str, NDArray[np.int64]]:
-    """Return what a function of rows gives for an `n x d` array, as named arrays `(n,)`.
+    """Evaluate a function of rows on an `n x d` array block by block; return its named arrays, `(n,)` each.
 
-    At ten million rows it takes a quarter of the time of one evaluation, and no memory beyond the result.
+    At ten million rows this takes a quarter of the time of a single evaluation, and no memory beyond the result.
 
     Example:
         >>> in_blocks(lambda rows: {"sum": rows.sum(axis=1)}, np.array([[1, 2], [3, 4]]))["sum"]

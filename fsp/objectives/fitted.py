@@ -1,4 +1,4 @@
-"""The error `fitted`: a power law of the sizes and the training steps, in place of evaluations that nobody did."""
+"""The error `fitted`: a power law of the sizes and the training steps that replaces evaluations."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,14 +26,20 @@ class FittedError:
     """A law e = c · Π size^b · (1 + s)^b_s with 90% prediction intervals, fitted on evaluated candidates.
 
     It is an error function: `law(architecture)` is the predicted error, for `fsp.extract` and the like, and
-    `settings` marks all that comes of it as fitted. A prediction is the median of what an evaluation would give;
-    the interval is for a single evaluation of a shape the law has not seen, chosen as those that it has: it holds
-    between them, and not for shapes larger than all of them, where the error may leave the law on its way to T's.
+    `settings` marks all results based on it as fitted. A prediction is the median of the evaluations to expect. The
+    interval is for a single evaluation of a new shape chosen in the same way as the fitted ones. It holds between the
+    fitted shapes, not for shapes larger than all of them, where the error may deviate from the law towards T's error.
 
-    parameters: the names of the sizes; error, steps: the columns fitted (no `steps`: all rows had the same).
-    at: the training steps at which `law(architecture)` predicts; after `fit` the largest of the rows.
-    rows, shapes: how many were fitted; left_out: rows whose error was NaN, i.e. failed evaluations.
-    digest: of the fitted rows, whatever their order.
+    Attributes:
+        parameters: names of the sizes.
+        error: name of the column fitted.
+        steps: name of the column of training steps; None if all rows had the same.
+        at: the training steps at which `law(architecture)` predicts; after `fit` the most of any row.
+        rows: number of rows fitted.
+        shapes: number of different shapes among them.
+        left_out: number of rows whose error was NaN, i.e. failed evaluations.
+        digest: digest of the fitted rows, independent of their order.
+        law: the fitted power law.
 
     Example:
         >>> sizes = pd.DataFrame({"D": range(1, 13), "H": [64, 512, 128, 256] * 3})
@@ -58,17 +64,17 @@ class FittedError:
     def fit(
         cls, table: pd.DataFrame, *, parameters: Sequence[str], error: str = "error", steps: str | None = None
     ) -> "FittedError":
-        """Return the law fitted on a table with one row per evaluation; rows with a NaN error are left out.
+        """Return the law fitted on a table with one row per evaluation; rows whose error is NaN are left out.
 
         Args:
             table: different shapes, each in any number of rows (seeds, training steps); at least 12 of them, and two
                 more than twice the law's coefficients (one for each size, one for steps, and the constant).
             parameters: columns of the sizes, positive.
             error: column of e, positive.
-            steps: column of the training steps s, from 0; enters as 1 + s.
+            steps: column of the training steps s, from 0; enters the law as 1 + s.
 
         Raises:
-            InputError: a column is missing or named twice, a value is no number or out of range, or there are
+            InputError: a column is missing or named twice, a value is not a number or out of range, or there are
                 too few shapes.
         """
         names = [*parameters, *([] if steps is None else [steps]), error]
@@ -108,7 +114,7 @@ class FittedError:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that a value depends on besides the architecture, for the study's key."""
+        """Everything that a value depends on besides the architecture, for the study's key."""
         return {
             "error": "fitted",
             "fsp": __version__,
@@ -124,7 +130,7 @@ class FittedError:
         return dict(zip(names, self.law.coefficients[1:].tolist(), strict=True))
 
     def at_steps(self, steps: float) -> "FittedError":
-        """Return the law as an error after so many training steps. Raises InputError where it knows none."""
+        """Return the law as an error after `steps` training steps. Raises InputError if it was fitted without steps."""
         self._needs_steps(steps)
         return replace(self, at=float(steps))
 
@@ -136,8 +142,8 @@ class FittedError:
         """Return `error`, the ends `low` and `high` of its 90% interval, and `fitted` (True), one row per shape.
 
         Args:
-            shapes: `n` shapes: a table with the parameters' columns (the result has its index), or architectures.
-            steps: training steps, a number or `(n,)`; needed if and only if the law was fitted on steps.
+            shapes: `n` shapes: a table with the parameters as columns (the result has its index), or architectures.
+            steps: training steps, a number or `(n,)`; required if and only if the law was fitted on steps.
 
         Raises:
             InputError: a parameter is missing or not positive, or steps are missing, superfluous or negative.
@@ -148,11 +154,11 @@ class FittedError:
         return pd.DataFrame({name: np.exp(v) for name, v in columns.items()}, index=table.index).assign(fitted=True)
 
     def logs(self, table: pd.DataFrame, steps: ArrayLike | None = None) -> Floats:
-        """Return what the law is linear in: the logarithms of the sizes, and log(1 + s) if it knows steps, `n x k`.
+        """Return the variables in which the law is linear: the logarithms of the sizes and of 1 + s, if any, `n x k`.
 
         Args:
-            table: shapes, `n` rows with the parameters' columns.
-            steps: as for `predict`, which says what is refused.
+            table: shapes, `n` rows with the parameters as columns.
+            steps: as for `predict`, which lists the errors.
         """
         self._needs_steps(steps)
         for name in self.parameters:
@@ -171,13 +177,13 @@ class FittedError:
         return _logs(sizes, trained)
 
     def save(self, path: str | Path) -> None:
-        """Write the law as JSON; `load` gives the same predictions to the last digit."""
+        """Write the law as JSON; `load` restores it exactly."""
         law = {name: np.asarray(value).tolist() for name, value in vars(self.law).items()}
         write_json(Path(path), {"format": _FORMAT, **vars(self), "parameters": list(self.parameters), "law": law})
 
     @classmethod
     def load(cls, path: str | Path) -> "FittedError":
-        """Return the law in a file that `save` wrote. Raises InputError where it is none."""
+        """Return the law in a file that `save` wrote. Raises InputError for any other file."""
         stored = read_json(Path(path))
         try:
             if stored.pop("format") != _FORMAT:
@@ -214,7 +220,7 @@ def _numbers(column: pd.Series, name: str) -> Floats:
 
 
 def _check(column: Floats, name: str, least: float | None = None) -> None:
-    """Refuse values that are not finite, and those not positive or below the least allowed."""
+    """Raise InputError for values that are not finite, or not positive, or below the least allowed."""
     allowed = np.isfinite(column) & (column > 0 if least is None else column >= least)
     if not allowed.all():
         what = "positive and finite" if least is None else f"finite and from {least:g}"

@@ -1,4 +1,4 @@
-"""What lies between known points: where a law fitted to them interpolates, and where it would have to extrapolate."""
+"""The convex hull of known points: inside it a law fitted to them interpolates, outside it extrapolates."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,10 +9,10 @@ _TOLERANCE = 1e-9  # of the widest spread of the known points
 
 
 def in_hull(points: Floats, known: Floats) -> NDArray[np.bool_]:
-    """Tell which points lie in the convex hull of known ones, its boundary included, `(n,)`.
+    """Return which points lie in the convex hull of known points, including its boundary, `(n,)`.
 
-    Where the known points span fewer dimensions than they have coordinates, the hull is that in their span, and points
-    beside the span are outside.
+    If the known points span fewer dimensions than they have coordinates, the hull lies in their span, and points
+    outside the span are outside the hull.
 
     Args:
         points: `n x k`.
@@ -27,7 +27,7 @@ def in_hull(points: Floats, known: Floats) -> NDArray[np.bool_]:
     """
     from scipy.spatial import ConvexHull
 
-    centre = known[0]  # differences of equal points are 0 exactly
+    centre = known[0]  # one of the points, so that the differences of equal points are exactly 0
     scale = float(np.abs(known - centre).max())
     if scale == 0:
         return np.asarray(np.abs(points - centre).max(axis=1) <= _TOLERANCE)
@@ -36,7 +36,7 @@ def in_hull(points: Floats, known: Floats) -> NDArray[np.bool_]:
     asked, inside = (points - centre) / scale, (known - centre) / scale @ axes.T
     beside = np.abs(asked - asked @ axes.T @ axes).max(axis=1) > _TOLERANCE
     asked = asked @ axes.T
-    if len(axes) == 1:  # Quickhull begins with two dimensions
+    if len(axes) == 1:  # Quickhull needs two dimensions
         within = (asked >= inside.min() - _TOLERANCE) & (asked <= inside.max() + _TOLERANCE)
     else:
         sides = ConvexHull(inside).equations

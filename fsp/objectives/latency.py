@@ -1,14 +1,14 @@
 """`calibrated`: the latency of every candidate of a space, predicted from measurements of a few.
 
-A network is C(B_n(...B_1(A(x)))), so its latency is that of input and output plus its depth times a layer's:
+A network is C(B_n(...B_1(A(x)))), so its latency is that of input and output plus its depth times that of a layer:
 
     t(D, x) = a(H) + D b(x),  a(H) = a_0 + a_1 H,  b(x) = sum_k w_k phi_k(x)
 
-x being the parameters other than D and phi_k their products up to degree 2 (H², HI, AH, ...). Layer shapes are measured
-at two depths each, which tells b from a: a layer timed alone would find its input in the processor's cache. The two are
-the least and the largest, as a deep network's weights do not all stay in the cache, which a slope between shallow ones
-would not see. All coefficients are non-negative and fitted together to the least squared relative error; they smooth
-the noise of the single slopes, and predict the layer shapes that were not measured.
+Here x are the parameters other than D, and phi_k their products up to degree 2 (H², HI, AH, ...). Each layer shape is
+measured at two depths, which separates b from a; a layer timed alone would find its input in the processor's cache. The
+two are the least and the largest depth, because a deep network's weights do not all stay in the cache, and a slope
+between two shallow networks would miss that. All coefficients are non-negative and fitted together by least squared
+relative error, which smooths the noise of single slopes and predicts the layer shapes that were not measured.
 """
 
 import os
@@ -27,13 +27,18 @@ from fsp.objectives.products import Products, fit_terms, products_up_to, relativ
 from fsp.spaces.space import SearchSpace
 
 DEPTH, WIDTH = "D", "H"
-KEPT = "calibrated"  # the speed that is the calibration kept on this device
+KEPT = "calibrated"  # the name of the speed given by the calibration kept on this device
 _SCHEMA = 1
 
 
 @dataclass(frozen=True)
 class Timed:
-    """Candidates and their latencies. points: `n x d`. milliseconds: `(n,)`."""
+    """Candidates and their latencies.
+
+    Attributes:
+        points: the candidates, `n x d`.
+        milliseconds: their latencies, `(n,)`.
+    """
 
     points: NDArray[np.int64]
     milliseconds: NDArray[np.float64]
@@ -43,11 +48,16 @@ class Timed:
 class Calibration:
     """A predictor of latency for one space on one device.
 
-    names: the space's parameters, the columns of points. law: see above, in milliseconds. maximum_ms: T's latency as
-    measured. fitted: what the law was fitted to. held_out: what it was not, and noise: the mean relative difference
-    of two separate measurements of the same held-out candidates. share: what measuring T and the fitted candidates
-    takes, of what measuring every candidate would. settings: space, batch, length, threads, rounds. environment: see
-    `fsp.base.fingerprint`.
+    Attributes:
+        names: the space's parameters, the columns of points.
+        law: predicts milliseconds; see the description of this module.
+        maximum_ms: measured latency of T.
+        fitted: the measurements that the law was fitted to.
+        held_out: the other measurements.
+        noise: mean relative difference of two separate measurements of the same held-out candidates.
+        share: cost of measuring T and the fitted candidates, relative to measuring every candidate.
+        settings: space, batch, length, threads, rounds.
+        environment: see `fsp.base.fingerprint`.
     """
 
     names: tuple[str, ...]
@@ -65,7 +75,7 @@ class Calibration:
         return self.law(points.astype(np.float64))
 
     def describe(self) -> dict[str, Any]:
-        """Return what is known of the predictor's accuracy as a JSON-like value; errors and shares are fractions."""
+        """Return the predictor's accuracy as a JSON-like value; errors and shares are fractions."""
         from scipy.stats import spearmanr
 
         predicted = self(self.held_out.points)
@@ -86,7 +96,7 @@ class Calibration:
         }
 
     def measurements(self) -> dict[str, list[dict[str, Any]]]:
-        """Return what was measured and what is predicted of it, as a JSON-like value: `fitted` and `held_out`."""
+        """Return measured and predicted latencies as a JSON-like value: `fitted` and `held_out`."""
         return {
             name: [
                 {"architecture": dict(zip(self.names, point, strict=True)), "measured_ms": taken, "predicted_ms": told}
@@ -115,7 +125,7 @@ class Calibration:
 
 
 def load_calibration(path: Path) -> Calibration:
-    """Return the calibration in a file. Raises InputError where it is none, or of another version."""
+    """Return the calibration in a file. Raises InputError if it is not one, or one of another version."""
     held = read_json(path)
     try:
         if held["schema"] != _SCHEMA:
@@ -147,10 +157,10 @@ def load_calibration(path: Path) -> Calibration:
 
 
 def path_for(space: SearchSpace, *, batch: int = BATCH, length: int = LENGTH) -> Path:
-    """Return where the calibration of a space is kept on this device, for torch's present number of threads.
+    """Return where the calibration of a space is kept on this device, for torch's current number of threads.
 
-    Below `$XDG_CACHE_HOME/fsp/latency`, by default `~/.cache/fsp/latency`. The name changes with the space, the
-    inputs and the device; not with the sizes of embedding tables, of which a look-up's time is independent.
+    The path is below `$XDG_CACHE_HOME/fsp/latency`, by default `~/.cache/fsp/latency`. The name depends on the space,
+    the inputs and the device, but not on the sizes of embedding tables, as the time of a look-up does not.
     """
     described = space.describe()
     of_space = {key: described[key] for key in ("family", "parameters", "rules", "maximum")}
@@ -164,10 +174,10 @@ def stored(space: SearchSpace, speed: str = KEPT) -> Calibration:
 
     Args:
         space: the search space.
-        speed: `calibrated`, for the calibration of the usual inputs kept on this device; or a calibration's file.
+        speed: `calibrated` for the calibration kept on this device for the default inputs, or a calibration's path.
 
     Raises:
-        InputError: there is none, or the file's is of another space.
+        InputError: there is no calibration, or it belongs to another space.
     """
     return _kept(space) if speed == KEPT else _in_file(space, Path(speed))
 
@@ -198,7 +208,7 @@ def _in_file(space: SearchSpace, path: Path) -> Calibration:
 
 
 def fit(space: SearchSpace, timed: Timed) -> Products:
-    """Return the law fitted to measured candidates, as above."""
+    """Return the law described above, fitted to measured candidates."""
     points = timed.points.astype(np.float64)
     depth = space.names.index(DEPTH)
     others = [j for j in range(len(space.names)) if j != depth]
@@ -212,11 +222,11 @@ def design(space: SearchSpace, cost: NDArray[np.float64], share: float) -> NDArr
 
     Args:
         space: the search space.
-        cost: about what each candidate takes, `(n,)`, e.g. its operations.
-        share: the most they may take of what all candidates take together.
+        cost: approximate cost of measuring each candidate, `(n,)`, e.g. its operations.
+        share: upper limit of their cost, as a share of the cost of all candidates.
 
     Raises:
-        InputError: no parameter D, no layer shape at two depths, or a share that does not suffice for three of them.
+        InputError: the space has no parameter D or no layer shape at two depths, or `share` is too small.
     """
     if DEPTH not in space.names:
         raise InputError(f"space {space.name} has no depth D to calibrate by; measure its networks instead")
@@ -246,7 +256,7 @@ def design(space: SearchSpace, cost: NDArray[np.float64], share: float) -> NDArr
 
 
 def _far_apart(shapes: NDArray[np.int64], allowed: list[int]) -> list[int]:
-    """Return rows in such an order that each next one is the farthest from those before it, the largest first."""
+    """Return rows ordered so that each is the farthest from those before it; the largest comes first."""
     logs = np.log(shapes[allowed])
     spread = logs.max(axis=0) - logs.min(axis=0)
     places = (logs - logs.min(axis=0)) / np.where(spread > 0, spread, 1)

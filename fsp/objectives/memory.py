@@ -1,4 +1,4 @@
-"""Peak memory of inference: weights and the most that a forward pass holds beside them, counted and not run."""
+"""Peak memory of inference: the weights and the other tensors of a forward pass, counted without running it."""
 
 import weakref
 from collections.abc import Hashable, Mapping
@@ -17,7 +17,7 @@ from fsp.families.family import Family, load_family
 from fsp.spaces.space import SearchSpace, family_of
 
 Size = tuple[str, int]  # a parameter's or a constant's name and value
-_COUNTED = 3  # layers; from the second on, each layer adds the same
+_COUNTED = 3  # layers; each layer after the first adds the same
 
 
 def peak_memory(
@@ -25,15 +25,15 @@ def peak_memory(
 ) -> NDArray[np.int64]:
     """Return the peak memory in bytes of an `n x d` array of architectures, in torch eager and float32 on a CPU.
 
-    It is the largest sum of all tensors alive at one time, weights included: what torch allocates. A process holds
-    its libraries besides, and kernels their scratch space; `fsp latency measure --memory` measures all of it. Networks
-    of one to three layers are followed with fake tensors, one of each shape of a layer; deeper ones grow linearly.
+    This is the largest total size of the tensors that exist at the same time, weights included, as torch allocates
+    them. Libraries and scratch space of kernels come on top; `fsp latency measure --memory` measures all of it.
+    Networks of one to three layers are run with fake tensors, one set per layer shape; deeper ones grow linearly.
 
     Args:
         space: the search space; its family builds the networks.
-        points: architectures.
-        batch: sequences.
-        length: tokens of each.
+        points: architectures, `n x d`.
+        batch: number of sequences.
+        length: tokens per sequence.
 
     Example:
         >>> from fsp.spaces.loading import load_space
@@ -41,7 +41,7 @@ def peak_memory(
         >>> peak_memory(space, space.point(space.maximum)).tolist()
         [92433408]
     """
-    family_of(space)  # refuses a space that does not fit its family
+    family_of(space)  # raises InputError for a space that does not match its family
     constants = tuple(space.constants.items())
 
     def count(shape: Mapping[str, int]) -> int:
@@ -58,9 +58,9 @@ def peak_memory(
     return peaks
 
 
-@cache  # a search asks twice: for its plan, and for itself
+@cache  # a search needs each count twice: for its plan and for its table of candidates
 def _count(named: Hashable, shape: tuple[Size, ...], constants: tuple[Size, ...], batch: int, length: int) -> int:
-    """Peak bytes of one network. Fake tensors take the kernels of a CPU, which those on the meta device do not."""
+    """Return the peak bytes of one network. Fake tensors dispatch to CPU kernels, unlike those on the meta device."""
     family = load_family(cast(Family, named))
     with torch.device("meta"):
         network = family.build(dict(shape), dict(constants)).eval()
@@ -73,7 +73,7 @@ def _count(named: Hashable, shape: tuple[Size, ...], constants: tuple[Size, ...]
 
 
 class _Counter(TorchDispatchMode):
-    """Follows the bytes of all tensors alive, and their peak."""
+    """Tracks the total bytes of all existing tensors, and the peak."""
 
     def __init__(self) -> None:
         super().__init__()

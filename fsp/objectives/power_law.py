@@ -1,7 +1,7 @@
-"""A power law fitted robustly, with prediction intervals set by leaving shapes out.
+"""A power law fitted robustly, with prediction intervals calibrated by leaving shapes out.
 
-log e = a + b·x, where x are logarithms. The exponents b have a prior N(0, 1) each, which matters only where the rows
-say little: a column that never varied keeps its full uncertainty, so predictions away from it have wide intervals.
+log e = a + b·x, where x are logarithms. Each exponent b has a prior N(0, 1), which matters only where the rows carry
+little information: a constant column keeps its full uncertainty, so predictions away from it have wide intervals.
 """
 
 from dataclasses import dataclass
@@ -12,19 +12,21 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 LEVEL = 0.9  # of the prediction intervals
-_HUBER = 1.345  # residuals beyond so many sd count less (95% efficient under normal noise)
+_HUBER = 1.345  # sd; larger residuals get less weight (95% efficient under normal noise)
 _MAD = 1.4826  # sd of a normal variable over its median absolute deviation
-_LEAST_SD = 1e-6  # of log e; keeps noise-free rows solvable, and their intervals wider than rounding
-_PARTS = 200  # groups are left out one by one up to so many, and beyond that in so many parts
+_LEAST_SD = 1e-6  # of log e; keeps noise-free rows solvable, and their intervals wider than rounding errors
+_PARTS = 200  # up to this number, groups are left out one by one; more groups are left out in this number of parts
 
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """The fitted law of k exponents.
+    """The fitted law with k exponents.
 
-    centre: of the logarithms, `(k,)`. coefficients: the value at the centre and the exponents, `(k + 1,)`.
-    covariance: of the coefficients in units of the noise variance, `(k + 1) x (k + 1)`.
-    half_width: of the prediction interval where the coefficients are known exactly.
+    Attributes:
+        centre: mean of the logarithms, `(k,)`.
+        coefficients: value at the centre, then the exponents, `(k + 1,)`.
+        covariance: covariance of the coefficients in units of the noise variance, `(k + 1) x (k + 1)`.
+        half_width: half-width of the prediction interval if the coefficients were known exactly.
     """
 
     centre: Floats
@@ -43,10 +45,10 @@ class PowerLaw:
 
 
 def least_groups(exponents: int) -> int:
-    """Return how many groups a law of so many exponents needs for intervals that cover what they say.
+    """Return how many groups a law with `exponents` exponents needs for intervals with their nominal coverage.
 
-    From 9 the quantile exists, but what one residual left out tells, the others then tell too: of five exponents and 9
-    groups the intervals cover 76% (benchmarks/coverage.md).
+    The quantile exists from 9 groups on, but with so few the left-out residuals depend on each other: with five
+    exponents and 9 groups the intervals cover 76% (benchmarks/coverage.md).
 
     Example:
         >>> least_groups(1), least_groups(4), least_groups(6)
@@ -56,18 +58,18 @@ def least_groups(exponents: int) -> int:
 
 
 def fit_power_law(logs: Floats, values: Floats, groups: NDArray[np.int64]) -> PowerLaw:
-    """Return the law that fits the rows.
+    """Return the law fitted to the rows.
 
-    Huber's M-estimator by iterated reweighting; the noise is the median absolute deviation of residuals. The
-    intervals: each group of rows is left out in turn, the rest refitted, and the absolute residuals of its rows
-    divided by their predicted spread. Their quantile at level 0.9 (G + 1)/G, each of the G groups having the same
-    weight, is the half-width. New groups like those seen are then inside with probability of about 0.9, whatever
-    the distribution of the noise (exactly so, if refits were independent of the row left out).
+    The fit is Huber's M-estimator by iterated reweighting; the noise is the median absolute deviation of residuals. For
+    the intervals, each group of rows is left out in turn, the rest is refitted, and the absolute residuals of the group
+    are divided by their predicted spread. The half-width is their quantile at level 0.9 (G + 1)/G, where each of the G
+    groups has the same weight. New groups like the fitted ones then lie inside with a probability of about 0.9 for any
+    distribution of the noise (exactly 0.9 if the refits were independent of the rows left out).
 
     Args:
         logs: logarithms of the sizes, `n x k`.
         values: log e, `(n,)`.
-        groups: number of the shape of each row, `(n,)`, 0 to G - 1; see `least_groups`.
+        groups: index of the shape of each row, `(n,)`, 0 to G - 1; see `least_groups`.
 
     Source: Huber, Robust Statistics (1981), section 7.8; Papadopoulos, Inductive conformal prediction (2008), for
     intervals from normalised residuals; Barber et al., Predictive inference with the jackknife+ (2021).
@@ -104,7 +106,7 @@ def _spread(design: Floats, covariance: Floats) -> Floats:
 
 
 def _huber(design: Floats, values: Floats, sd: float | None = None) -> tuple[Floats, Floats, float]:
-    """Return coefficients, their covariance over the noise variance, and the noise; `sd` fixes the noise."""
+    """Return the coefficients, their covariance in units of the noise variance, and the noise; `sd` fixes the noise."""
     weights = np.ones(len(values))
     prior = np.ones(design.shape[1])
     prior[0] = 0.0

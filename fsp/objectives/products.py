@@ -1,4 +1,4 @@
-"""A law for latencies that is told no structure: a sum of products of parameters with positive coefficients."""
+"""A law for latencies without knowledge of structure: a sum of products of parameters with positive coefficients."""
 
 import itertools
 import math
@@ -13,19 +13,21 @@ from fsp.base.errors import InputError
 DEGREES = (1, 2, 3)
 Term = tuple[int, ...]
 _FOLDS = 5
-_MAX_TERMS = 3_000  # a wide table gets products of fewer parameters, so that a fit stays a matter of seconds
+_MAX_TERMS = 3_000  # for wide tables the degree is reduced, so that a fit takes only seconds
 LEAST_ROWS = 2 * _FOLDS
 
 
 @dataclass(frozen=True)
 class Products:
-    """A sum of products of parameters, `sum_k weights[k] * prod_j (x[j] / scale[j])`, j running over `terms[k]`.
+    """A sum of products of parameters, `sum_k weights[k] * prod_j (x[j] / scale[j])`, where j runs over `terms[k]`.
 
-    A layer costs products of widths and a network its depth times that, so latencies are such sums; as no weight is
-    negative, a prediction is positive wherever the parameters are, and grows with each of them.
+    The cost of a layer is a sum of products of widths, and that of a network is its depth times as much. No weight is
+    negative, so a prediction is positive for positive parameters and grows with each of them.
 
-    terms: the columns multiplied in each product, none for the constant; those with weight 0 are left out.
-    weights: `(k,)`, in the unit of what was fitted. scale: of each column, `(d,)`.
+    Attributes:
+        terms: the columns multiplied in each product, none for the constant; products with weight 0 are left out.
+        weights: coefficients in the unit of the fitted values, `(k,)`.
+        scale: scale of each column, `(d,)`.
     """
 
     terms: tuple[Term, ...]
@@ -51,12 +53,12 @@ def fit_products(
 
     Args:
         parameters: `n x d`, not negative.
-        values: what was measured, `(n,)`, positive.
+        values: the measured values, `(n,)`, positive.
         degree: the largest number of factors of a product; by default the one of `DEGREES` with the least mean
             relative error in five-fold cross-validation over these rows.
 
     Raises:
-        InputError: a value that is not positive, a negative parameter, or fewer than `LEAST_ROWS` rows.
+        InputError: a value is not positive, a parameter is negative, or there are fewer than `LEAST_ROWS` rows.
 
     Source:
         Non-negative least squares: Lawson and Hanson, Solving Least Squares Problems (1974), chapter 23.
@@ -78,7 +80,7 @@ def fit_products(
 
 
 def products_up_to(degree: int, columns: Iterable[int]) -> list[Term]:
-    """Return all products of at most so many of the columns, a column as often as one likes, the constant first.
+    """Return all products of at most `degree` columns, with repetition; the constant comes first.
 
     Example:
         >>> products_up_to(2, [0, 1])
@@ -89,10 +91,10 @@ def products_up_to(degree: int, columns: Iterable[int]) -> list[Term]:
 
 
 def fit_terms(parameters: NDArray[np.float64], values: NDArray[np.float64], terms: Sequence[Term]) -> Products:
-    """Return the sum of given products with the least squared relative error; arguments as for `fit_products`.
+    """Return the sum of the given products with the least squared relative error; arguments as for `fit_products`.
 
     Raises:
-        InputError: a value that is not positive, or a negative parameter.
+        InputError: a value is not positive, or a parameter is negative.
     """
     from scipy.optimize import nnls
 
@@ -115,8 +117,8 @@ def relative_errors(predicted: NDArray[np.float64], measured: NDArray[np.float64
 
 
 def _cross_validated(parameters: NDArray[np.float64], values: NDArray[np.float64], degree: int) -> float:
-    """Return the mean relative error of fits on rows they have not seen."""
-    fold = np.random.default_rng(0).permutation(len(values)) % _FOLDS  # tables often come in a grid's order
+    """Return the mean relative error of fits on held-out rows."""
+    fold = np.random.default_rng(0).permutation(len(values)) % _FOLDS  # tables are often in grid order
     terms = products_up_to(degree, range(parameters.shape[1]))
     errors = []
     for k in range(_FOLDS):

@@ -16,8 +16,8 @@ def objectives_of(
 ) -> pd.DataFrame:
     """Return p and i of an `n x d` array of architectures as a table, parameters first.
 
-    With a calibration there is a column `latency` as well, predicted milliseconds; and `peak_memory` (bytes), which
-    takes seconds to count, where it is among the names in `also`.
+    A calibration adds the column `latency`, in predicted milliseconds. The column `peak_memory` (bytes), which takes
+    seconds to count, is added if `also` names it.
     """
     table = pd.DataFrame({**space.columns(points), **sizes(space, points), "operations": operations(space, points)})
     if calibration is not None:
@@ -30,7 +30,7 @@ def objectives_of(
 
 
 def objectives_at(space: SearchSpace, architecture: Mapping[str, int], also: Collection[str] = ()) -> dict[str, int]:
-    """Return p and i of one architecture, which need not be a candidate; `also` as in `objectives_of`."""
+    """Return p and i of one architecture, which may be any shape of the family; `also` as in `objectives_of`."""
     row = objectives_of(space, space.point(architecture), also=also).iloc[0]
     return {str(name): int(value) for name, value in row.items() if name not in space.names}
 
@@ -38,6 +38,6 @@ def objectives_at(space: SearchSpace, architecture: Mapping[str, int], also: Col
 def objectives_at_maximum(
     space: SearchSpace, calibration: Calibration | None = None, also: Collection[str] = ()
 ) -> dict[str, float]:
-    """Return p and i of T, with a calibration also its `latency` as measured; `also` as in `objectives_of`."""
+    """Return p and i of T, and with a calibration its measured `latency`; `also` as in `objectives_of`."""
     maximum: dict[str, float] = {**objectives_at(space, space.maximum, also)}
     return maximum if calibration is None else {**maximum, "latency": calibration.maximum_ms}

@@ -1,6 +1,6 @@
 """Search spaces: named parameters with their choices, rules between them, and the maximum point T.
 
-A space comes from a file, an installed package or Python, and lists all its candidates as one array.
+A space comes from a file, an installed package or Python code, and lists all its candidates as one array.
 """
 
 import lazy_loader

@@ -16,25 +16,25 @@ def read_toml(path: Path) -> SearchSpace:
     """Return the search space in a TOML file.
 
     Raises:
-        InputError: unreadable, no TOML, or no valid search space.
+        InputError: the file is unreadable, not TOML, or not a valid search space.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read the search space {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:  # tomllib's own, UnicodeDecodeError, numbers of thousands of digits
+    except (ValueError, RecursionError) as error:  # also UnicodeDecodeError, and very long numbers
         raise InputError(f"search space {path} is not valid TOML: {error}") from None
     return _from_content(path, content)
 
 
 def run_python(path: Path) -> SearchSpace:
-    """Run a Python file and return the `SearchSpace` it calls `space`.
+    """Run a Python file and return its variable `space`, a `SearchSpace`.
 
     Raises:
-        InputError: unreadable, a syntax error, an exception while it runs (the line is named), or no such variable.
+        InputError: the file is unreadable, has a syntax error, raises (the message names the line) or lacks `space`.
     """
     beside = str(path.resolve().parent)
-    sys.path.insert(0, beside)  # as `python FILE` does: modules beside it may be imported
+    sys.path.insert(0, beside)  # as `python FILE` does, so that the file can import modules beside it
     try:
         content = runpy.run_path(str(path))
     except InputError as error:
@@ -43,7 +43,7 @@ def run_python(path: Path) -> SearchSpace:
         raise InputError(f"cannot read the search space {path}: {error.strerror or error}") from None
     except SyntaxError as error:
         raise InputError(f"search space {path} is not valid Python: {error.msg} (line {error.lineno})") from None
-    except (Exception, SystemExit) as error:  # a user's file may raise anything; for its author it is one bad file
+    except (Exception, SystemExit) as error:  # a user's file may raise anything
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         where = f" in line {lines[-1]}" if lines else ""
         raise InputError(f"search space {path} fails{where}: {type(error).__name__}: {error}") from None
@@ -54,7 +54,7 @@ def run_python(path: Path) -> SearchSpace:
 
 
 def from_entry_point(entry: importlib.metadata.EntryPoint) -> SearchSpace:
-    """Return the `SearchSpace` that an installed package's entry point names. Raises InputError where it is none."""
+    """Return the `SearchSpace` that an entry point of an installed package names. Raises InputError if it is none."""
     try:
         found = entry.load()
     except Exception as error:  # a third party's package may raise anything
@@ -107,7 +107,7 @@ def _from_content(path: Path, content: dict[str, Any]) -> SearchSpace:
     teacher = content.get("teacher", {})
     if any(not isinstance(value, str) for value in teacher.values()):
         raise InputError(f"search space {path}: every value of 'teacher' must be a text")
-    if teacher and not teacher["package"].isidentifier():  # looking for a.b would run the package a
+    if teacher and not teacher["package"].isidentifier():  # finding a module a.b would import the package a
         raise InputError(f"search space {path}: teacher's package must be a plain name, not {teacher['package']!r}")
     if teacher and (Path(teacher["folder"]).is_absolute() or ".." in Path(teacher["folder"]).parts):
         raise InputError(f"search space {path}: teacher's folder must lie inside its package")

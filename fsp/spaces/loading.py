@@ -24,10 +24,10 @@ def installed_spaces() -> dict[str, importlib.metadata.EntryPoint]:
 def load_space(name_or_path: str | Path) -> SearchSpace:
     """Return the search space of that name, or the one in that `.toml` or `.py` file.
 
-    Names that come with fsp go before those of installed packages. A `.py` file is run, so name only trusted ones.
+    Spaces of fsp take precedence over those of installed packages. A `.py` file is run, so it must be trusted.
 
     Raises:
-        InputError: unknown name, unreadable file, or a file that is no valid search space.
+        InputError: the name is unknown, or the file is unreadable or not a valid search space.
 
     Example:
         >>> load_space("minilm").maximum
@@ -47,10 +47,10 @@ def load_space(name_or_path: str | Path) -> SearchSpace:
 
 
 def with_usual_constants(space: SearchSpace) -> tuple[SearchSpace, str | None]:
-    """Return a space with constants, and the shipped space they are from where it has none of its own.
+    """Return a space with constants, and the name of the shipped space that lends them if it has none of its own.
 
-    To check and to count with before there is a T, which brings its own. Of a family without a shipped space the space
-    comes back as it is.
+    For checks and counts before there is a T, which brings its own constants. A space whose family has no shipped space
+    is returned unchanged.
 
     Example:
         >>> from fsp.spaces.space import SearchSpace
@@ -58,7 +58,7 @@ def with_usual_constants(space: SearchSpace) -> tuple[SearchSpace, str | None]:
         >>> with_usual_constants(bare)[0].constants, with_usual_constants(bare)[1]
         ({'inputs': 784, 'outputs': 10}, 'mlp')
     """
-    usual = {other.family_name: other for other in map(load_space, shipped_spaces())}  # for bert: minilm's
+    usual = {other.family_name: other for other in map(load_space, shipped_spaces())}  # for bert: minilm
     if space.constants or space.family_name not in usual:
         return space, None
     return space.with_constants(usual[space.family_name].constants), usual[space.family_name].name

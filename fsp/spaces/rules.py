@@ -42,7 +42,7 @@ class Rule:
         names: the parameter names it may use.
 
     Raises:
-        InputError: the text is no rule, or uses a name that is no parameter; on a call, a product of 2^53 or more.
+        InputError: the text is not a rule, or uses an unknown name; on a call, a product reaches 2^53.
 
     Example:
         >>> Rule("H % A == 0", names=("A", "H"))({"A": np.array([4, 5]), "H": np.array([8, 8])})
@@ -132,15 +132,15 @@ class Rule:
 
 
 class FunctionRule:
-    """One boolean rule that is a Python function of parameters, e.g. `def even(D, H): return (D + H) % 2 == 0`.
+    """One boolean rule given as a Python function of parameters, e.g. `def even(D, H): return (D + H) % 2 == 0`.
 
     Args:
-        function: takes parameters by name and returns true or false; called with plain integers, once for each
+        function: takes parameters by name and returns True or False; called with plain integers, once per
             combination of the parameters it takes.
-        names: the parameter names there are.
+        names: the parameter names of the space.
 
     Raises:
-        InputError: the function takes something that is no parameter; on a call, it raises or returns no bool.
+        InputError: the function takes an unknown parameter; on a call, it raises or does not return a bool.
 
     Example:
         >>> rule = FunctionRule(lambda A, H: H % A == 0, names=("A", "H"))
@@ -154,7 +154,7 @@ class FunctionRule:
         try:
             self._taken = tuple(inspect.signature(function).parameters)
         except (TypeError, ValueError):
-            raise InputError(f"rule {self.text}: its parameters cannot be told; wrap it in a def") from None
+            raise InputError(f"rule {self.text}: its parameters cannot be determined; wrap it in a def") from None
         if unknown := [name for name in self._taken if name not in names]:
             raise InputError(
                 f"rule {self.text} takes {unknown[0]!r}, which is no parameter; there are {', '.join(names)}"
@@ -164,7 +164,7 @@ class FunctionRule:
         return f"FunctionRule({self.text})"
 
     def __call__(self, columns: Mapping[str, NDArray[np.int64]]) -> NDArray[np.bool_]:
-        """Return where the rule holds, in the shape the columns it takes broadcast to."""
+        """Return where the rule holds, in the shape that its columns broadcast to."""
         taken = np.broadcast_arrays(*(columns[name] for name in self._taken))
         held = [self._one(values) for values in zip(*(column.ravel().tolist() for column in taken), strict=True)]
         return np.reshape(held, taken[0].shape) if taken else np.asarray(self._one(()))
@@ -173,7 +173,7 @@ class FunctionRule:
         given = dict(zip(self._taken, values, strict=True))
         try:
             result = self._function(**given)
-        except Exception as error:  # a user's function may raise anything; for its author it is one bad rule
+        except Exception as error:  # a user's function may raise anything
             at = " ".join(f"{name}={value}" for name, value in given.items())
             raise InputError(f"rule {self.text} fails at {at}: {type(error).__name__}: {error}") from None
         if not isinstance(result, bool | np.bool_):

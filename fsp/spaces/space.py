@@ -16,7 +16,7 @@ from fsp.spaces.rules import FunctionRule, Rule
 
 Columns = dict[str, NDArray[np.int64]]
 AnyRule = str | Callable[..., bool]
-_MAX_GRID = 50_000_000  # points before the rules; beyond this enumeration would not fit in memory
+_MAX_GRID = 50_000_000  # points before the rules; more would not fit in memory
 _MAX_PARAMETERS = 32  # axes of the grid that numpy can index
 _MAX_VALUE = 2**31 - 1
 
@@ -28,18 +28,18 @@ class SearchSpace:
     Args:
         name: short name, used in files.
         parameters: the choices of each parameter, by name.
-        rules: what every candidate fulfils: expressions, or Python functions of parameters (see `fsp.spaces.rules`).
+        rules: conditions on every candidate: expressions, or Python functions of parameters (see `fsp.spaces.rules`).
         maximum: the maximum point T; no candidate exceeds it in any parameter. T itself is not a candidate.
         family: the network family that builds the candidates: its name, or a module (see `fsp.families.family.Family`).
-        constants: what the family needs beyond the parameters (vocabulary, positions, ...).
-        teacher: where T's trained weights come from by default: its `name`, the installed `package` and the `folder`
-            in it, the `sha256` of its model.safetensors, and the command to `install` it.
-        neutral: the parameters that are no sizes: more of one is not expected to give a better network. Attention
+        constants: what the family needs besides the parameters (vocabulary, positions, ...).
+        teacher: the default source of T's trained weights: its `name`, the installed `package` and the `folder` in it,
+            the `sha256` of its model.safetensors, and the command to `install` it.
+        neutral: the parameters that are not sizes: a larger value is not expected to give a better network. Attention
             heads that partition the hidden size are an example.
-        method: the search method that is the default under limits; None for `maximal`.
+        method: the default search method under limits; None for `maximal`.
 
     Raises:
-        InputError: with one line that says what is wrong.
+        InputError: the space is not valid; the message says why in one line.
 
     Example:
         >>> space = SearchSpace("toy", {"D": (1, 2), "H": (4, 8)}, ("H > 4 or D > 1",), {"D": 2, "H": 8}, "mlp")
@@ -115,7 +115,7 @@ class SearchSpace:
 
     @property
     def family_name(self) -> str:
-        """The family's name, that of its module where it is one."""
+        """The family's name; for a module, the name of the module."""
         return name_of(self.family)
 
     @property
@@ -143,7 +143,7 @@ class SearchSpace:
         return points
 
     def columns(self, points: NDArray[np.int64]) -> Columns:
-        """Return an `n x d` array of architectures as one named array per parameter."""
+        """Return the columns of an `n x d` array of architectures, by parameter."""
         return {name: points[:, j] for j, name in enumerate(self.names)}
 
     def architectures(self, points: NDArray[np.int64]) -> list[Architecture]:
@@ -151,7 +151,7 @@ class SearchSpace:
         return [Architecture(dict(zip(self.names, row, strict=True))) for row in points.tolist()]
 
     def point(self, architecture: Mapping[str, int]) -> NDArray[np.int64]:
-        """Return an architecture as a `1 x d` array. Raises InputError where a parameter is missing or foreign."""
+        """Return an architecture as a `1 x d` array. Raises InputError if a parameter is missing or unknown."""
         if set(architecture) != set(self.names):
             given = " ".join(f"{n}={v}" for n, v in architecture.items())
             raise InputError(f"{given}: space {self.name} needs exactly {', '.join(self.names)}")
@@ -168,10 +168,10 @@ class SearchSpace:
 
     @classmethod
     def described(cls, description: Mapping[str, Any]) -> "SearchSpace":
-        """Return the space that described itself so; no trained teacher and no default method come with it.
+        """Return the space that a result of `describe` describes, without its teacher and default method.
 
         Raises:
-            InputError: it is none, or has rules that are Python functions, of which a description has the name alone.
+            InputError: not a description of a space, or one with rules that were Python functions.
 
         Example:
             >>> space = SearchSpace("toy", {"D": (1, 2), "H": (4, 8)}, ("H > 4 or D > 1",), {"D": 2, "H": 8}, "mlp")
@@ -212,7 +212,7 @@ def family_of(space: SearchSpace) -> Family:
     """Return the family of a space.
 
     Raises:
-        InputError: the space has other parameters than the family, or lacks constants that it needs.
+        InputError: the space's parameters are not the family's, or it lacks constants that the family needs.
     """
     family = load_family(space.family)
     if set(space.parameters) != set(family.PARAMETERS):

@@ -1,6 +1,6 @@
-"""Evaluations that outlive a process: a study keeps each of them once, whoever made it.
+"""Evaluations that outlive a process: a study keeps each of them once.
 
-Processes that share a study share the work, by locks of the operating system.
+Processes that share a study share the work, coordinated by locks of the operating system.
 """
 
 import lazy_loader

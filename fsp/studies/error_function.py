@@ -1,4 +1,4 @@
-"""What an error e(f) is for the rest of fsp: one protocol, two capabilities that it may have, and plain functions."""
+"""The protocol of an error e(f), two optional capabilities, and errors made from plain functions."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -9,16 +9,16 @@ from fsp.families.architecture import Architecture
 
 
 class ErrorFunction(Protocol):
-    """An error e(f): smaller is better, positive, no unit.
+    """An error e(f): positive, without a unit; smaller is better.
 
-    A plain function of an architecture, or of an architecture and `seed`, will do as well; see `as_error`. An error may
+    A plain function of an architecture, or of an architecture and `seed`, is accepted too; see `as_error`. An error may
     also be `Trained`, `Prolonged` or both.
 
     Attributes:
-        settings: what values depend on besides architecture and seed, JSON-like. Evaluations in a study are reused only
-            under equal settings. Where it is missing, the name of the function stands for it, and a change of its code
-            goes unnoticed.
-        seeded: whether values depend on the seed. Where it is missing, they do if the call takes one.
+        settings: everything that values depend on besides architecture and seed, JSON-like. A study reuses evaluations
+            only under equal settings. If missing, the name of the function is used, and a change of its code goes
+            unnoticed.
+        seeded: whether values depend on the seed. If missing, they do if the call takes one.
 
     Example:
         >>> class Depth:
@@ -37,7 +37,7 @@ class ErrorFunction(Protocol):
         """Return the error of a candidate.
 
         Raises:
-            ArithmeticError: it has none (training diverged); the candidate is recorded as failed.
+            ArithmeticError: the candidate has no error (training diverged); it is recorded as failed.
         """
         ...
 
@@ -50,7 +50,7 @@ class Trained(Protocol):
     """An error that can be measured after any number of steps; fidelities need it."""
 
     def with_steps(self, steps: int) -> AnyError:
-        """Return the same error after so many training steps."""
+        """Return the same error after `steps` training steps."""
         ...
 
 
@@ -59,12 +59,12 @@ class Prolonged(Protocol):
     """An error that can be measured after longer training; finalists and anchors need it."""
 
     def longer(self, factor: int) -> AnyError:
-        """Return the same error after so many times the training."""
+        """Return the same error after `factor` times the training."""
         ...
 
 
 class Error:
-    """An error as the rest of fsp sees it, made of whatever a caller has; see `as_error`."""
+    """An error with the full interface that fsp uses, made from any supported error; see `as_error`."""
 
     def __init__(self, given: AnyError):
         self._given = given
@@ -72,7 +72,7 @@ class Error:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What values depend on besides architecture and seed."""
+        """Everything that values depend on besides architecture and seed."""
         name = f"{self._given.__module__}.{getattr(self._given, '__qualname__', type(self._given).__qualname__)}"
         return dict(getattr(self._given, "settings", {"error": name}))
 
@@ -86,13 +86,13 @@ class Error:
         return float(self._given(architecture, seed=seed) if self._takes_seed else self._given(architecture))  # type: ignore[call-arg]
 
     def with_steps(self, steps: int) -> "Error":
-        """Return the same error after so many steps. Raises InputError where it is not `Trained`."""
+        """Return the same error after `steps` training steps. Raises InputError if it is not `Trained`."""
         if not isinstance(self._given, Trained):
             raise InputError("fidelities need an error with a method with_steps(steps); add one, or leave them out")
         return Error(self._given.with_steps(steps))
 
     def longer(self, factor: int) -> "Error":
-        """Return the same error after so many times the training. Raises InputError where it is not `Prolonged`."""
+        """Return the same error after `factor` times the training. Raises InputError if it is not `Prolonged`."""
         if not isinstance(self._given, Prolonged):
             raise InputError(
                 "finalists and anchors need an error with a method longer(factor); add one, or leave finalists at 1 "
@@ -101,7 +101,7 @@ class Error:
         return Error(self._given.longer(factor))
 
     def variants(self, steps: int | None, factor: int | None) -> "list[Error]":
-        """Return this error and what it becomes after so many steps or so many times the training, where it can."""
+        """Return this error, and those after `steps` steps or `factor` times the training that it supports."""
         found = [self]
         if steps is not None and isinstance(self._given, Trained):
             found.append(self.with_steps(steps))
@@ -111,7 +111,7 @@ class Error:
 
 
 def as_error(given: AnyError) -> Error:
-    """Return an error made of an `ErrorFunction`, or of a function of an architecture or an architecture and `seed`.
+    """Return an `Error` made from an `ErrorFunction`, or from a function of an architecture and, optionally, `seed`.
 
     Example:
         >>> error = as_error(lambda architecture: 1 / architecture["D"])

@@ -1,4 +1,4 @@
-"""Evaluating candidates by any error function, each at most once."""
+"""Evaluating candidates with any error function, each at most once."""
 
 import math
 import time
@@ -13,22 +13,22 @@ from fsp.studies.error_function import AnyError, as_error
 from fsp.studies.store import Store, open_store
 from fsp.studies.study import Evaluation, Key, Study
 
-_PATIENCE = 0.1  # seconds between looks at the study while other processes evaluate all that is left
+_PATIENCE = 0.1  # seconds between polls of the study while other processes evaluate all remaining candidates
 
 
 class Evaluator:
-    """Evaluates architectures by an error, and takes those that its study holds from there.
+    """Evaluates architectures with an error function, and reuses the evaluations that its study holds.
 
     Processes that share a study share the work: while one evaluates a candidate, the others do not.
 
     Args:
         error: see `fsp.extract`.
-        space: what the architectures belong to.
-        study: a journal file or a database URL, or such a store opened; None keeps the evaluations in memory.
-        more: what the values depend on besides the error's own settings.
+        space: the space of the architectures.
+        study: a journal file, a database URL or an open store; None keeps the evaluations in memory.
+        more: settings that the values depend on besides the error's own.
 
     Raises:
-        InputError: the file is no journal, or the store cannot be opened.
+        InputError: the file is not a journal, or the store cannot be opened.
 
     Example:
         >>> from fsp.spaces.loading import load_space
@@ -51,15 +51,15 @@ class Evaluator:
         self._expected: list[Key] = []
 
     def expect(self, keys: Iterable[Key]) -> None:
-        """Say what will be asked for next, so that other processes can begin with it; in memory there are none."""
+        """Announce the next evaluations, so that other processes can start on them; no effect for a study in memory."""
         if self._shared:
             self._expected = list(keys)
             self._store.ask(self._expected)
 
     def __call__(self, architecture: Architecture, seed: int) -> Evaluation:
-        """Return what comes of one candidate; one that gives no finite positive number is recorded as failed.
+        """Return the evaluation of one candidate; it failed if the error is not a finite positive number.
 
-        While another process evaluates it, this one evaluates what else it expects, or waits.
+        While another process evaluates the candidate, this one evaluates others that it expects, or waits.
         """
         key = architecture, seed
         self._store.ask([key])
@@ -70,16 +70,16 @@ class Evaluator:
         return evaluation
 
     def evaluate(self, architecture: Architecture, seed: int) -> Evaluation:
-        """Evaluate a candidate, whatever the study holds."""
+        """Evaluate a candidate even if the study holds its evaluation."""
         return evaluate(self.error, architecture, seed)
 
     def errors_of(self, architecture: Architecture) -> list[float]:
-        """Return all errors of an architecture that the study holds, one per seed."""
+        """Return all errors of an architecture in the study, one per seed."""
         return self._store.errors_of(architecture)
 
 
 def evaluate(error: AnyError, architecture: Architecture, seed: int) -> Evaluation:
-    """Return what comes of one candidate: its error, or why there is none."""
+    """Return the evaluation of one candidate: its error, or the reason for its failure."""
     start = time.perf_counter()
     try:
         value = as_error(error)(architecture, seed)

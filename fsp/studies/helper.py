@@ -1,4 +1,4 @@
-"""Helping: evaluating what other processes ask of a study, on this machine or another."""
+"""Helping a search: evaluating the candidates that other processes request in a study, on this or another machine."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +14,8 @@ from fsp.studies.evaluator import evaluate
 from fsp.studies.store import Store, open_store
 from fsp.studies.study import Header, Study, headers, study_name
 
-_TRAINING = ("steps", "longer")  # what a study's settings say of it
-_PATIENCE = 0.5  # seconds between looks at a study that asks for nothing
+_TRAINING = ("steps", "longer")  # the keys of a study's settings that give the length of training
+_PATIENCE = 0.5  # seconds between polls of a study without requests
 ErrorFor = Callable[[Header], AnyError]
 
 
@@ -27,19 +27,19 @@ def work(
     idle: float | None = None,
     display: Progress | None = None,
 ) -> int:
-    """Evaluate what `fsp.extract` asks of a study in other processes, and return how many evaluations were made.
+    """Evaluate the requests of `fsp.extract` in other processes, and return how many evaluations were made.
 
-    The search may start before or after. Several may work on one study; none repeats what another does or has done.
+    The search may start before or after this call. Several helpers may work on one study without repeating work.
 
     Args:
         study: the journal file or database URL that `fsp.extract` is given.
         space: as for `fsp.extract`.
-        error: as for `fsp.extract`; what it needs for `finalists` and `fidelities` it makes of it itself.
-        idle: leave after so many seconds in which nothing was asked for; by default stay.
-        display: where news goes.
+        error: as for `fsp.extract`; the variants for `finalists` and `fidelities` are derived from it.
+        idle: return after this many seconds without a request; by default never.
+        display: where messages go.
 
     Raises:
-        InputError: the study asks for evaluations of this space under settings that this error does not have.
+        InputError: the study requests evaluations of this space under settings that this error does not have.
 
     Example:
         >>> import tempfile
@@ -52,13 +52,13 @@ def work(
 
 
 class Helper:
-    """A worker: serves every study of a store that is of its space, as long as somebody asks.
+    """A worker that evaluates the requests in all studies of its space in a store.
 
     Args:
         where: the store.
-        space: only studies of it are served.
-        error_for: returns the error of a study; raises InputError where it cannot.
-        display: where news goes.
+        space: the space whose studies are served.
+        error_for: returns the error function of a study; raises InputError if there is none.
+        display: where messages go.
     """
 
     def __init__(self, where: str | Path | Store, space: SearchSpace, error_for: ErrorFor, display: Progress):
@@ -70,7 +70,7 @@ class Helper:
         self._foreign: set[str] = set()
 
     def run(self, *, idle: float | None = None, leader: str | None = None) -> int:
-        """Evaluate until nothing was asked for in `idle` seconds, or the claim `leader` is free; return how many."""
+        """Evaluate until there was no request for `idle` seconds, or the claim `leader` is free; return how many."""
         done, busy = 0, time.monotonic()
         while leader is None or self.store.claims.held(leader):
             if self._one():
@@ -82,7 +82,7 @@ class Helper:
         return done
 
     def _one(self) -> bool:
-        """Evaluate one candidate that somebody waits for and nobody is at; tell whether there was one."""
+        """Evaluate one requested candidate that nobody is evaluating; return whether there was one."""
         for name, study in self._served():
             for key in study.wanted():
                 if name not in self._errors:
@@ -92,12 +92,12 @@ class Helper:
         return False
 
     def _served(self) -> Iterator[tuple[str, Study]]:
-        """Yield the studies of the space, those that came since the last call too."""
+        """Yield the studies of the space, including those created since the last call."""
         self._headers = {header.name: header for header in headers(self.store)}
         for name, header in self._headers.items():
             if header.space != self._space.describe():
                 if name not in self._foreign:
-                    self._display.say(f"study {name} is of another space than {self._space.name}, or of another T")
+                    self._display.say(f"study {name} has another space than {self._space.name}, or another T")
                 self._foreign.add(name)
                 continue
             if name not in self._studies:
@@ -106,10 +106,10 @@ class Helper:
 
 
 def matching(error: AnyError, space: SearchSpace, header: Header) -> Error:
-    """Return an error whose values belong into a study: the one given, or the same after other training.
+    """Return the error whose settings are those of a study: the given one, or the same after other training.
 
     Raises:
-        InputError: neither does; says in what they differ.
+        InputError: the settings of neither match; the message names the differences.
     """
     more: dict[str, Any] = {"longer": header.settings["longer"]} if "longer" in header.settings else {}
     steps, factor = (given if isinstance(given := header.settings.get(name), int) else None for name in _TRAINING)
@@ -118,7 +118,7 @@ def matching(error: AnyError, space: SearchSpace, header: Header) -> Error:
         if study_name(space.describe(), {**candidate.settings, **more}) == header.name:
             return candidate
     raise InputError(
-        f"study {header.name} was begun under other settings ({_differences(header.settings, candidates[-1], more)}); "
+        f"study {header.name} was started with other settings ({_differences(header.settings, candidates[-1], more)}); "
         "give this worker what the search was given"
     )
 

@@ -1,7 +1,7 @@
-"""Claims: names that one holder at a time has, given back by the system at the moment their holder dies.
+"""Claims: named locks with one holder at a time, released by the system when the holder's process ends.
 
 A claim is a lock of the operating system on a byte of a file, or an advisory lock of a PostgreSQL session. Neither
-needs a heartbeat, a time limit or a clock, and a process that is stopped for an hour keeps what it holds.
+needs a heartbeat, a time limit or a clock, and a process that is stopped for an hour keeps its claims.
 """
 
 import fcntl
@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-_LONGEST_NAP = 0.05  # seconds between attempts to get a claim that somebody holds
+_LONGEST_NAP = 0.05  # seconds between attempts to take a claim that is held
 
 
 class Claims:
-    """Claims among the threads of this process; those among processes are its subclasses."""
+    """Claims among the threads of this process; subclasses extend them to several processes."""
 
     def __init__(self) -> None:
         self._mine: set[str] = set()
         self._guard = threading.Lock()
 
     def take(self, name: str) -> bool:
-        """Take a claim if nobody holds it, and tell whether it was taken."""
+        """Take a claim if it is free, and return whether it was taken."""
         with self._guard:
             if name in self._mine or not self._lock(_number(name)):
                 return False
@@ -36,20 +36,20 @@ class Claims:
             return True
 
     def release(self, name: str) -> None:
-        """Give back a claim that was taken."""
+        """Release a claim that was taken."""
         with self._guard:
             self._mine.discard(name)
             self._unlock(_number(name))
 
     def wait(self, name: str) -> None:
-        """Take a claim as soon as nobody holds it."""
+        """Take a claim as soon as it is free."""
         nap = 0.001
         while not self.take(name):
             time.sleep(nap)
             nap = min(2 * nap, _LONGEST_NAP)
 
     def held(self, name: str) -> bool:
-        """Tell whether anybody holds a claim; to look is to hold it for an instant oneself."""
+        """Return whether anybody holds a claim. The check itself takes the claim for an instant."""
         if self.take(name):
             self.release(name)
             return False
@@ -57,7 +57,7 @@ class Claims:
 
     @contextmanager
     def holding(self, name: str) -> Iterator[None]:
-        """Hold a claim for a block, waiting for it as long as it takes."""
+        """Hold a claim during a block, waiting until it is free."""
         self.wait(name)
         try:
             yield
@@ -74,7 +74,7 @@ class Claims:
 class FileClaims(Claims):
     """Claims among processes on one file system: POSIX locks on single bytes, far apart, of an empty file.
 
-    Made by `file_claims` alone: a process loses all its POSIX locks on a file when it closes any of its descriptors.
+    Use `file_claims` to make one: a process loses all POSIX locks on a file when it closes any descriptor of the file.
 
     Args:
         path: the file, created at the first claim.
@@ -98,7 +98,7 @@ class FileClaims(Claims):
         fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, number)
 
     def _open(self) -> None:
-        """Open the file that has the name now: somebody may have removed the folder and made it again."""
+        """Open the file that the path currently names, as the folder may have been removed and created again."""
         if self._descriptor >= 0:
             try:
                 if os.path.samestat(os.fstat(self._descriptor), self._path.stat()):
@@ -116,7 +116,7 @@ _files_guard = threading.Lock()
 
 
 def file_claims(path: Path) -> FileClaims:
-    """Return this process's claims in a file.
+    """Return the claims of this process in a file.
 
     Example:
         >>> import tempfile
@@ -127,7 +127,7 @@ def file_claims(path: Path) -> FileClaims:
         >>> claims.held("a")
         False
     """
-    key = os.getpid(), path.resolve()  # a forked child inherits the object, and none of the locks
+    key = os.getpid(), path.resolve()  # a forked child inherits the object but none of the locks
     with _files_guard:
         return _files.setdefault(key, FileClaims(path.resolve()))
 
@@ -136,13 +136,13 @@ class ServerClaims(Claims):
     """Claims among all clients of a PostgreSQL database: advisory locks of one session.
 
     Args:
-        engine: SQLAlchemy's; one connection of it is kept.
+        engine: a SQLAlchemy engine; one of its connections stays open.
     """
 
     def __init__(self, engine: "Engine"):
         super().__init__()
         self._connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-        # so that the server soon notices a machine that went away without a word
+        # keepalives let the server notice soon that a client's machine has disappeared
         for name, seconds in (("idle", 30), ("interval", 10), ("count", 3)):
             self._run(f"SET tcp_keepalives_{name} = {seconds}")
 

@@ -1,4 +1,4 @@
-"""The workers that a search starts start_workers itself on its own machine."""
+"""The workers that a search starts on its own machine."""
 
 import contextlib
 import subprocess
@@ -15,13 +15,13 @@ from fsp.base.machine import processors
 from fsp.base.progress import Progress
 from fsp.studies.store import Store
 
-_GRACE = 5  # seconds that a worker has to leave
+_GRACE = 5  # seconds between asking a worker to end and killing it
 
 
 def check_cores(workers: int, threads: int) -> None:
-    """Raise InputError where so many workers of so many threads do not fit the processors of this machine.
+    """Raise InputError if `workers` workers of `threads` threads each exceed the processors of this machine.
 
-    The threads are no mere matter of speed: they belong to what an error depends on, so none are taken away silently.
+    An error depends on the number of threads, so it is never reduced silently.
     """
     if workers < 1:
         raise InputError(f"workers must be at least 1, not {workers}")
@@ -36,15 +36,15 @@ def check_cores(workers: int, threads: int) -> None:
 
 @contextmanager
 def start_workers(store: Store, count: int, arguments: Sequence[str], display: Progress) -> Iterator[None]:
-    """Have so many `fsp worker` processes help while the block runs.
+    """Run `count` processes of `fsp worker` during the block.
 
-    They leave when it ends, and after their current evaluation when this process is killed.
+    They end with the block, and after their current evaluation if this process is killed.
 
     Args:
-        store: what they share with this process; not in memory.
-        count: how many.
-        arguments: of `fsp worker`.
-        display: where it is told that one has failed.
+        store: the store shared with this process; not in memory.
+        count: number of workers.
+        arguments: arguments of `fsp worker`.
+        display: where a failure of a worker is reported.
     """
     if not count:
         yield
@@ -70,7 +70,7 @@ def _start(command: Sequence[str], messages: IO[str]) -> "subprocess.Popen[bytes
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=messages,
-        start_new_session=True,  # a Ctrl-C in the terminal is for the search, which ends its workers itself
+        start_new_session=True,  # keeps Ctrl-C in the terminal from the workers: the search ends them itself
     )
 
 
@@ -94,7 +94,7 @@ def worker_arguments(
     tokens: int,
     cache: Path,
 ) -> list[str]:
-    """Return the arguments of an `fsp worker` that helps a search with such arguments."""
+    """Return the arguments of an `fsp worker` that helps a search with the given arguments."""
     given = [space, "--study", str(where), "--tokens", str(tokens), "--cache", str(cache)]
     given += [] if teacher is None else ["--teacher", teacher]
     given += [] if column is None else ["--column", column]

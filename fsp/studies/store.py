@@ -15,16 +15,22 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from fsp.base.errors import InputError, RunFailed, untrusted
 from fsp.studies.locks import Claims, ServerClaims, file_claims
 
-_JOURNAL = "journal"  # the claim on appending to a journal file
-_WRITE = "write"  # the claim on writing to SQLite
-_OPEN = "open"  # the claim on creating tables
-_BEGINNING = b'{"op_code":'  # of every line that Optuna writes
+_JOURNAL = "journal"  # claim for appending to a journal file
+_WRITE = "write"  # claim for writing to SQLite
+_OPEN = "open"  # claim for creating tables
+_BEGINNING = b'{"op_code":'  # start of every line that Optuna writes
 _PATIENCE = 60  # seconds that SQLite waits for a reader
 
 
 @dataclass(frozen=True)
 class Store:
-    """An open storage, and the claims of all who share it. `where`: for messages, without a password."""
+    """An open storage, and the claims of all processes that share it.
+
+    Attributes:
+        where: the file or URL as messages show it, without a password.
+        storage: the Optuna storage.
+        claims: the claims that coordinate the processes.
+    """
 
     where: str
     storage: BaseStorage
@@ -32,14 +38,14 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Write in this block; what goes wrong there is told in one line.
+        """Turn errors of writing in this block into one-line messages.
 
         Raises:
             RunFailed: the disk is full, the connection is lost, or the like.
         """
         try:
             if isinstance(self.storage, RDBStorage) and self.storage.engine.name == "sqlite":
-                with self.claims.holding(_WRITE):  # SQLite refuses two readers that turn writers at once
+                with self.claims.holding(_WRITE):  # SQLite refuses two readers that become writers at once
                     yield
             else:
                 yield
@@ -51,8 +57,8 @@ class Store:
 
 @contextmanager
 def reading(where: str) -> Iterator[None]:
-    """Read a study in this block. Raises InputError where it holds what no fsp has written."""
-    with untrusted(f"the study {where}", "take a copy that is untrusted, or name another"):
+    """Turn errors of reading a study in this block into an InputError: its content was not written by fsp."""
+    with untrusted(f"the study {where}", "use an intact copy, or name another study"):
         yield
 
 
@@ -60,12 +66,12 @@ _AGAIN = "what is finished is kept, the same command goes on from there"
 
 
 def is_url(where: str | Path) -> bool:
-    """Tell whether a study is named by a database URL and not by a journal file."""
+    """Return whether a study is named by a database URL rather than a journal file."""
     return "://" in str(where)
 
 
 def exists(where: str | Path) -> bool:
-    """Tell whether there is a file to open; of a database server, True."""
+    """Return whether there is a file to open; True for a database server."""
     text = str(where)
     return Path(text.removeprefix("sqlite:///")).is_file() if text.startswith("sqlite:") or not is_url(text) else True
 
@@ -74,11 +80,10 @@ def open_store(where: str | Path | None) -> Store:
     """Open a storage.
 
     Args:
-        where: a journal file, created where there is none; `sqlite:///FILE`; `postgresql://USER@HOST/DATABASE`; None
-            for memory.
+        where: a journal file, created if missing; `sqlite:///FILE`; `postgresql://USER@HOST/DATABASE`; None for memory.
 
     Raises:
-        InputError: the file is no journal, the URL names something else, or it cannot be opened.
+        InputError: the file is not a journal, the URL names something else, or the storage cannot be opened.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if where is None:
@@ -130,7 +135,7 @@ def _open_database(url: str) -> Store:
 
 
 def _cause(error: BaseException) -> str:
-    """Return the first line of what the database itself said."""
+    """Return the first line of the database's own message."""
     while error.__cause__ is not None:
         error = error.__cause__
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -141,9 +146,9 @@ def _claims_beside(path: Path) -> Claims:
 
 
 class JournalLock(JournalFileOpenLock):
-    """The lock under which Optuna appends to a journal file; whoever gets it finds the file whole.
+    """The lock under which Optuna appends to a journal file; acquiring it also repairs the end of the file.
 
-    Optuna's own locks are files that a killed process leaves behind, which the others break after 30 seconds.
+    Optuna's own locks are files that a killed process leaves behind; other processes remove them after 30 seconds.
     """
 
     def __init__(self, path: Path, claims: Claims):
@@ -161,12 +166,12 @@ class JournalLock(JournalFileOpenLock):
         return True
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         self._claims.release(_JOURNAL)
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Cut off a last line without its end: Optuna would append to it. Only under the lock."""
+    """Cut off an incomplete last line, as Optuna would append to it. The caller holds the lock."""
     with path.open("rb+") as file:
         size = file.seek(0, 2)
         if size:
@@ -177,12 +182,12 @@ def _drop_torn_line(path: Path) -> None:
 
 
 def _refuse_foreign(path: Path) -> None:
-    """Refuse a file that does not begin as an Optuna journal: Optuna would append to anything."""
+    """Raise InputError if a file does not start like an Optuna journal, as Optuna would append to any file."""
     if not path.exists() or path.stat().st_size == 0:
         return
     with path.open("rb") as file:
         first = file.readline(65_536)
-    if not first.endswith(b"\n"):  # torn in its very first line, or a foreign file with long lines
+    if not first.endswith(b"\n"):  # a journal with an incomplete first line, or another file with long lines
         ours = first.startswith(_BEGINNING) or _BEGINNING.startswith(first)
     else:
         try:

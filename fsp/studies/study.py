@@ -1,8 +1,8 @@
-"""Evaluations that outlive the process and are shared by several: one Optuna trial per (architecture, settings, seed).
+"""Evaluations that outlive a process and are shared by several: one Optuna trial per (architecture, settings, seed).
 
-A trial is WAITING once somebody has asked for it, RUNNING once somebody has taken it, and finished once. Who evaluates
-it holds its claim (see `fsp.studies.locks`): a trial that is not finished and that nobody claims is free, whatever its
-state, so the trials of killed processes are back in the queue without anybody giving them back.
+A trial is WAITING when a process has requested it and RUNNING when a process has started it; it finishes only once. The
+process that evaluates it holds its claim (see `fsp.studies.locks`). An unfinished trial without a claim is free,
+whatever its state, so the trials of killed processes return to the queue by themselves.
 """
 
 import uuid
@@ -31,7 +31,15 @@ Key = tuple[Architecture, int]  # an architecture and a seed
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of one candidate: its error, or why there is none."""
+    """The result of evaluating one candidate.
+
+    Attributes:
+        architecture: the candidate.
+        seed: seed of the evaluation.
+        error: its error; None if the evaluation failed.
+        seconds: duration of the evaluation.
+        failure: reason of the failure; None if there is an error.
+    """
 
     architecture: Architecture
     seed: int
@@ -43,16 +51,16 @@ class Evaluation:
 class Study:
     """The evaluations of one space under one set of settings.
 
-    Several spaces and settings may share a store: each is an Optuna study of its own, named after its digest.
+    Several spaces and settings may share a store: each is a separate Optuna study, named after its digest.
 
     Args:
-        where: a journal file or a database URL, see `fsp.studies.store.open_store`, or what it returned; None keeps the
+        where: a journal file, a database URL (see `fsp.studies.store.open_store`) or an open store; None keeps the
             evaluations in memory.
-        space: what the architectures belong to.
+        space: the space of the architectures.
         settings: everything an error depends on besides architecture and seed.
 
     Raises:
-        InputError: the file is no journal, or the store cannot be opened.
+        InputError: the file is not a journal, or the store cannot be opened.
     """
 
     def __init__(self, where: str | Path | Store | None, space: SearchSpace, settings: dict[str, Any]):
@@ -78,28 +86,28 @@ class Study:
         self.refresh()
 
     def get(self, architecture: Architecture, seed: int) -> Evaluation | None:
-        """Return a finished evaluation, failed ones included."""
+        """Return the finished evaluation of an architecture and seed, failed or not; None if there is none."""
         return self._known.get((architecture, seed))
 
     def errors_of(self, architecture: Architecture) -> list[float]:
-        """Return the errors of an architecture under all its seeds, failed evaluations left out."""
+        """Return the errors of an architecture under all its seeds, without failed evaluations."""
         return [e.error for (shape, _), e in self._known.items() if shape == architecture and e.error is not None]
 
     def add(self, evaluation: Evaluation) -> None:
-        """Keep a finished evaluation that nobody had to be asked for."""
+        """Store a finished evaluation that was made without a request."""
         key = evaluation.architecture, evaluation.seed
         self.ask([key])
         self.evaluate(key, lambda architecture, seed: evaluation)
 
     def ask(self, keys: Iterable[Key]) -> None:
-        """Put what is not finished into the queue, for this process and for all who help it while it lives."""
+        """Request unfinished evaluations from this process and its helpers; requests end with this process."""
         missing = [key for key in dict.fromkeys(keys) if key not in self._known and key not in self._asked]
         if not missing:
             return
         if not self._asked:
             name = _alive(self._asker)
             self._store.claims.wait(name)
-            weakref.finalize(self, self._store.claims.release, name).atexit = False  # the system does it then
+            weakref.finalize(self, self._store.claims.release, name).atexit = False  # at exit the system releases it
         with self._store.claims.holding(f"queue {self.name}"), self._store.writing():
             self.refresh()
             for key in missing:
@@ -108,29 +116,29 @@ class Study:
                 if key not in self._open:
                     self._store.storage.create_new_trial(self._id, self._waiting(key))
                 else:
-                    with suppress(UpdateFinishedTrialError):  # at this very moment
+                    with suppress(UpdateFinishedTrialError):  # another process has just finished it
                         self._store.storage.set_trial_user_attr(self._open[key]._trial_id, _ASKER, self._asker)
             self.refresh()
         self._asked.update(missing)
 
     def wanted(self) -> list[Key]:
-        """Return what is not finished and was asked for by a process that lives, in the order of asking."""
+        """Return the unfinished evaluations that running processes have requested, in order of the requests."""
         self.refresh()
         asker = {key: trial.user_attrs.get(_ASKER) for key, trial in self._open.items()}
         alive = {name for name in set(asker.values()) if name and self._store.claims.held(_alive(name))}
         return [key for key, name in asker.items() if name in alive]
 
     def evaluate(self, key: Key, evaluate: Callable[[Architecture, int], Evaluation]) -> bool:
-        """Evaluate and keep what was asked for, unless it is finished or somebody is at it; tell whether it was done.
+        """Evaluate and store a request, unless it is finished or being evaluated; return whether that was done.
 
-        Whatever ends the evaluation before it is kept, the trial is free again.
+        If the evaluation ends before its result is stored, the trial is free again.
         """
         claim = f"trial {self.name} {self._open[key].number}" if key in self._open else ""
         if not claim or not self._store.claims.take(claim):
             return False
         try:
             self.refresh()
-            if key not in self._open:  # who held the claim until now has finished it
+            if key not in self._open:  # the previous holder of the claim has finished it
                 return False
             trial = self._open[key]
             if trial.state == TrialState.WAITING:
@@ -143,7 +151,7 @@ class Study:
             self._store.claims.release(claim)
 
     def refresh(self) -> None:
-        """Take notice of what other processes have finished, asked for or taken."""
+        """Read what other processes have finished, requested or started."""
         self._open = {}
         with reading(self._store.where):
             for trial in self._store.storage.get_all_trials(self._id, deepcopy=False):
@@ -158,9 +166,9 @@ class Study:
         self._open = {key: trial for key, trial in self._open.items() if key not in self._known}
 
     def _finish(self, trial: int, evaluation: Evaluation) -> None:
-        """Keep a result; the state comes last, for it says that all is there."""
+        """Store a result; the state comes last, because it marks the result as complete."""
         storage, failed = self._store.storage, evaluation.error is None
-        # finished already: a claim was lost with its connection, and another process came to the same result
+        # suppressed when the claim was lost with its connection and another process has finished the trial
         with suppress(UpdateFinishedTrialError), self._store.writing():
             storage.set_trial_user_attr(trial, "seconds", evaluation.seconds)
             storage.set_trial_user_attr(trial, "failure", evaluation.failure)
@@ -179,7 +187,13 @@ class Study:
 
 @dataclass(frozen=True)
 class Header:
-    """What a study of a store belongs to: its name, and the space and settings of which the name is a digest."""
+    """The identity of a study in a store.
+
+    Attributes:
+        name: name of the study, a digest of space and settings.
+        space: description of its space.
+        settings: everything its errors depend on besides architecture and seed.
+    """
 
     name: str
     space: dict[str, Any]
@@ -188,13 +202,17 @@ class Header:
 
 @dataclass(frozen=True)
 class Stored(Header):
-    """One study of a store, and its finished evaluations in order."""
+    """One study of a store with its evaluations.
+
+    Attributes:
+        evaluations: the finished evaluations, in the order of their trials.
+    """
 
     evaluations: tuple[Evaluation, ...]
 
 
 def study_name(space: dict[str, Any], settings: dict[str, Any]) -> str:
-    """Return the name of the study of a space (as it describes itself) under some settings."""
+    """Return the name of the study of a space (given by its description) under some settings."""
     return f"{space['name']}-{digest([space, settings])}"
 
 
@@ -202,7 +220,7 @@ def stored_studies(where: str | Path | Store) -> list[Stored]:
     """Return every study of fsp in a store.
 
     Raises:
-        InputError: there is no such file, or it is no journal.
+        InputError: there is no such file, or it is not a journal.
     """
     if not isinstance(where, Store):
         if not exists(where):
@@ -221,7 +239,7 @@ def stored_studies(where: str | Path | Store) -> list[Stored]:
 
 
 def headers(store: Store) -> list[Header]:
-    """Return what the studies of fsp in a store belong to."""
+    """Return the headers of all studies of fsp in a store."""
     with reading(store.where):
         attributes = {
             study.study_name: store.storage.get_study_user_attrs(study._study_id)
@@ -239,7 +257,7 @@ def _trials(store: Store, name: str) -> list[FrozenTrial]:
 
 
 def _alive(asker: str) -> str:
-    """Return the claim that an asker holds as long as it lives."""
+    """Return the name of the claim that a requesting process holds as long as it runs."""
     return f"asker {asker}"
 
 

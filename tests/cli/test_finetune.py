@@ -31,4 +31,4 @@ def test_points_mostly_labelled_unlike_their_rows_are_warned_of(as_source, warne
         "chosen": {"theta": "x"},
         "outside_theory": False,
     }
-    assert any(line.startswith("warning: fewer than every second point") for line in _lines(result)) == warned
+    assert any(line.startswith("warning: fewer than half of the points") for line in _lines(result)) == warned

@@ -76,7 +76,7 @@ REFUSED = {  # by command: what follows it, and a part of the line that it is re
         ("minilm --finalists 2 --method certified", "not re-ranked"),
         ("minilm --anchors 2", "anchors 2 is out of range"),
         ("minilm --fidelities 0,16,8", "no rising numbers of steps"),
-        ("minilm --fidelities few", "are no numbers of steps"),
+        ("minilm --fidelities few", "are not numbers of steps"),
         ("minilm --method certified --gap -1", "gap -1.0 is out of range"),
         ("minilm --method certified --interval 2", "interval belongs"),
         ("minilm --certificate x.json", "--method certified"),

@@ -29,7 +29,7 @@ _CONSTANT_NAMES = {
     "positions": "max_position_embeddings",
     "token_types": "type_vocab_size",
 }
-_LAYER_AXES: dict[str, tuple[tuple[str | None, ...], str]] = {  # of the weight, and of the bias
+_LAYER_AXES: dict[str, tuple[tuple[str | None, ...], str]] = {  # axes of the weight, and axis of the bias
     "attention.self.query": (("A", "H"), "A"),
     "attention.self.key": (("A", "H"), "A"),
     "attention.self.value": (("A", "H"), "A"),
@@ -82,7 +82,7 @@ def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64
 def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: int = 128) -> NDArray[np.int64]:
     """Return additions + multiplications + other operations of one forward pass over `batch x length` tokens.
 
-    This is the inference-speed surrogate of arXiv 2010.08512: every scalar operation counts one.
+    This is the inference-speed surrogate of arXiv 2010.08512: every scalar operation counts as one.
     A product of an n-vector with an m x n matrix counts nm multiplications and m(n - 1) additions, its bias m more;
     softmax over s values 5s - 2 (s - 1 comparisons, s subtractions, s exponentials, s - 1 additions, s divisions);
     layer normalisation over h values 7h + 2; GELU 5 per value; table look-ups nothing.
@@ -90,7 +90,7 @@ def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: in
     Args:
         shape: D, A, H, I as integers or arrays of one length n.
         constants: not used by this family.
-        batch: sequences.
+        batch: number of sequences.
         length: tokens per sequence.
     """
     depth, heads, hidden, inner = integers(shape, "DAHI")
@@ -103,7 +103,7 @@ def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: in
 
 
 def config_for(architecture: Shape, constants: Constants) -> "PretrainedConfig":
-    """Return a BERT configuration of that shape. Raises InputError where A does not divide H."""
+    """Return a BERT configuration of that shape. Raises InputError if A does not divide H."""
     from transformers import BertConfig
 
     return BertConfig(**_NAMES.options(architecture, constants))
@@ -119,9 +119,9 @@ def build(architecture: Shape, constants: Constants) -> "PreTrainedModel":
 def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTrainedModel":
     """Return a network of that shape made of the parts of a trained T with the largest weights.
 
-    Needs no text. `fsp.families.bert.cutter.Cutter` ranks the parts by what they do on text and heals the cut; it is
-    what the search uses. Layers are taken evenly spaced, the last one always; heads stay whole; a pooler is left
-    behind.
+    Needs no text. The search uses `fsp.families.bert.cutter.Cutter` instead, which ranks the parts by their outputs on
+    text and heals the cut. The layers taken are evenly spaced and include the last; heads stay whole; a pooler is
+    dropped.
 
     Args:
         model: the trained maximum point T.

@@ -1,9 +1,9 @@
 """Cutting a candidate out of a trained BERT-like T, and healing the cut by least squares.
 
-The cut keeps the parts of T that matter most and copies their weights. What it breaks is then repaired
-layer by layer, from the bottom up, without gradient steps: every matrix that reads the hidden state is
-refitted to read T's state from the fewer coordinates there are, and every matrix that writes to it is
-refitted to write T's. All refits are ridge regressions of what is missing, so a cut at full size is T.
+The cut keeps the most important parts of T and copies their weights. It is then repaired layer by layer,
+from the bottom up, without gradient steps: every matrix that reads the hidden state is refitted to read
+T's state from the kept coordinates, and every matrix that writes to the hidden state is refitted to write
+T's. All refits are ridge regressions of the residual, so a cut at full size is T.
 """
 
 import copy
@@ -30,7 +30,14 @@ _READERS = ("query", "key", "value")
 
 
 class _Seen:
-    """What T's forward pass shows of one layer: `n x H` sums before each layer norm, and grams for the ranking."""
+    """Values of one layer recorded during T's forward passes, one tensor per batch.
+
+    Attributes:
+        attention_sums: residual sums before the layer norm after attention, `n x H`.
+        output_sums: residual sums before the last layer norm, `n x H`.
+        context_grams: covariances of the values that the heads pass on, for the ranking.
+        inner_grams: covariances of the intermediate units, for the ranking.
+    """
 
     def __init__(self) -> None:
         self.attention_sums: list[Tensor] = []
@@ -55,7 +62,7 @@ class Cutter:
     """Cuts candidates out of one trained T.
 
     Heads are ranked by the variance they write, intermediate units and hidden coordinates by pivoted Cholesky
-    on their covariance (each next one is what the chosen ones explain least).
+    on their covariance (the next one is always the one that the chosen ones explain least).
 
     Args:
         model: the trained maximum point T.
@@ -84,12 +91,12 @@ class Cutter:
     def cut(self, architecture: Shape, *, heal: bool = True) -> "PreTrainedModel":
         """Return an encoder of that shape made of the most important parts of T.
 
-        Layers are taken evenly spaced, the last one always. Heads are taken whole where they keep T's size, and are
-        else merged or split, see `fsp.families.bert.heads`.
+        The layers taken are evenly spaced and include the last. Heads are taken whole if they keep T's size, and are
+        merged or split otherwise, see `fsp.families.bert.heads`.
 
         Args:
             architecture: D, A, H, I, none larger than T's.
-            heal: refit what the cut breaks; without it the kept weights are plain copies.
+            heal: refit the matrices that the cut affects; without it the kept weights are plain copies.
 
         Raises:
             InputError: the shape is larger than T, or A does not divide H.
@@ -99,14 +106,14 @@ class Cutter:
     def cut_with_states(self, architecture: Shape) -> "tuple[PreTrainedModel, Tensor]":
         """Return the healed cut of that shape with its last hidden states of the tokens, `(n, length, H)`.
 
-        The states are what healing the last layer leaves; a forward pass gives the same but for float32 rounding.
+        The states are a by-product of healing; a forward pass gives the same up to float32 rounding.
         Raises InputError as `cut` does.
         """
         return self._cut(architecture, heal=True)
 
     @torch.no_grad()
     def _cut(self, architecture: Shape, *, heal: bool) -> "tuple[PreTrainedModel, Tensor]":
-        """The cut and its last hidden states, which are those of its embeddings where it is not healed."""
+        """Return the cut and its last hidden states, or without healing the states of its embeddings."""
         shape = Architecture(architecture)
         check_cuttable(self._full, shape)
         config = copy.deepcopy(self._model.config)
@@ -128,7 +135,7 @@ class Cutter:
 
     @torch.inference_mode()
     def _observe(self, seen: list[_Seen]) -> Tensor:
-        """Run T over the calibration tokens, let each layer's `_Seen` watch, and return the embedded tokens."""
+        """Run T over the calibration tokens, record each layer in its `_Seen`, and return the embedded tokens."""
         watching, ranking = [], []
         for layer, eye in zip(self._model.encoder.layer, seen, strict=True):
             watching.append(layer.attention.output.LayerNorm.register_forward_pre_hook(eye.at_attention_norm))
@@ -165,7 +172,7 @@ class Cutter:
         self._hidden_order = _pivots(hidden)
 
     def _heads(self, k: int, shape: Shape) -> Projections:
-        """The heads of a candidate's layer that is taken from T's layer k."""
+        """Return the heads of the candidate's layer that is taken from T's layer k."""
         layer, size = self._model.encoder.layer[k], self._head_size
         if not head_size_changed(self._full, shape):
             kept = self._head_order[k][: shape["A"]].sort().values
@@ -174,13 +181,13 @@ class Cutter:
         return trained.reshaped(shape["A"], shape["H"] // shape["A"])
 
     def _layer_input(self, k: int) -> Tensor:
-        """T's hidden state before layer k, `n x H`."""
+        """Return T's hidden state before layer k, `n x H`."""
         if k == 0:
             return self._embedded
         return self._model.encoder.layer[k - 1].output.LayerNorm(self._output_sum[k - 1].float())
 
     def _middle(self, k: int) -> Tensor:
-        """T's hidden state inside layer k, after attention, `n x H`."""
+        """Return T's hidden state inside layer k, after attention, `n x H`."""
         return self._model.encoder.layer[k].attention.output.LayerNorm(self._attention_sum[k].float())
 
     def _copy(
@@ -214,7 +221,7 @@ class Cutter:
         small.load_state_dict(state)
 
     def _heal(self, layer: Any, hidden: Tensor, k: int, keep: Tensor, heads: Projections, inner: Tensor) -> Tensor:
-        """Refit one layer of the cut to do what T's layer k does; return its output on the calibration tokens."""
+        """Refit one layer of the cut to match T's layer k; return its output on the calibration tokens."""
         trained = self._model.encoder.layer[k]
         state = hidden.flatten(0, 1)
         readers = [(getattr(layer.attention.self, name), getattr(heads, name)) for name in _READERS]
@@ -240,6 +247,6 @@ def _remove(handles: list[Any]) -> None:
 
 
 def _pivots(gram: Tensor) -> Tensor:
-    """Order of the pivots of a Cholesky factorisation with complete pivoting; what has no variance comes last."""
+    """Return the pivot order of a Cholesky factorisation with complete pivoting; rows without variance come last."""
     _, pivots, _, _ = dpstrf(gram.numpy(), tol=0.0)
     return torch.from_numpy(pivots).long() - 1

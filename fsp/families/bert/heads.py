@@ -1,9 +1,9 @@
-"""Attention heads of another size than T's: trained heads merged, split, or both.
+"""Attention heads of a different size than T's, made by merging or splitting trained heads.
 
-What a head passes on and what it attends to are treated apart. Any basis of a trained head's values serves as well,
-so they are dealt out in runs, the directions that write most first. A new head attends by one pattern only: its
-logits are a mean of those of the trained heads whose values it passes on, weighted by their share of its values, and
-reduced to the rank that its size allows.
+A head's values and its attention pattern are treated separately. A trained head's values may be expressed in any basis,
+so the directions that write most come first, and each new head takes a run of directions. A new head has a single
+attention pattern: its logits are the mean of those of the trained heads whose values it passes on, weighted by their
+share of its values, and reduced to the rank that its size allows.
 """
 
 from dataclasses import dataclass
@@ -16,22 +16,26 @@ from fsp.families.cutting import check_smaller
 from fsp.families.family import Shape
 from fsp.families.transformer import check_heads
 
-_TINY = 1e-9  # of the largest singular value: below it there is nothing but rounding
+_TINY = 1e-9  # of the largest singular value: smaller singular values are rounding errors
 
 Run = list[tuple[int, int]]  # the value directions of one new head: (trained head, number of its direction)
 
 
 def check_cuttable(full: Shape, shape: Shape) -> None:
-    """Raise InputError where a shape is larger than T, or its A does not divide its H."""
+    """Raise InputError if a shape is larger than T, or its A does not divide its H."""
     check_smaller(full, shape)
     check_heads(shape)
 
 
 @dataclass(frozen=True)
 class Projections:
-    """What the heads of a layer do, as affine maps of T's hidden state (width H_T) and back.
+    """The heads of a layer as affine maps from T's hidden state (width H_T) and back.
 
-    query, key, value: weight `H x H_T` and bias `H` each, heads on end. write: `H_T x H`.
+    Attributes:
+        query: weight `H x H_T` and bias `H`, heads concatenated.
+        key: the same for the keys.
+        value: the same for the values.
+        write: weight `H_T x H`, from the values to T's hidden state.
     """
 
     query: tuple[Tensor, Tensor]
@@ -53,8 +57,8 @@ class TrainedHeads:
     Args:
         layer: T's layer.
         heads: how many it has.
-        mean: of the layer's input on real text, `H_T`, float64.
-        covariance: of the same, `H_T x H_T`.
+        mean: mean of the layer's input on real text, `H_T`, float64.
+        covariance: covariance of that input, `H_T x H_T`.
         context: covariance of the values as the heads pass them on, `H_T x H_T`.
     """
 
@@ -64,7 +68,7 @@ class TrainedHeads:
         split = (heads, self._size)
         self._query = _affine(reader.query)  # H_T x (H_T + 1): the bias is the last column
         self._key = _affine(reader.key)
-        # softmax ignores what is equal for all keys, so these are centred and queries are not
+        # softmax ignores what all keys have in common, so keys are centred; queries are not
         one = torch.cat([mean, mean.new_ones(1)])
         moment = torch.outer(one, one)
         moment[:-1, :-1] += covariance
@@ -85,7 +89,7 @@ class TrainedHeads:
             self._written.append(strength.square())
 
     def reshaped(self, heads: int, size: int) -> Projections:
-        """Return the projections of so many heads of that size (together at most T's hidden size)."""
+        """Return the projections of `heads` heads of the given size (together at most T's hidden size)."""
         made = [self._head(run, size) for run in self._runs(heads, size)]
         read = [torch.cat(parts).float() for parts in zip(*(head[:3] for head in made), strict=True)]
         query, key, value = ((weight[:, :-1], weight[:, -1]) for weight in read)
@@ -94,8 +98,8 @@ class TrainedHeads:
     def _runs(self, heads: int, size: int) -> list[Run]:
         """Choose the value directions of each new head.
 
-        Where heads shrink, each new one is part of one trained head. Where they grow, the trained heads that write
-        most are laid end to end and cut.
+        If heads shrink, each new head is part of one trained head. If they grow, the trained heads that write most are
+        concatenated and split into runs of the new size.
         """
         count, width = len(self._written), self._size
         if size <= width:
@@ -109,7 +113,7 @@ class TrainedHeads:
         return [line[i * size : (i + 1) * size] for i in range(heads)]
 
     def _side_by_side(self, chosen: list[int], size: int) -> list[int]:
-        """Order trained heads so that those whose values share a new head attend alike."""
+        """Order trained heads so that those whose values share a new head have similar attention."""
         line, left = [chosen[0]], chosen[1:]
         while left:
             first = len(line) * self._size // size * size  # value direction that the next new head begins with
@@ -119,7 +123,7 @@ class TrainedHeads:
         return line
 
     def _head(self, run: Run, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Query, key and value of one new head, `size x (H_T + 1)` with the bias last, and its `H_T x size` write."""
+        """Return query, key, value of one new head, `size x (H_T + 1)` with the bias last, and write, `H_T x size`."""
         covered = sorted({head for head, _ in run})
         share = torch.tensor([sum(head == h for h, _ in run) / size for head in covered], dtype=torch.float64)
         rows = torch.cat([torch.arange(head * self._size, (head + 1) * self._size) for head in covered])
@@ -132,21 +136,21 @@ class TrainedHeads:
 
 
 def _affine(module: Any) -> Tensor:
-    """Weight and bias side by side, float64."""
+    """Return weight and bias side by side, float64."""
     return torch.cat([module.weight, module.bias[:, None]], dim=1).double()
 
 
 def _root(moment: Tensor) -> Tensor:
-    """R with R Rᵀ = moment, for a symmetric positive semidefinite one."""
+    """Return R with R Rᵀ = moment, for a symmetric positive semidefinite moment."""
     values, vectors = torch.linalg.eigh(moment)
     return vectors * values.clamp(min=0).sqrt()
 
 
 def _reduced(queries: Tensor, keys: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Return maps P, Q `(rank, n)` for which E[(qᵀk - (Pq)ᵀ(Qk))²] is least, given E[qqᵀ] and E[kkᵀ], `n x n`.
+    """Return the maps P, Q `(rank, n)` that minimise E[(qᵀk - (Pq)ᵀ(Qk))²], given E[qqᵀ] and E[kkᵀ], `n x n`.
 
-    With roots R, S of the two, it is the distance of Rᵀ S from the best product of that rank: a singular value
-    decomposition U D Vᵀ (Eckart and Young). Rows without a singular value are zero.
+    With the roots R and S of the two, the minimum is the distance of Rᵀ S from its best approximation of that rank,
+    given by a singular value decomposition U D Vᵀ (Eckart and Young). Rows without a singular value are zero.
     """
     left, right = _root(queries), _root(keys)
     u, d, vt = torch.linalg.svd(left.T @ right, full_matrices=False)

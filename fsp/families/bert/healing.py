@@ -1,4 +1,4 @@
-"""The ridge regressions that heal a cut: what reads or writes the hidden state is refitted to do as T does."""
+"""The ridge regressions that heal a cut: matrices that read or write the hidden state are refitted to match T."""
 
 import torch
 from torch import Tensor, nn
@@ -8,12 +8,12 @@ _BLOCK = 256  # columns of a product of a matrix with itself
 
 
 def covariance(values: Tensor) -> Tensor:
-    """Covariance times the number of rows, float64, of `n x d` values."""
+    """Return the covariance of `n x d` values times the number of rows, float64."""
     return gram_of(values - values.mean(dim=0))
 
 
 def gram_of(centred: Tensor) -> Tensor:
-    """XᵀX of centred `n x d` values, float64; only the blocks on and below the diagonal are multiplied."""
+    """Return XᵀX of centred `n x d` values, float64; only the blocks on and below the diagonal are multiplied."""
     gram = centred.new_empty(2 * centred.shape[1:])
     for i in range(0, len(gram), _BLOCK):
         torch.mm(centred[:, i:].T, centred[:, i : i + _BLOCK], out=gram[i:, i : i + _BLOCK])
@@ -22,23 +22,23 @@ def gram_of(centred: Tensor) -> Tensor:
 
 
 def _ridge(gram: Tensor, moment: Tensor) -> Tensor:
-    """Weights `(outputs, inputs)` of a ridge regression, float32, from the products of centred inputs, float64."""
-    ridge = (_RIDGE * gram.diagonal().mean()).clamp(min=torch.finfo(gram.dtype).tiny)  # inputs that never vary give 0
+    """Return the float32 weights `(outputs, inputs)` of a ridge regression, from float64 products of centred inputs."""
+    ridge = (_RIDGE * gram.diagonal().mean()).clamp(min=torch.finfo(gram.dtype).tiny)  # constant inputs give 0
     return torch.linalg.solve(gram + ridge * torch.eye(len(gram), dtype=gram.dtype), moment).float().T
 
 
 def refit_readers(
     readers: list[tuple[nn.Linear, tuple[Tensor, Tensor]]], state: Tensor, full: Tensor, keep: Tensor
 ) -> None:
-    """Let modules read T's full state as it is predicted from the kept coordinates.
+    """Refit modules to read T's full state as predicted from the kept coordinates.
 
-    Each comes with the weight and bias by which it is to read the full state.
+    Each module comes with the weight and bias that apply to the full state.
     """
     mean = state.mean(dim=0)
     centred = state - mean
     gram = gram_of(centred)
-    moment = (centred.T @ full).double()  # with what is missing: the full state less the kept coordinates
-    moment[:, keep] -= gram
+    moment = (centred.T @ full).double()
+    moment[:, keep] -= gram  # the target is the residual: the full state minus the kept coordinates
     predict = _ridge(gram, moment)
     missing = full.mean(dim=0)
     missing[keep] -= mean
@@ -50,7 +50,7 @@ def refit_readers(
 
 
 def refit_writer(module: nn.Linear, features: Tensor, wanted: Tensor) -> Tensor:
-    """Change a module by the ridge regression of what its output lacks; return its output. Centres the features."""
+    """Add to a module the ridge regression of its output's residual; return its output. Centres the features."""
     mean, wanted_mean = features.mean(dim=0), wanted.mean(dim=0)
     features -= mean
     gram = gram_of(features)

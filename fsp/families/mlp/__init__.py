@@ -1,4 +1,4 @@
-"""Residual multilayer perceptrons, no transformers: closed-form sizes and operations, networks, and cuts.
+"""Residual multilayer perceptrons: closed-form sizes and operations, networks, and cuts.
 
 An architecture is D middle layers of width H. The constants are the numbers of `inputs` and `outputs`.
 """
@@ -33,7 +33,7 @@ _AXES: dict[str, tuple[str | None, ...]] = {
 def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
     """Return the exact number of weights: `embedding_parameters`, `encoder_parameters` and their sum `parameters`.
 
-    The middle layers are the encoder, the first and the last layer the embeddings.
+    The middle layers count as the encoder, the first and the last layer as the embeddings.
 
     Args:
         shape: D, H as integers or arrays of one length n.
@@ -61,8 +61,8 @@ def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: in
     Args:
         shape: D, H as integers or arrays of one length n.
         constants: see `CONSTANTS`.
-        batch: vectors.
-        length: without meaning for this family.
+        batch: number of vectors.
+        length: not used by this family.
 
     Example:
         >>> int(operations(dict(D=2, H=4), dict(inputs=3, outputs=5)))
@@ -102,7 +102,7 @@ def build(architecture: Mapping[str, int], constants: Constants) -> "MLP":
 def cut(model: "MLP", architecture: Mapping[str, int]) -> "MLP":
     """Return a network of that shape made of the parts of a trained one with the largest weights.
 
-    Layers are taken evenly spaced, the last one always.
+    The layers taken are evenly spaced and include the last.
 
     Args:
         model: the trained maximum point T.

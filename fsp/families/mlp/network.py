@@ -7,7 +7,15 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Config:
-    """What fixes the shape of an `MLP`."""
+    """The sizes of an `MLP`.
+
+    Attributes:
+        depth: number of middle layers D.
+        width: width H of the middle layers.
+        inputs: number of inputs.
+        outputs: number of outputs.
+        model_type: always `mlp`.
+    """
 
     depth: int
     width: int
@@ -19,7 +27,7 @@ class Config:
 class MLP(nn.Module):
     """A residual multilayer perceptron: first layer, D times `x + relu(linear(x))`, last layer.
 
-    Residual, so that a network from which layers are taken still computes something like it.
+    The layers are residual, so that removing some of them changes the output only moderately.
 
     Example:
         >>> import torch
