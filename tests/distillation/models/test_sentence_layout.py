@@ -149,7 +149,7 @@ def test_a_module_whose_weights_are_no_numbers_is_refused(tiny, tmp_path, value)
     weights = load_file(given / "2_Dense" / "model.safetensors")
     weights["linear.bias"][3] = value
     save_file(weights, given / "2_Dense" / "model.safetensors")
-    with pytest.raises(InputError, match=r"its Dense has no finite numbers in linear\.bias"):
+    with pytest.raises(InputError, match=r"its Dense has non-finite numbers in linear\.bias"):
         layout_of(given)
 
 
