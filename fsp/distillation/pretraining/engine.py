@@ -127,7 +127,7 @@ class Engine:
         """Do one step; return its record, and whether any process got a SIGTERM."""
         started = time.perf_counter()
         settings, accelerator = self._settings, self.accelerator
-        torch.manual_seed(_seed(settings.seed, step, accelerator.process_index))  # for dropout
+        torch.manual_seed(_seed(settings.seed, step, accelerator.process_index))  # for dropout; needs no saved state
         rate = settings.learning_rate * learning_rate_at(step, settings.steps, settings.warmup, settings.schedule)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
