@@ -1,6 +1,6 @@
-"""Making smaller networks out of a trained one: T and text are read, candidates cut, healed and trained on T's outputs.
+"""Making smaller networks from a trained one: read T and text, cut and heal candidates, train them on T's outputs.
 
-The surrogate error of a search and the final student come from the same code; `pretraining` is the long way.
+The surrogate error of a search and the final student come from the same code; `pretraining` holds full training runs.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Blocks of tokens with T's states of them, computed once, kept on disk and shared by all students."""
+"""Blocks of tokens with T's states for them, computed once, stored on disk and shared by all students."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -19,13 +19,19 @@ from fsp.distillation.models.loading import longest_input
 from fsp.distillation.teacher import Teacher
 from fsp.distillation.text.corpus import Corpus, pack
 
-READOUT_TOKENS = 16_384  # a readout fitted on fewer overfits: it has up to a thousand inputs
+READOUT_TOKENS = 16_384  # a readout has up to a thousand inputs and overfits on fewer tokens
 LEAST_HELD_OUT_TOKENS = 2_048
 _LARGEST = float(np.finfo(np.float16).max)
 
 
 class StateBatch(NamedTuple):
-    """Some blocks as tensors: ids `(n, length)`, T's states `(n, length, H)` in float32, masked `(n, length)`."""
+    """Some blocks as tensors.
+
+    Attributes:
+        tokens: ids, `(n, length)`.
+        states: T's states in float32, `(n, length, H)`.
+        masked: which positions are to be predicted, `(n, length)`; None if nothing is masked.
+    """
 
     tokens: Tensor
     states: Tensor
@@ -34,10 +40,12 @@ class StateBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Blocks:
-    """Token ids `n x length` and T's states of them, `n x length x H` (float16, possibly memory-mapped).
+    """Blocks of token ids and T's states for them.
 
-    masked: which positions are to be predicted, `n x length`; None where nothing is masked. The ids are those that
-    T and students see, masks put in.
+    Attributes:
+        tokens: ids as T and the students see them, masks included, `n x length`.
+        states: T's states, `n x length x H` (float16, possibly memory-mapped).
+        masked: which positions are to be predicted, `n x length`; None if nothing is masked.
     """
 
     tokens: NDArray[np.int32]
@@ -64,7 +72,7 @@ class Blocks:
             yield self.take(np.arange(i, min(i + size, len(self))))
 
     def shuffled(self, size: int, seed: int) -> Iterator[StateBatch]:
-        """Yield batches of `size` blocks without end, each pass over the blocks in a new order given by the seed.
+        """Yield batches of `size` blocks indefinitely, each pass over the blocks in a new order given by the seed.
 
         There must be at least `size` blocks.
         """
@@ -76,13 +84,13 @@ class Blocks:
 
     @property
     def digest(self) -> str:
-        """Short digest of the tokens, their arrangement and what is masked."""
+        """Short digest of the tokens, their arrangement and the masked positions."""
         if self.masked is None:
             return tokens_digest(self.tokens)
         return digest([tokens_digest(self.tokens), tokens_digest(self.masked.astype(np.int32))])
 
     def variance(self) -> float:
-        """Return the states' variance per token, summed over the coordinates."""
+        """Return the variance of the states per token, summed over the coordinates."""
         states = self.states.reshape(-1, self.states.shape[-1])
         return float(states.astype(np.float32).var(axis=0).sum())
 
@@ -101,19 +109,19 @@ def cached_states(
     batch: int = 32,
     advance: Callable[[int], object] = lambda tokens: None,
 ) -> NDArray[np.float16]:
-    """Return T's token states over blocks as a memory-mapped `n x length x H` array, computed at most once.
+    """Return T's token states for blocks as a memory-mapped `n x length x H` array, computed at most once.
 
-    Processes that ask for the same at the same time wait for one of them to compute it.
+    If several processes ask for the same states, one computes them and the others wait.
 
     Args:
         teacher: T.
         blocks: token ids, `n x length`.
-        folder: where the states are kept; the file's name depends on T and on the blocks.
+        folder: where the states are stored; the file name depends on T and on the blocks.
         batch: blocks per forward pass.
         advance: called with the number of tokens done since the last call.
 
     Raises:
-        InputError: a state is no number, or larger than float16 holds; nothing is kept.
+        InputError: a state is not finite or too large for float16; nothing is stored.
     """
     path = _states_file(teacher, blocks, folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -140,7 +148,8 @@ def _write_states(
             found = teacher.model(input_ids=tokens).last_hidden_state
             if not float(found.abs().max()) <= _LARGEST:
                 raise InputError(
-                    f"T's states exceed {_LARGEST:,.0f} or are no numbers; fsp keeps them in float16, which cannot"
+                    f"T's states exceed {_LARGEST:,.0f} or are not numbers, so fsp cannot store them in float16; "
+                    "use another teacher"
                 )
             states[i : i + batch] = found.numpy()
             advance(tokens.numel())
@@ -150,10 +159,13 @@ def _write_states(
 
 @dataclass(frozen=True)
 class Material:
-    """All that students of one teacher learn from and are measured on.
+    """All text that the students of one teacher are trained and measured on.
 
-    train: blocks that steps and readouts see. validation: blocks of the search's error.
-    test: blocks of the final measurement. texts: all of the training part, of which sentence readouts see sentences.
+    Attributes:
+        train: blocks for training steps and for fitting readouts.
+        validation: blocks on which the search measures its error.
+        test: blocks for the final measurement.
+        texts: the whole training part; sentence readouts are fitted on its sentences.
     """
 
     train: Blocks
@@ -173,21 +185,21 @@ class Material:
         held_out_tokens: int,
         advance: Callable[[int], object] = lambda tokens: None,
     ) -> "Material":
-        """Pack a corpus, mask it where T has a head for masked language modelling, and compute T's states of it.
+        """Pack a corpus, mask it if T has a head for masked language modelling, and compute T's states for it.
 
         Args:
             teacher: T.
             corpus: text in three parts.
-            folder: where T's states are kept.
+            folder: where T's states are stored.
             length: tokens per block.
-            train_tokens: at most so many tokens of the train part, chosen evenly over it; never fewer than a
-                readout needs.
-            held_out_tokens: at most so many tokens of the validation and test parts each.
+            train_tokens: the most tokens to take from the train part, spread evenly over it; raised to the number
+                that a readout needs.
+            held_out_tokens: the most tokens to take from the validation part, and from the test part.
             advance: called with the number of tokens done since the last call.
 
         Raises:
             InputError: `length` exceeds T's positions, a part of the corpus is too small, the disk has no room for the
-                states, or T has a head for masked language modelling and its tokenizer no mask token.
+                states, or T has a head for masked language modelling but its tokenizer has no mask token.
         """
         positions = longest_input(teacher.model.config)
         if not 8 <= length <= positions:

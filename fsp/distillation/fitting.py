@@ -1,4 +1,4 @@
-"""What every training shares: the optimiser, the schedule, and the loop of those that run in one process."""
+"""Parts shared by all training: the optimiser, the learning-rate schedule, and the single-process training loop."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -18,10 +18,10 @@ def learning_rate_at(step: int, steps: int, warmup: float, schedule: str = "line
     """Return the factor on the peak learning rate at a step counted from 0.
 
     Args:
-        step: the step that is about to be done.
-        steps: all of them.
+        step: the next step.
+        steps: total number of steps.
         warmup: share of the steps in which the rate rises linearly to its peak.
-        schedule: after the warm-up, `linear` falls to 0, `cosine` likewise, `constant` stays.
+        schedule: after the warm-up, `linear` and `cosine` fall to 0, `constant` stays at the peak.
 
     Example:
         >>> [learning_rate_at(k, 10, 0.2) for k in (0, 1, 2, 9)]
@@ -44,7 +44,7 @@ def adamw(
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
 ) -> torch.optim.AdamW:
-    """Return AdamW for all weights of a network, with decay on matrices and tables, not on biases and norms."""
+    """Return AdamW for all weights of a network, with weight decay on matrices and tables but not on vectors."""
     matrices = [p for p in network.parameters() if p.ndim >= 2]
     vectors = [p for p in network.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -65,13 +65,13 @@ def fit(
     """Train a network by AdamW, gradients clipped at norm 1, and return the loss of every step.
 
     Args:
-        network: changed in place; whether dropout is on is the caller's choice.
-        loss_of: gives the loss of the network on a batch, a scalar.
-        batches: at least `steps` of them.
+        network: changed in place; the caller decides whether dropout is on.
+        loss_of: returns the loss of the network on a batch, a scalar.
+        batches: at least `steps` batches.
         steps: optimiser steps.
         learning_rate: the peak, reached after `warmup * steps` steps; see `learning_rate_at`.
         warmup: fraction of the steps.
-        weight_decay: on weight matrices only.
+        weight_decay: applied to weight matrices only.
         after_step: called with the number of steps done and the loss.
 
     Raises:

@@ -28,12 +28,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _BATCH = 32  # blocks per forward pass where nothing is trained
-_HELD_OUT_MASKS = 0  # the seed of the held-out masks: one masking for all candidates and seeds
+_HELD_OUT_MASKS = 0  # seed of the held-out masks, the same for all candidates and seeds
 
 
 @dataclass(frozen=True)
 class OptimiserSettings:
-    """One θ of Θ. learning_rate: the peak. weight_decay: on matrices only. warmup: fraction of the steps."""
+    """One θ of Θ.
+
+    Attributes:
+        learning_rate: the peak.
+        batch: blocks per step.
+        weight_decay: applied to matrices only.
+        warmup: fraction of the steps.
+    """
 
     learning_rate: float
     batch: int = 16
@@ -50,7 +57,9 @@ class OptimiserSettings:
 class MaskedLanguageModellingSettings:
     """What the error depends on besides the architecture and the seed.
 
-    steps: optimiser steps s for every θ. hyperparameters: Θ.
+    Attributes:
+        steps: optimiser steps s for every θ.
+        hyperparameters: Θ.
     """
 
     steps: int = 100
@@ -64,7 +73,13 @@ class MaskedLanguageModellingSettings:
 
 @dataclass(frozen=True)
 class MaskedText:
-    """Blocks of token ids, `n x length`, to train on and to measure on, and how they are masked."""
+    """Text to train on and to measure on.
+
+    Attributes:
+        train: blocks of token ids, `n x length`.
+        validation: held-out blocks, `m x length`.
+        masking: how the blocks are masked.
+    """
 
     train: NDArray[np.int32]
     validation: NDArray[np.int32]
@@ -74,7 +89,7 @@ class MaskedText:
     def prepare(
         cls, tokenizer: "PreTrainedTokenizerBase", corpus: Corpus, *, length: int = 64, held_out_tokens: int = 16_384
     ) -> "MaskedText":
-        """Pack the train part of a corpus, and at most `held_out_tokens` of its validation part, chosen evenly.
+        """Pack the train part of a corpus, and at most `held_out_tokens` of its validation part, spread evenly over it.
 
         Raises:
             InputError: the tokenizer lacks a mask, start or end token, or the validation part is too small.
@@ -91,13 +106,13 @@ class MaskedText:
 
     @cached_property
     def held_out(self) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """The validation blocks as the network sees them, and the positions to predict; the same for everyone."""
+        """The validation blocks as the network sees them, and the positions to predict; the same on every call."""
         return self.masking(self.validation, _HELD_OUT_MASKS)
 
     def batches(self, size: int, seed: int) -> "Iterator[tuple[Tensor, Tensor, Tensor]]":
-        """Yield `size` training blocks at a time without end: what is seen, where to predict, and the labels.
+        """Yield batches of `size` training blocks indefinitely: masked ids, positions to predict, and their labels.
 
-        Each pass has a new order and new masks, both given by the seed.
+        Each pass has a new order and new masks, both determined by the seed.
         """
         generator = np.random.default_rng(seed)
         while True:
@@ -117,25 +132,25 @@ def _tensors(
 class MaskedLanguageModelling:
     """The surrogate error `mlm`: the least held-out cross-entropy over Θ after s steps from random init.
 
-    Call it with an architecture and a seed (of the init, the order of the text and its masks). The value is in nats a
-    masked position. This is Algorithm 1 of arXiv 2010.08512 read literally: a candidate of family `bert` is built
+    Call it with an architecture and a seed (for the init, the order of the text and its masks). The value is in nats
+    per masked position. This is Algorithm 1 of arXiv 2010.08512 read literally: a candidate of family `bert` is built
     untrained (weights from N(0, 0.02)), and each θ trains it from that same init. The head is BERT's, its decoder tied
-    to the word embeddings; only masked positions get logits. Dropout stays off.
+    to the word embeddings; logits are computed at masked positions only. Dropout stays off.
 
-    Hundreds of steps rarely suffice for a ranking: ask `plateau` for a verdict on the values before using them.
+    A few hundred steps rarely suffice for a ranking: check the values with `plateau` before using them.
 
     Args:
         text: to train on and to measure on.
-        constants: sizes of the embedding tables, those of the space.
+        constants: sizes of the space's embedding tables.
         settings: steps and Θ.
-        threads: of torch on each call; None for those that torch has now. Values depend on it.
+        threads: number of torch threads on each call; None for the current number. Values depend on it.
 
     Attributes:
-        threads: of torch on each call.
+        threads: number of torch threads on each call.
 
     Raises:
         InputError: the tables are too small for the text, or there are fewer training blocks than one step takes.
-        Diverged: on a call, if the loss is no number under every θ.
+        Diverged: on a call, if the loss is not finite under any θ.
 
     Example:
         >>> blocks = np.arange(2, 42, dtype=np.int32).reshape(4, 10)
@@ -160,17 +175,17 @@ class MaskedLanguageModelling:
         self._constants = dict(constants)
         for name, needed in (("vocabulary", text.masking.vocabulary), ("positions", text.train.shape[1])):
             if constants[name] < needed:
-                raise InputError(f"the text needs {name} of at least {needed}, and the space has {constants[name]}")
+                raise InputError(f"the text needs {name} of at least {needed}, but the space has {constants[name]}")
         largest = max(theta.batch for theta in self._chosen.hyperparameters)
         if len(text.train) < largest:
             raise InputError(
-                f"the training text has {len(text.train)} blocks, fewer than the {largest} of a step; "
+                f"the training text has {len(text.train)} blocks, but a step takes {largest}; "
                 "give more text or shorter blocks"
             )
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that a value depends on besides architecture and seed, for the study's key."""
+        """Everything that a value depends on besides architecture and seed, for the study's key."""
         return {
             "error": "mlm",
             "fsp": __version__,
@@ -187,18 +202,18 @@ class MaskedLanguageModelling:
 
     @cached_property
     def plateau(self) -> Plateau:
-        """What predictors without context score on the same held-out positions; it judges values of this error."""
+        """The scores of predictors without context on the same held-out positions, to judge values of this error."""
         seen, chosen = self.text.held_out
         return Plateau.of(self.text.train, self.text.validation[chosen], seen[chosen], self.text.masking)
 
     def longer(self, factor: int) -> "MaskedLanguageModelling":
-        """Return the same error with that many times the steps."""
+        """Return the same error with `factor` times the steps."""
         longer = copy.copy(self)
         longer._chosen = replace(self._chosen, steps=factor * self._chosen.steps)
         return longer
 
     def network(self, architecture: Architecture, seed: int) -> "PreTrainedModel":
-        """Return the untrained candidate with its head; torch's global generator is left as it was."""
+        """Return the untrained candidate with its head; the state of torch's global generator is kept."""
         from transformers import BertForMaskedLM
 
         with torch.random.fork_rng(devices=[]):
@@ -206,7 +221,7 @@ class MaskedLanguageModelling:
             return BertForMaskedLM(bert.config_for(architecture, self._constants)).eval()
 
     def losses(self, architecture: Architecture, seed: int = 0) -> list[float]:
-        """Return the held-out cross-entropy under every θ of Θ, in nats per masked position; NaN where one diverged."""
+        """Return the held-out cross-entropy under every θ of Θ, in nats per masked position; NaN where it diverged."""
         found = []
         for theta in self._chosen.hyperparameters:
             network = self.network(architecture, seed)
@@ -231,7 +246,7 @@ class MaskedLanguageModelling:
         """Return the cross-entropy of a network over the held-out masked positions, in nats per position.
 
         Raises:
-            Diverged: it is no number.
+            Diverged: it is not finite.
         """
         seen, chosen = self.text.held_out
         total = 0.0
@@ -249,13 +264,13 @@ class MaskedLanguageModelling:
             numbers = [loss for loss in self.losses(architecture, seed) if not math.isnan(loss)]
         if not numbers:
             raise Diverged(
-                f"the loss is no number under any of {len(self._chosen.hyperparameters)} hyperparameter sets"
+                f"the loss is not a number under any of {len(self._chosen.hyperparameters)} hyperparameter sets"
             )
         return min(numbers)
 
 
 def _loss(network: "PreTrainedModel", batch: tuple[Tensor, Tensor, Tensor], reduction: str = "mean") -> Tensor:
-    """Return the cross-entropy at the positions to predict; there alone are logits, because a vocabulary is wide."""
+    """Return the cross-entropy at the positions to predict; to save memory, no other logits are computed."""
     tokens, where, labels = batch
     logits = network.cls(network.bert(input_ids=tokens).last_hidden_state[where])
     return nn.functional.cross_entropy(logits, labels, reduction=reduction)

@@ -1,4 +1,4 @@
-"""What every long command starts from: a trained T, text, and the surrogate error made of them."""
+"""The inputs of every long command: a trained T, text, and the surrogate error made from them."""
 
 import tempfile
 from collections.abc import Sequence
@@ -19,12 +19,17 @@ from fsp.distillation.trained import check_trained
 from fsp.spaces.loading import load_space
 from fsp.spaces.space import SearchSpace
 
-SEARCH_TOKENS = 65_536  # of training text, for a search alone
+SEARCH_TOKENS = 65_536  # tokens of training text for a search without final distillation
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """A trained T and text."""
+    """A trained T and text.
+
+    Attributes:
+        teacher: T.
+        corpus: the text in three parts.
+    """
 
     teacher: Teacher
     corpus: Corpus
@@ -41,21 +46,21 @@ def load_inputs(
     """Load T and the text.
 
     Args:
-        space: names the teacher that is taken by default.
-        teacher: a directory or a hub name; None for the space's.
+        space: names the default teacher.
+        teacher: a directory or a hub name; None for the space's teacher.
         corpus: files and folders; empty for the documentation of Python's standard library.
-        display: where progress goes.
-        column: of the text where the corpus has rows; None for `text`, else the only one of strings.
+        display: shows progress.
+        column: the column of text if the corpus has rows; None for `text`, else the only column of strings.
 
     Raises:
-        InputError: T or the corpus cannot be used, neither the caller nor the space names a teacher, or the space is of
-            a family that fsp does not train.
+        InputError: T or the corpus cannot be used, neither the caller nor the space names a teacher, or fsp does not
+            train the space's family.
     """
     check_trained(space)
     if teacher is None and not space.teacher:
         raise InputError(f"space {space.name} names no trained teacher; give one with --teacher")
     with display.bar("loading the teacher and the text", 2) as advance:
-        texts = read_corpus(corpus, column) if corpus else None  # what the user gave is looked at before the slow part
+        texts = read_corpus(corpus, column) if corpus else None  # read first, to report bad files before the slow part
         if teacher is None:
             trained = load_teacher(packaged_teacher(space.teacher), name=space.teacher["name"])
         else:
@@ -67,13 +72,13 @@ def load_inputs(
 
 
 def surrogate(inputs: Inputs, settings: SurrogateSettings, cache: Path, display: Progress) -> Distillation:
-    """Compute T's states of the text and return the error `distillation` made of them.
+    """Compute T's states for the text and return the error `distillation` based on them.
 
     Args:
         inputs: T and the text.
-        settings: of the run; also sets torch's threads.
+        settings: settings of the run, including the number of torch threads, which is set for the process.
         cache: a folder for T's states.
-        display: where progress goes.
+        display: shows progress.
 
     Raises:
         InputError: there is too little text.
@@ -109,19 +114,19 @@ def prepare(
     cache: str | Path | None = None,
     display: Progress | None = None,
 ) -> tuple[SearchSpace, Distillation]:
-    """Return a space with T's own constants, and the error `distillation` of its candidates, for `fsp.extract`.
+    """Return a space with T's own constants, and the error `distillation` for its candidates, for `fsp.extract`.
 
     Args:
         space: a space, or what `fsp.load_space` takes.
-        teacher: T, a directory or a hub name; None for the one that the space names.
+        teacher: T, a directory or a hub name; None for the teacher that the space names.
         corpus: files and folders of text or rows; empty for the documentation of Python's standard library.
-        column: of the text where the corpus has rows; None for `text`, else the only one of strings.
-        steps: s, of training each candidate; 0 measures the healed cuts.
-        tokens: of training text.
-        threads: of torch, set for the whole process; None for all processors. Errors depend on it.
-        cache: folder that keeps T's states of the text (768 bytes per token for MiniLM); None for one that goes
-            when the process ends.
-        display: where progress goes.
+        column: the column of text if the corpus has rows; None for `text`, else the only column of strings.
+        steps: training steps s per candidate; 0 measures the healed cuts.
+        tokens: tokens of training text.
+        threads: number of torch threads, set for the whole process; None for all processors. Errors depend on it.
+        cache: folder for T's states of the text (768 bytes per token for MiniLM); None to keep them only until the
+            process ends.
+        display: shows progress.
 
     Raises:
         InputError: T, the corpus or the space cannot be used, or they do not match.
@@ -136,22 +141,22 @@ def prepare(
     chosen = fitted_to(chosen, inputs.teacher)
     if cache is not None:
         return chosen, surrogate(inputs, settings, Path(cache), display)
-    with tempfile.TemporaryDirectory() as folder:  # its files stay mapped as long as the error lives
+    with tempfile.TemporaryDirectory() as folder:  # the error keeps its files mapped after they are deleted
         return chosen, surrogate(inputs, settings, Path(folder), display)
 
 
 def fitted_to(space: SearchSpace, teacher: Teacher) -> SearchSpace:
-    """Return the space with T's own embedding tables. Raises InputError where T is not its maximum point."""
+    """Return the space with T's own embedding tables. Raises InputError if T is not its maximum point."""
     if teacher.architecture != space.maximum:
         raise InputError(
-            f"teacher {teacher.name} is {teacher.architecture}, and the maximum point of space {space.name} is "
+            f"teacher {teacher.name} is {teacher.architecture}, but the maximum point of space {space.name} is "
             f"{space.maximum}; write a space file with the teacher's shape as its maximum"
         )
     return space.with_constants(teacher.constants)
 
 
 def from_scratch(inputs: Inputs, settings: SurrogateSettings, space: SearchSpace) -> MaskedLanguageModelling:
-    """Return the paper's from_scratch error, masked language modelling from scratch; T gives nothing but its tokenizer.
+    """Return the paper's error, masked language modelling from scratch; only T's tokenizer is used.
 
     Raises:
         InputError: there is too little text, or the tokenizer has no mask token.

@@ -1,6 +1,6 @@
-"""Losses, each returning (sum, count): the caller that adds up batches and processes divides once.
+"""Losses, each returning (sum, count): the caller adds them up over batches and processes and divides once.
 
-All but `squared_error` compute in float32 at least, whatever comes in; float64 stays float64, for references.
+All but `squared_error` compute in float32 or, for float64 inputs, in float64, which serves as a reference.
 """
 
 import math
@@ -15,7 +15,7 @@ Summed = tuple[Tensor, int]
 
 
 def wide(values: Tensor) -> Tensor:
-    """Return values in float32; float64 stays float64, for references.
+    """Return values in float32, or in float64 if they are float64.
 
     Example:
         >>> wide(torch.ones(1, dtype=torch.float16)).dtype, wide(torch.ones(1, dtype=torch.float64)).dtype
@@ -28,7 +28,10 @@ def wide(values: Tensor) -> Tensor:
 class TopLogits:
     """A teacher's distribution at a temperature: its k likeliest tokens and the mass of all others.
 
-    ids: `n x k`, int64. log_probabilities: of them, `n x k`. log_tail: of the rest, `n`.
+    Attributes:
+        ids: the k likeliest tokens, `n x k`, int64.
+        log_probabilities: their log-probabilities, `n x k`.
+        log_tail: log-probability of all other tokens together, `n`.
     """
 
     ids: Tensor
@@ -67,12 +70,12 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Summed:
 def divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Summed:
     """Return T² KL(softmax(teacher / T) ‖ softmax(student / T)) in nats, summed, and the number of positions.
 
-    The sum is over the vocabulary and all positions. T² keeps gradients comparable between temperatures (Hinton,
-    Vinyals and Dean, arXiv 1503.02531, section 2).
+    The sum is over the vocabulary and all positions. The factor T² keeps gradients comparable between temperatures
+    (Hinton, Vinyals and Dean, arXiv 1503.02531, section 2).
 
     Args:
         student: logits, `(..., vocabulary)`.
-        teacher: the same shape; nothing flows back into them.
+        teacher: logits of the same shape; they get no gradient.
         temperature: T.
 
     Example:
@@ -88,10 +91,10 @@ def divergence(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Su
 
 
 def top_divergence(student: Tensor, teacher: TopLogits, temperature: float = 1.0) -> Summed:
-    """Return `divergence` where all tokens beside the teacher's k likeliest count as one, and the number of rows.
+    """Return `divergence` with all tokens but the teacher's k likeliest merged into one, and the number of rows.
 
-    A lower bound of the whole divergence but for float32 rounding, equal to it where student and teacher agree about
-    the tail.
+    Up to float32 rounding, this is a lower bound of the full divergence; the two are equal if student and teacher have
+    the same conditional distribution over the tail.
 
     Args:
         student: logits, `n x V`.
@@ -109,13 +112,13 @@ def top_divergence(student: Tensor, teacher: TopLogits, temperature: float = 1.0
     tail = scaled.scatter(-1, teacher.ids, -math.inf).logsumexp(dim=-1) - normaliser
     target, target_tail = teacher.log_probabilities.to(scaled.dtype), teacher.log_tail.to(scaled.dtype)
     likely = F.kl_div(predicted, target, reduction="sum", log_target=True)
-    has_tail = target_tail.isfinite() & tail.isfinite()  # none where k is the whole vocabulary
+    has_tail = target_tail.isfinite() & tail.isfinite()  # there is no tail if k is the whole vocabulary
     rest = F.kl_div(tail[has_tail], target_tail[has_tail], reduction="sum", log_target=True)
     return temperature**2 * (likely + rest), len(student)
 
 
 def cosine_distance(student: Tensor, teacher: Tensor) -> Summed:
-    """Return the summed 1 - cosine between vectors `n x H`, and n.
+    """Return 1 - cosine between vectors `n x H`, summed over vectors, and n.
 
     Example:
         >>> cosine_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]]))
@@ -125,7 +128,7 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Summed:
 
 
 def squared_distance(student: Tensor, teacher: Tensor) -> Summed:
-    """Return the squared distance a coordinate between vectors `n x H`, summed over vectors, and n.
+    """Return the squared distance per coordinate between vectors `n x H`, summed over vectors, and n.
 
     Example:
         >>> squared_distance(torch.zeros(1, 4), torch.full((1, 4), 3.0))
@@ -139,7 +142,7 @@ def squared_error(predicted: Tensor, target: Tensor) -> tuple[Tensor, int]:
 
     Args:
         predicted: `(..., width)`.
-        target: the same shape; any floating type.
+        target: values of the same shape and any floating type.
 
     Example:
         >>> squared_error(torch.ones(2, 3), torch.zeros(2, 3))
@@ -155,14 +158,14 @@ def relation_divergence(
 ) -> Summed:
     """Return KL(teacher || student) between self-attention relations, summed, and the number of distributions.
 
-    The relation of queries is softmax(Q Qᵀ / sqrt(d)), likewise for keys and values; vectors are cut into `heads`
-    relation heads of size d, so neither head counts nor hidden sizes need agree (MiniLMv2, arXiv 2012.15828).
+    The relation of queries is softmax(Q Qᵀ / sqrt(d)), and likewise for keys and values; vectors are split into `heads`
+    relation heads of size d, so neither head counts nor hidden sizes need to agree (MiniLMv2, arXiv 2012.15828).
 
     Args:
-        student: queries, keys and values of a layer, `n x length x H` each, all heads side by side.
-        teacher: the same of the teacher, with its own H.
-        heads: relation heads; divide both hidden sizes.
-        causal: relate each token only to itself and those before it.
+        student: queries, keys and values of a layer, `n x length x H` each, with all heads concatenated.
+        teacher: the same for the teacher, with its own H.
+        heads: number of relation heads; divides both hidden sizes.
+        causal: relate each token only to itself and to earlier tokens.
 
     Example:
         >>> same = [torch.randn(2, 3, 8)] * 3
@@ -181,7 +184,7 @@ def relation_divergence(
 
 
 class Unexplained:
-    """1 - R²: the share of the targets' variance that predictions leave unexplained, summed up over batches.
+    """1 - R²: the share of the targets' variance that predictions leave unexplained, accumulated over batches.
 
     Example:
         >>> y = torch.tensor([[0.0], [2.0]])
@@ -198,7 +201,7 @@ class Unexplained:
         self._square = 0.0
 
     def add(self, predicted: Tensor, target: Tensor) -> None:
-        """Take in one batch, `(..., width)` each."""
+        """Add one batch of predictions and targets, `(..., width)` each."""
         residual, count = squared_error(predicted.double(), target.double())
         flat = target.double().flatten(0, -2)
         self._residual += float(residual)
@@ -207,7 +210,7 @@ class Unexplained:
         self._square += float(flat.square().sum())
 
     def value(self) -> float:
-        """Return 1 - R² of all batches together, about the targets' own mean."""
+        """Return 1 - R² over all batches, with the variance taken about the mean of the targets."""
         total = self._square - float(torch.as_tensor(self._sum).square().sum()) / self._count
         return self._residual / total
 

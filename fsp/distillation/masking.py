@@ -1,8 +1,9 @@
 """Masking for masked language modelling: which positions are predicted, and what the network sees there.
 
-Two rules say which positions: `Masking` by what a block holds, so that the surrogate errors mask a block alike
-whatever stands beside it; `PassMasking` by where a block stands and in which pass over the text, so that pretraining
-masks it anew in every pass, and as many positions of each, which gives a teacher's outputs a fixed place in a cache.
+There are two rules for the positions. `Masking` depends on the contents of a block alone, so that the surrogate errors
+mask it the same way in every batch. `PassMasking` depends on the number of the block and of the pass over the text, so
+that pretraining masks it anew in every pass, and it chooses the same number of positions in every block, so that a
+teacher's outputs have a fixed place in a cache.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 SHARE = 0.15  # of the ordinary tokens of a block
 MASKED, RANDOM = 0.8, 0.1  # of the chosen positions; the rest keep their token
-_DOMAIN = 0x6D61736B  # keeps these random numbers apart from others of the same seed
+_DOMAIN = 0x6D61736B  # separates these random numbers from others of the same seed
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,12 @@ class Masking:
     """BERT's masking (Devlin et al. 2019, appendix A.1) as a pure function of a block and a seed.
 
     15% of a block's ordinary tokens are chosen, at least one; of these 80% are replaced by the mask token, 10% by a
-    random ordinary token, and 10% stay. Special tokens are neither chosen nor put in. A block is masked the same way
-    whatever stands beside it, in whatever process.
+    random ordinary token, and 10% stay. Special tokens are neither chosen nor inserted. A block is masked the same way
+    in every batch and every process.
 
     Attributes:
-        mask_token: its id.
-        special: ids of all special tokens, the mask token among them.
+        mask_token: id of the mask token.
+        special: ids of all special tokens, including the mask token.
         vocabulary: number of ids.
 
     Example:
@@ -50,28 +51,28 @@ class Masking:
 
     @classmethod
     def of(cls, tokenizer: "PreTrainedTokenizerBase") -> "Masking":
-        """Return the masking for a tokenizer's ids. Raises InputError where it has no mask token."""
+        """Return the masking for a tokenizer's ids. Raises InputError if it has no mask token."""
         if tokenizer.mask_token_id is None:
             raise InputError("the tokenizer has no mask token; masked language modelling needs one")
         return cls(tokenizer.mask_token_id, tuple(sorted(tokenizer.all_special_ids)), len(tokenizer))
 
     @cached_property
     def ordinary(self) -> NDArray[np.int64]:
-        """All ids that are no special token, in order."""
+        """All ids except those of special tokens, in order."""
         return np.setdiff1d(np.arange(self.vocabulary), self.special)
 
     def replaced(self, tokens: NDArray[np.integer], random: np.random.Generator) -> NDArray[np.integer]:
-        """Return what the network sees at chosen positions, `(n,)`, for the tokens that stand there."""
+        """Return the ids that the network sees instead of the tokens at chosen positions, `(n,)`."""
         fate = random.random(len(tokens))
         drawn = self.ordinary[random.integers(len(self.ordinary), size=len(tokens))]
         return np.where(fate < MASKED, self.mask_token, np.where(fate < MASKED + RANDOM, drawn, tokens))
 
     def __call__(self, blocks: NDArray[np.int32], seed: int) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """Return what the network sees, `n x length`, and which positions it has to predict, `n x length`.
+        """Return the ids that the network sees, `n x length`, and which positions it has to predict, `n x length`.
 
         Args:
             blocks: token ids, `n x length`; not changed.
-            seed: another one gives another masking of the same blocks.
+            seed: determines the masking of given blocks.
 
         Raises:
             InputError: a block has no ordinary token.
@@ -91,14 +92,14 @@ class Masking:
 
 @dataclass(frozen=True)
 class PassMasking:
-    """`Masking` as a function of (example, pass, seed), the same number of positions in every block.
+    """Masking as a function of (example, pass, seed), with the same number of positions in every block.
 
     It is the same in every process and after a resume.
 
     Attributes:
-        tokens: the ids; its rule of what is chosen is not used.
-        rate: chosen share of a block's tokens.
-        seed: another one gives other masks.
+        tokens: how chosen tokens are replaced; its rule for choosing positions is not used.
+        rate: share of a block's tokens that is chosen.
+        seed: determines the masks.
     """
 
     tokens: Masking
@@ -106,7 +107,7 @@ class PassMasking:
     seed: int
 
     def count(self, length: int) -> int:
-        """Return how many positions of a block of that length are chosen; 1 at least."""
+        """Return how many positions of a block of a given length are chosen, at least 1."""
         return max(1, round(self.rate * length))
 
     def __call__(
@@ -116,8 +117,8 @@ class PassMasking:
 
         Args:
             blocks: token ids; fewer than `1 - rate` of each block may be special.
-            examples: number of each block in the corpus, `n`.
-            epoch: the pass over the corpus that each belongs to, `n`.
+            examples: index of each block in the corpus, `n`.
+            epoch: the pass over the corpus that each block belongs to, `n`.
 
         Example:
             >>> masking = PassMasking(Masking(mask_token=3, special=(0, 1, 2, 3), vocabulary=100), 0.15, seed=0)

@@ -55,12 +55,12 @@ def embeddings(
 
 @dataclass(frozen=True)
 class SentenceFigures:
-    """How near a student's sentence embeddings are to T's, both as sentence-transformers gives them.
+    """How close a student's sentence embeddings are to T's, both as sentence-transformers computes them.
 
     Attributes:
         spearman: agreement of the similarities of all pairs of sentences, see `similarity_agreement`.
-        cosine: of a sentence's two embeddings, the mean.
-        pooled_error: 1 - R² of T's pooled states as read from the student's, before T's further modules.
+        cosine: mean cosine between the two embeddings of a sentence.
+        pooled_error: 1 - R² of T's pooled states predicted from the student's, before T's further modules.
     """
 
     spearman: float
@@ -69,7 +69,7 @@ class SentenceFigures:
 
     @classmethod
     def of(cls, layout: SentenceLayout, wanted: NDArray[np.float32], found: NDArray[np.float32]) -> "SentenceFigures":
-        """Compare pooled states with T's, both `n x (modes · H)`; n >= 3 sentences that differ."""
+        """Compare a student's pooled states with T's, both `n x (modes · H)`, for n >= 3 different sentences."""
         with torch.inference_mode():
             reference, own = (layout.finish(torch.from_numpy(pooled)).numpy() for pooled in (wanted, found))
         return cls(
@@ -81,7 +81,7 @@ class SentenceFigures:
 
 @torch.inference_mode()
 def pooled_states(student: Student, layout: SentenceLayout, sentences: Sequence[str]) -> NDArray[np.float32]:
-    """Return T's pooled states of sentences as read from the student's, `n x (modes · H)`."""
+    """Return T's pooled states of sentences as predicted from the student's, `n x (modes · H)`."""
     own = torch.from_numpy(layout.pooled(student.encoder, sentences))
     return readout_of(student, layout)(own).numpy()
 
@@ -110,10 +110,10 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def latencies(
     teacher: Teacher, students: Mapping[str, Student], *, repeats: int = 60, display: Progress | None = None
 ) -> dict[str, Latency]:
-    """Time T (under the name `T`) and students side by side: token ids to a sentence embedding, eager.
+    """Time T (under the name `T`) and students side by side, from token ids to a sentence embedding, in eager mode.
 
-    One sequence of 128 tokens, or as many as T takes. All that is in the saved model is inside, pooling, the readout
-    and T's further modules, as sentence-transformers runs it; tokenisation is not.
+    The input is one sequence of 128 tokens, or of T's longest input if that is shorter. The whole saved model is timed
+    as sentence-transformers runs it, with pooling, the readout and T's further modules; tokenisation is not.
     """
     layout, generator = teacher.layout, torch.Generator().manual_seed(0)
     length = min(LENGTH, longest_input(teacher.model.config))

@@ -1,7 +1,7 @@
-"""The unigram plateau: what a network scores that has learnt no context, and who has left it.
+"""The unigram plateau: the loss of a network that uses no context, and which candidates are below it.
 
-Masked language models trained from scratch sit at the loss of the unigram predictor for a long time. A ranking of
-candidates that are all still there ranks noise, or how fast they learnt the frequencies of words.
+Masked language models trained from scratch stay at the loss of the unigram predictor for a long time. As long as all
+candidates are there, their ranking reflects noise, or how fast they learnt the frequencies of words.
 """
 
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ from fsp.distillation.masking import MASKED, RANDOM, Masking
 
 MARGIN = 0.05  # nats
 _SURE = 2  # standard errors
-_SMOOTHING = (np.log(0.01), np.log(1000))  # of `a`: a text in which nothing occurs once would ask for none
+_SMOOTHING = (np.log(0.01), np.log(1000))  # bounds of log(a), which diverges if no token occurs exactly once
 
 
 def unigram(tokens: NDArray[np.integer], masking: Masking) -> NDArray[np.float64]:
-    """Return the logarithms of the best unigram probabilities, one for each id; -inf for special tokens.
+    """Return the logarithms of the best unigram probabilities, one per id; -inf for special tokens.
 
-    Additive smoothing, `(count + a) / (n + a V)`; `a` is the one of greatest leave-one-out likelihood over the tokens
-    themselves, so that rare and unseen ones get what held-out text will ask of them.
+    Additive smoothing, `(count + a) / (n + a V)`, where `a` maximises the leave-one-out likelihood of the tokens, so
+    that rare and unseen tokens get about their probability in held-out text.
 
     Args:
-        tokens: ids of any shape; special ones are not counted, they are never predicted.
-        masking: says which ids are ordinary.
+        tokens: ids of any shape; special tokens are not counted because they are never predicted.
+        masking: determines which ids are ordinary.
 
     Raises:
         InputError: there are fewer than two ordinary tokens.
@@ -56,32 +56,35 @@ def unigram(tokens: NDArray[np.integer], masking: Masking) -> NDArray[np.float64
 def without_context(
     labels: NDArray[np.integer], seen: NDArray[np.integer], logs: NDArray[np.float64], masking: Masking
 ) -> NDArray[np.float64]:
-    """Return the loss in nats of the best predictor that looks at nothing but the token in its own position.
+    """Return the loss in nats of the best predictor that sees only the token at the position to predict.
 
-    At the mask token that is the unigram. Elsewhere the token seen is the label (it was kept) or a random one, and
-    Bayes' rule says how likely either is. A network learns this copying without using a word of context, and it is
-    worth some tenths of a nat.
+    At the mask token this is the unigram predictor. Elsewhere the token seen is either the label (it was kept) or a
+    random token, with probabilities given by Bayes' rule. A network learns this copying without using any context, and
+    it lowers the loss by some tenths of a nat.
 
     Args:
         labels: the ids to predict, `(n,)`.
-        seen: what stands in their places, `(n,)`.
+        seen: the ids seen at their positions, `(n,)`.
         logs: see `unigram`.
-        masking: that made `seen`.
+        masking: the masking that produced `seen`.
     """
     probability = np.exp(logs)
     kept = (1 - MASKED - RANDOM) * probability[seen]
     random = RANDOM / len(masking.ordinary)
-    with np.errstate(divide="ignore", invalid="ignore"):  # special tokens, the mask among them, have no probability
+    with np.errstate(divide="ignore", invalid="ignore"):  # special tokens, including the mask, have probability 0
         copied = ((labels == seen) * kept + random * probability[labels]) / (kept + random)
     return -np.where(seen == masking.mask_token, logs[labels], np.log(copied))
 
 
 @dataclass(frozen=True)
 class Plateau:
-    """What predictors without context score on the held-out masked positions, in nats per position.
+    """The losses of predictors without context on the held-out masked positions, in nats per position.
 
-    unigram: of the best unigram predictor. copying: of the best one that also sees the token in the position itself.
-    standard_error: of `unigram` over the positions. positions: how many.
+    Attributes:
+        unigram: loss of the best unigram predictor.
+        copying: loss of the best predictor that also sees the token at the position itself.
+        standard_error: standard error of `unigram` over the positions.
+        positions: number of positions.
 
     Example:
         >>> plateau = Plateau(unigram=6.35, copying=5.85, standard_error=0.05, positions=2400)
@@ -103,13 +106,13 @@ use error='distillation'"
         seen: NDArray[np.integer],
         masking: Masking,
     ) -> "Plateau":
-        """Measure it.
+        """Measure the losses of both predictors.
 
         Args:
-            train: token ids that the unigram is fitted on, of any shape.
+            train: token ids that the unigram predictor is fitted on, of any shape.
             labels: held-out ids to predict, `(n,)`.
-            seen: what stands in their places, `(n,)`.
-            masking: that made `seen`.
+            seen: the ids seen at their positions, `(n,)`.
+            masking: the masking that produced `seen`.
         """
         logs = unigram(train, masking)
         losses = -logs[labels]
@@ -123,11 +126,11 @@ use error='distillation'"
     def verdict(self, errors: Sequence[float], *, margin: float = MARGIN) -> "PlateauVerdict":
         """Judge the held-out losses of candidates that were trained from scratch.
 
-        A loss is clearly below another where it lies `margin` plus two standard errors below it. The standard error is
-        that of the unigram loss itself; a difference over the same positions has a smaller one, so the test is strict.
+        A loss is clearly below another if it is lower by `margin` plus two standard errors. The standard error is
+        that of the unigram loss; a difference over the same positions has a smaller one, so the test is strict.
 
         Args:
-            errors: in nats per masked position; failed candidates left out.
+            errors: losses in nats per masked position, without those of failed candidates.
             margin: in nats.
 
         Raises:
@@ -148,11 +151,15 @@ def _spread(losses: NDArray[np.float64]) -> float:
 
 @dataclass(frozen=True)
 class PlateauVerdict:
-    """What can be said of candidates trained from scratch.
+    """A judgement of candidates that were trained from scratch.
 
-    plateau: what they are held against. clear: how far below it a loss must lie, in nats. candidates: how many.
-    left: how many lie clearly below the unigram loss. context: how many also lie clearly below what copying gives, so
-    they must use context. spread: the largest difference between those, in nats.
+    Attributes:
+        plateau: the losses that they are compared with.
+        clear: how far below these a loss must lie, in nats.
+        candidates: number of candidates.
+        left: number of candidates clearly below the unigram loss.
+        context: number of candidates that are also clearly below the copying loss, so they must use context.
+        spread: the largest difference between the losses of the latter, in nats.
     """
 
     plateau: Plateau
@@ -164,7 +171,7 @@ class PlateauVerdict:
 
     @property
     def ranks(self) -> bool:
-        """Whether the order of the candidates can mean anything: all use context, and they differ clearly."""
+        """Whether the order of the candidates can be meaningful: all use context, and they differ clearly."""
         return self.candidates == self.context > 1 and self.spread > self.clear
 
     def describe(self) -> str:

@@ -1,4 +1,4 @@
-"""Making the error of a study again, from what the study holds and what a worker was told."""
+"""Rebuilding the error of a study from the study's header and a worker's arguments."""
 
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ from fsp.studies.study import Header
 
 
 class Rebuilder:
-    """Returns the error of a study that `fsp extract` or `fsp run` began.
+    """Rebuilds the error of a study that `fsp extract` or `fsp run` started.
 
     Args:
-        inputs: T and the text, as the search has them.
-        space: fitted to T.
-        tokens: of training text, as the search has it.
+        inputs: the same T and text as in the search.
+        space: the space, fitted to T.
+        tokens: the same number of tokens of training text as in the search.
         cache: a folder for T's states.
-        display: where progress goes.
+        display: shows progress.
     """
 
     def __init__(self, inputs: Inputs, space: SearchSpace, tokens: int, cache: Path, display: Progress):
@@ -34,14 +34,16 @@ class Rebuilder:
         """Return the error of a study.
 
         Raises:
-            InputError: it is a Python function's, its threads do not fit this machine, or its settings differ from
-                those that its error has here.
+            InputError: the study's error is a Python function, it needs more threads than this machine has, or its
+                settings differ from those of the rebuilt error.
         """
         kind, threads, steps = (header.settings.get(name) for name in ("error", "threads", "steps"))
         if kind not in ("distillation", "mlm") or not isinstance(threads, int) or not isinstance(steps, int):
             raise InputError(f"the error of study {header.name} is a Python function ({kind}); call fsp.work with it")
         if threads > processors():
-            raise InputError(f"study {header.name} is evaluated with {threads} threads; here are {processors()}")
+            raise InputError(
+                f"study {header.name} is evaluated with {threads} threads; this machine has {processors()}"
+            )
         settings = SurrogateSettings(steps=steps, tokens=self._tokens, threads=threads)
         if kind == "mlm":
             error: Any = from_scratch(self._inputs, settings, self._space)

@@ -31,19 +31,19 @@ def distill(
     label: str | None = None,
     display: Progress | None = None,
 ) -> tuple[Student, list[float]]:
-    """Return a student of that shape, distilled on a token budget, and the loss (1 - R²) of every step.
+    """Return a student of a given shape, distilled on a token budget, and the loss (1 - R²) of every step.
 
     Args:
         architecture: a shape that can be cut out of T.
-        error: the surrogate that also searched; it holds T, the material and the settings.
+        error: the surrogate error of the search; it holds T, the material and the settings.
         tokens: the budget; rounded down to whole steps, at least one.
-        seed: of the order of the training blocks.
-        sample: what the readout of sentences is fitted on, `sentence_sample` of the error; made if not given.
-        label: what the progress bar says.
-        display: where progress goes.
+        seed: seed of the order of the training blocks.
+        sample: the `sentence_sample` of the error, on which the readout of sentences is fitted; made if not given.
+        label: text of the progress bar.
+        display: shows progress.
 
     Raises:
-        InputError: the shape cannot be cut out of T, or T's sentence-transformers layout not be carried over.
+        InputError: the shape cannot be cut out of T, or T's sentence-transformers layout cannot be carried over.
         RunFailed: the training diverged.
     """
     sample = sample or sentence_sample(error, display)
@@ -59,7 +59,7 @@ def distill(
 
 
 def sentence_sample(error: Distillation, display: Progress | None = None) -> SentenceSample:
-    """Return sentences of the training text with T's pooled states, which serve all students of T.
+    """Return sentences of the training text with T's pooled states, shared by all students of T.
 
     Raises:
         InputError: T's sentence-transformers layout cannot be carried over.
@@ -69,16 +69,16 @@ def sentence_sample(error: Distillation, display: Progress | None = None) -> Sen
 
 
 def save_student(student: Student, teacher: Teacher, folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write a student as a Hugging Face directory in sentence-transformers' layout, in one step.
+    """Write a student atomically as a Hugging Face directory in sentence-transformers' layout.
 
     `AutoModel` and `AutoTokenizer` load it; sentence-transformers pools as T does, applies the readout of sentences and
-    T's own further modules, so that its embeddings stand in for T's. A folder that exists is replaced.
+    T's own further modules, so that its embeddings can replace T's. An existing folder is replaced.
 
     Args:
-        student: what to save.
+        student: the student to save.
         teacher: T, for its layout and name.
         folder: the directory.
-        facts: what is known of the model, written to `fsp.json` and into the model card.
+        facts: facts about the model, written to `fsp.json` and into the model card.
 
     Raises:
         InputError: T's sentence-transformers layout cannot be carried over.
@@ -102,7 +102,7 @@ def save_student(student: Student, teacher: Teacher, folder: Path, facts: Mappin
 
 
 def keep_student(student: Student, folder: Path) -> None:
-    """Write a student with all its readouts for `load_student`, in one step. A folder that exists is replaced."""
+    """Write a student with all its readouts atomically, for `load_student`. An existing folder is replaced."""
     readouts = {"token": student.readout, "sentence": student.sentence_readout}
     weights = {
         f"{kind}.{name}": value
@@ -116,7 +116,7 @@ def keep_student(student: Student, folder: Path) -> None:
 
 
 def load_student(folder: Path) -> Student:
-    """Load a student that `keep_student` wrote. Raises InputError where the folder holds none."""
+    """Load a student that `keep_student` wrote. Raises InputError if the folder does not hold one."""
     from transformers import AutoModel
 
     if not (folder / _READOUTS).is_file():

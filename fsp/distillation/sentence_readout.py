@@ -1,4 +1,4 @@
-"""The affine map from a student's pooled states to T's, fitted on what it is used for: single sentences as embedded."""
+"""The affine map from a student's pooled states to T's, fitted on single sentences as they are embedded in use."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from fsp.distillation.teacher import Teacher
 from fsp.distillation.text.corpus import sentences
 
 SENTENCES = 4096
-_LEAST = 32  # sentences; on fewer a fit is worse than the token readout (experiments/readout)
-_STRENGTHS = np.logspace(-6, 6, 25)  # of the ridge, in units of the features' mean variance times the sentences
+_LEAST = 32  # sentences; a fit on fewer is worse than the token readout (experiments/readout)
+_STRENGTHS = np.logspace(-6, 6, 25)  # ridge penalties, in units of (mean variance of the features) x (sentences)
 _AT_ONCE = 512
 
 
 @dataclass(frozen=True)
 class SentenceSample:
-    """Single sentences of the training text and T's pooled states of them.
+    """Single sentences of the training text and T's pooled states for them.
 
     Attributes:
         layout: how T embeds sentences.
         sentences: n sentences, long ones first.
-        pooled: T's pooled states of them, before T's further modules, `n x (modes · H)`.
+        pooled: T's pooled states, before T's further modules, `n x (modes · H)`.
     """
 
     layout: SentenceLayout
@@ -38,12 +38,12 @@ class SentenceSample:
     def of(
         cls, teacher: Teacher, texts: Sequence[str], advance: Callable[[int], object] = lambda done: None
     ) -> "SentenceSample":
-        """Choose at most `SENTENCES` sentences evenly over texts and compute T's pooled states of them.
+        """Choose at most `SENTENCES` sentences, spread evenly over the texts, and compute T's pooled states for them.
 
         Args:
             teacher: T.
-            texts: of the training part.
-            advance: called with the number of sentences done since the last call, `SENTENCES` in sum.
+            texts: texts of the training part.
+            advance: called with the number of sentences done since the last call, `SENTENCES` in total.
         """
         found = sentences(texts)
         chosen = np.random.default_rng(0).permutation(len(found))[:SENTENCES]
@@ -57,12 +57,12 @@ class SentenceSample:
         return cls(layout, kept, np.concatenate(pooled) if pooled else np.empty((0, width), np.float32))
 
     def fit(self, student: Student) -> None:
-        """Set the student's `sentence_readout` to the ridge regression of T's pooled states on its own.
+        """Set the student's `sentence_readout` to the ridge regression of T's pooled states on the student's.
 
-        It is shrunk towards the token readout, which is what remains with fewer than 32 sentences.
+        It is shrunk towards the token readout, which is used as it is if there are fewer than 32 sentences.
 
         Raises:
-            Diverged: the student's states are no numbers.
+            Diverged: the student's states are not finite.
         """
         prior = spread(student.readout, len(self.layout.modes))
         student.sentence_readout = prior
@@ -70,17 +70,17 @@ class SentenceSample:
             return
         own = self.layout.pooled(student.encoder, self.sentences)
         if not np.isfinite(own).all():
-            raise Diverged("the student's states are no numbers")
+            raise Diverged("the student's states are not finite")
         student.sentence_readout = ridge(prior, own, self.pooled)
 
 
 def readout_of(student: Student, layout: SentenceLayout) -> nn.Linear:
-    """Return the map from a student's pooled states to T's: the one fitted on sentences, else the token readout."""
+    """Return the map from a student's pooled states to T's: the sentence readout if fitted, else the token readout."""
     return student.sentence_readout or spread(student.readout, len(layout.modes))
 
 
 def spread(readout: nn.Linear, modes: int) -> nn.Linear:
-    """Return an affine map of token states as one of the states of several pooling modes, concatenated."""
+    """Return an affine map of token states as a map of the concatenated states of several pooling modes."""
     wide = nn.Linear(modes * readout.in_features, modes * readout.out_features)
     with torch.no_grad():
         wide.weight.copy_(torch.block_diag(*[readout.weight] * modes))
@@ -91,13 +91,13 @@ def spread(readout: nn.Linear, modes: int) -> nn.Linear:
 def ridge(prior: nn.Linear, own: NDArray[np.float32], target: NDArray[np.float32]) -> nn.Linear:
     """Return the affine map of least squared error, shrunk towards a prior; its bias is not shrunk.
 
-    How far is chosen by the error of leaving each row out, in closed form; where the rows say nothing, the prior's
-    weights remain.
+    The strength of the shrinkage minimises the leave-one-out error, computed in closed form; in directions without
+    variance in the rows, the prior's weights remain.
 
     Args:
         prior: an affine map.
-        own: what it is applied to, `n x d`.
-        target: what it should give, `n x D`.
+        own: inputs of the map, `n x d`.
+        target: outputs that it should give, `n x D`.
 
     Source: generalised cross-validation, Golub, Heath and Wahba 1979, as scikit-learn's `RidgeCV` computes it.
     """

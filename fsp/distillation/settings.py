@@ -1,4 +1,4 @@
-"""SurrogateSettings of T's states and of the surrogate error made of them; loads nothing heavy."""
+"""Settings of T's states and of the surrogate error based on them; imports no heavy library."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,14 +10,14 @@ from fsp.base.option import STEPS, THREADS
 
 @dataclass(frozen=True)
 class SurrogateSettings:
-    """What a surrogate error is made with, apart from T and text.
+    """Settings of a surrogate error, apart from T and text.
 
     Attributes:
-        steps: s of the surrogate.
-        tokens: of training text; also the budget of a final distillation.
+        steps: training steps s per candidate.
+        tokens: tokens of training text; also the budget of a final distillation.
         length: tokens per training block.
-        held_out_tokens: of validation and test each.
-        threads: of torch; None for all processors.
+        held_out_tokens: tokens of validation text, and as many of test text.
+        threads: number of torch threads; None for all processors.
 
     Raises:
         InputError: a number is out of range.
@@ -35,5 +35,5 @@ class SurrogateSettings:
 
     @property
     def processor_threads(self) -> int:
-        """How many threads torch is given."""
+        """Number of torch threads."""
         return self.threads or processors()

@@ -1,4 +1,4 @@
-"""A student: an encoder and affine readouts of its states into T's."""
+"""A student: an encoder and affine readouts from its states to T's."""
 
 from typing import TYPE_CHECKING
 
@@ -13,17 +13,17 @@ from fsp.families.bert import architecture_of
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_RIDGE = 1e-6  # of the mean diagonal: keeps the normal equations solvable when states are collinear
+_RIDGE = 1e-6  # share of the mean diagonal; keeps the normal equations solvable when states are collinear
 _BATCH = 32  # blocks per forward pass where nothing is trained
 
 
 class Student(nn.Module):
-    """An encoder of hidden size h with a readout of its token states into T's, of hidden size H.
+    """An encoder of hidden size h with a readout from its token states to T's, of hidden size H.
 
     Attributes:
         encoder: the network.
-        readout: of token states.
-        sentence_readout: of pooled states, see `fsp.distillation.sentence_readout`; None until it is fitted.
+        readout: the readout of token states.
+        sentence_readout: the readout of pooled states, see `fsp.distillation.sentence_readout`; None until fitted.
 
     Example:
         >>> from fsp.families import bert
@@ -46,25 +46,25 @@ class Student(nn.Module):
 
     @property
     def readout_parameters(self) -> int:
-        """Weights of the readout that is saved with the encoder, of pooled states."""
+        """Number of weights of the readout of pooled states, which is saved with the encoder."""
         return sum(p.numel() for p in (self.sentence_readout or self.readout).parameters())
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Return T's token states as read from the student's, `(n, length, H)`."""
+        """Return T's token states as predicted from the student's, `(n, length, H)`."""
         return self.readout(self.encoder(input_ids=tokens).last_hidden_state)
 
     @torch.no_grad()
     def fit_readout(self, blocks: Blocks, own_states: Tensor | None = None) -> float:
         """Set the readout to the least-squares map from the encoder's token states to T's over the blocks.
 
-        Returns 1 - R² on these blocks themselves.
+        Returns 1 - R² on the same blocks.
 
         Args:
             blocks: tokens and T's states.
-            own_states: the encoder's states of the same tokens, `(n, length, h)`, where they are known already.
+            own_states: the encoder's states for the same tokens, `(n, length, h)`; computed if not given.
 
         Raises:
-            Diverged: the student's states are no numbers.
+            Diverged: the student's states are not finite.
         """
         width = self.encoder.config.hidden_size + 1
         gram = torch.zeros(width, width, dtype=torch.float64)
@@ -81,7 +81,7 @@ class Student(nn.Module):
             moment += own.T @ target
             square += float(target.square().sum())
         if not gram.isfinite().all():
-            raise Diverged("the student's states are no numbers")
+            raise Diverged("the student's states are not finite")
         count, total = float(gram[-1, -1]), moment[-1]
         solution = torch.linalg.solve(gram + _RIDGE * gram.diagonal().mean() * torch.eye(width), moment)
         self.readout.weight.copy_(solution[:-1].T)

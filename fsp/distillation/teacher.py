@@ -29,9 +29,14 @@ _PREDICTING = ("ForMaskedLM", "ForPreTraining")  # architectures with a head for
 class Teacher:
     """A trained encoder with its tokenizer.
 
-    fingerprint: of all that changes what they compute, see `fsp.distillation.models.identity`.
-    head: for masked language modelling, token states `(..., H)` to logits `(..., vocabulary)`; None where T has none.
-    folder: T's directory.
+    Attributes:
+        model: the encoder.
+        tokenizer: its tokenizer.
+        name: its name in reports.
+        fingerprint: digest of everything that changes what they compute, see `fsp.distillation.models.identity`.
+        head: the head for masked language modelling, from token states `(..., H)` to logits `(..., vocabulary)`; None
+            if T has none.
+        folder: T's directory.
     """
 
     model: "PreTrainedModel"
@@ -43,7 +48,7 @@ class Teacher:
 
     @cached_property
     def layout(self) -> SentenceLayout:
-        """How T embeds sentences: as its directory says, or without a layout as `plain_layout` does.
+        """How T embeds sentences: by the layout in its directory, or else by `plain_layout`.
 
         Raises:
             InputError: the directory's layout cannot be read or carried over to a student.
@@ -64,17 +69,17 @@ class Teacher:
         return bert.constants_of(self.model.config)
 
     def check(self, architecture: Architecture) -> None:
-        """Raise InputError where a shape cannot be cut out of T: larger than T, or A does not divide H."""
+        """Raise InputError if a shape cannot be cut out of T: it is larger than T, or A does not divide H."""
         check_cuttable(self.architecture, architecture)
 
     def check_savable(self) -> None:
-        """Raise InputError where students could not be saved with T's settings and layout; before long work."""
+        """Raise InputError if students cannot be saved with T's settings and layout; called before long work."""
         tokenizer = self.layout.tokenizer
         with tempfile.TemporaryDirectory() as folder:
             try:
                 self.model.config.save_pretrained(folder)
                 tokenizer.save_pretrained(folder)
-            except Exception as error:  # libraries of many kinds write these files
+            except Exception as error:  # several libraries write these files and raise errors of many kinds
                 reason = " ".join(str(error).split())[:200]
                 raise InputError(
                     f"teacher {self.name}: its settings or tokenizer cannot be saved again: {reason}"
@@ -82,13 +87,13 @@ class Teacher:
 
 
 def packaged_teacher(source: Mapping[str, str]) -> Path:
-    """Return the folder of the trained T that an installed package carries, its weights checked.
+    """Return the folder of the trained T in an installed package, after checking its weights.
 
     Args:
         source: see `SearchSpace.teacher`.
 
     Raises:
-        InputError: not installed (the message is the command to run), or other weights than expected.
+        InputError: the package is not installed (the message names the command to run), or its weights differ.
     """
     spec = importlib.util.find_spec(source["package"])  # finds the folder without running the package
     if spec is None or not spec.submodule_search_locations:
@@ -103,14 +108,15 @@ def packaged_teacher(source: Mapping[str, str]) -> Path:
 def load_teacher(source: str | Path, *, name: str | None = None) -> Teacher:
     """Load a BERT or RoBERTa encoder in Hugging Face format, from a directory or by hub name; float32, CPU.
 
-    Its head for masked language modelling comes along where the weights have one.
+    Its head for masked language modelling is loaded if the weights have one.
 
     Args:
         source: the directory or hub name.
-        name: what reports call it; the directory's or hub's name by default.
+        name: its name in reports; by default the name of the directory or on the hub.
 
     Raises:
-        InputError: no such model, an unsupported family, or `fsp.distillation.models.loading` refuses it.
+        InputError: there is no such model, its family is not supported, or `fsp.distillation.models.loading` refuses
+            it.
     """
     from transformers import AutoModel, AutoModelForMaskedLM
 
@@ -125,13 +131,13 @@ def load_teacher(source: str | Path, *, name: str | None = None) -> Teacher:
     if predicts:
         name_of_head, head = next((n, part) for n, part in whole.named_children() if n != whole.base_model_prefix)
         if any(key.startswith(f"{name_of_head}.") for key in missing):
-            head = None  # transformers has put random weights there
+            head = None  # the weights have no head, so transformers made a random one
     tokenizer = found.tokenizer()
     with found.blamed():
         if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
             raise InputError("its tokenizer has no start or end token")
         if head is not None and tokenizer.mask_token_id is None:
-            raise InputError("its tokenizer has no mask token, and its head predicts masked tokens")
+            raise InputError("its tokenizer has no mask token, but its head predicts masked tokens")
     whole.requires_grad_(False)
     parts = (model,) if head is None else (model, head)
     known = fingerprint(*parts, config=model.config, tokenizer=tokenizer, folder=found.root)

@@ -1,4 +1,4 @@
-"""Torch's number of threads, on which the last digits of an error depend."""
+"""The number of torch threads, on which the last digits of an error depend."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def computing_with(threads: int) -> Iterator[None]:
-    """Have torch compute with so many threads while the block runs.
+    """Set the number of torch threads within a `with` block.
 
     Example:
         >>> before = torch.get_num_threads()

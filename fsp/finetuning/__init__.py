@@ -1,6 +1,6 @@
 """Fine-tuning text classifiers with scarce data: Agora, its parts as pure functions, and its rivals.
 
-`agora` is the algorithm of arXiv 2010.07990 as a command calls it.
+`agora` runs the algorithm of arXiv 2010.07990 on files.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Agora as a pure function: rounds of fits, mistakes, generated points, labels, pruning. It trains nothing itself."""
+"""Agora as a pure function: rounds of fits, mistakes, generated points, labels, pruning. Its caller trains."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -10,16 +10,18 @@ from fsp.finetuning.theta import Hyperparameters
 
 Point = TypeVar("Point")
 
-FAILED = -1.0  # where a failed fit stands among accuracies: below every other
+FAILED = -1.0  # rank of a failed fit, below every accuracy
 
 
 @dataclass(frozen=True)
 class Request(Generic[Point]):
-    """One fit to be made, always from the same checkpoint.
+    """A fit to be made, always from the same checkpoint.
 
-    theta: its hyperparameters. added: the labelled points it trains on besides the train set.
-    attempt: 0, and one more with each replay of a round: it changes the fit's seed and nothing else.
-    share: of the full number of steps.
+    Attributes:
+        theta: hyperparameters.
+        added: labelled points to train on besides the train set.
+        attempt: number of replays of the round so far; changes only the seed of the fit.
+        share: share of the full number of steps.
     """
 
     theta: Hyperparameters
@@ -30,10 +32,14 @@ class Request(Generic[Point]):
 
 @dataclass(frozen=True)
 class Fit:
-    """What came of a fit.
+    """The result of a fit.
 
-    accuracy: on dev, None where it failed. mistakes: the rows of dev that it gets wrong.
-    seconds: how long it took. key: names it for the trainer. failure: why there is no accuracy.
+    Attributes:
+        accuracy: accuracy on dev; None if the fit failed.
+        mistakes: rows of dev that it classifies wrongly.
+        seconds: duration.
+        key: the trainer's name of the fit.
+        failure: why there is no accuracy.
     """
 
     accuracy: float | None
@@ -44,7 +50,7 @@ class Fit:
 
     @property
     def rank(self) -> float:
-        """The accuracy, or a number below all accuracies."""
+        """The accuracy, or `FAILED`, which is below all accuracies."""
         return FAILED if self.accuracy is None else self.accuracy
 
 
@@ -55,8 +61,9 @@ Trainer = Callable[[Sequence[Request[Any]]], Iterable[Fit]]  # yields the fits o
 class Budget:
     """When to stop early.
 
-    fits: how many, at most; one of a share of the steps counts as that share.
-    seconds: no fit begins once the fits took so long together.
+    Attributes:
+        fits: the largest number of fits; a fit of a share of the steps counts as that share.
+        seconds: total duration of the fits after which no other fit is started.
     """
 
     fits: float = float("inf")
@@ -65,7 +72,14 @@ class Budget:
 
 @dataclass(frozen=True)
 class Tried:
-    """A fit together with what it was: its hyperparameters, attempt and share of the steps."""
+    """A fit with its request.
+
+    Attributes:
+        theta: hyperparameters.
+        attempt: which replay of the round it belongs to.
+        share: share of the full number of steps.
+        fit: the result.
+    """
 
     theta: Hyperparameters
     attempt: int
@@ -75,11 +89,15 @@ class Tried:
 
 @dataclass(frozen=True)
 class Round(Generic[Point]):
-    """One round or a replay of one.
+    """A round or a replay of a round.
 
-    number: of the round, from 0. attempt: 0, or which replay it is. tried: its fits, in the order of the sets.
-    best: the accuracy of the best fit so far, this round included. added: the labelled points that were appended
-    after it. removed: the sets that went after it.
+    Attributes:
+        number: number of the round, from 0.
+        attempt: 0, or the number of the replay.
+        tried: its fits, in the order of the sets.
+        best: accuracy of the best fit so far, including this round.
+        added: labelled points that were added after it.
+        removed: sets that were removed after it.
     """
 
     number: int
@@ -95,9 +113,12 @@ Stop = Literal["pruned", "perfect", "budget", "failed"]
 
 @dataclass(frozen=True)
 class Outcome(Generic[Point]):
-    """The result: the best fit, all rounds with their replays, and why no more of them were done.
+    """The result of a search.
 
-    stopped: `pruned` (no set is left), `perfect` (the best makes no mistake on dev), `budget`.
+    Attributes:
+        best: the best fit.
+        rounds: all rounds and their replays.
+        stopped: why it ended: `pruned` (no set is left), `perfect` (the best makes no mistake on dev) or `budget`.
     """
 
     best: Tried
@@ -111,7 +132,7 @@ class Outcome(Generic[Point]):
 
 
 def leader(tried: Sequence[Tried]) -> Tried:
-    """Return the first of the most accurate fits."""
+    """Return the most accurate fit, the first one if there are several."""
     return max(tried, key=lambda one: one.fit.rank)
 
 
@@ -125,21 +146,21 @@ def agora(
     budget: Budget | None = None,
     after_round: Callable[[Round[Point], int], object] = lambda done, left: None,
 ) -> Outcome[Point]:
-    """Return the best fit that Agora's rounds come to.
+    """Run Agora's rounds and return the best fit.
 
-    A round fits every set that is left on the train set and all points added so far; each fit restarts from the same
+    A round fits every remaining set on the train set and all points added so far; each fit restarts from the same
     checkpoint. The mistakes of the round's best fit are expanded into new labelled points, which are added; then
-    the pruning rule removes at least one set. A round that does not improve the best so far is first done again with
-    new seeds, at most `replays` times; of its attempts, the one with the best leader counts. So there are at most
+    the pruning rule removes at least one set. A round that does not improve on the best so far is first repeated with
+    new seeds, at most `replays` times; the attempt with the best leader counts. So there are at most
     `len(sets) * (1 + replays)` rounds.
 
     Args:
         sets: Θ, distinct.
         train: makes the fits.
-        expand: of the rows of dev that the round's best fit gets wrong, and the round's number from 0: the new
-            points, labelled. Not called where there is no mistake.
+        expand: returns new labelled points, given the rows of dev that the round's best fit classifies wrongly and the
+            number of the round, from 0. Not called if there is no mistake.
         prune: see `fsp.finetuning.pruning`.
-        replays: of each round, at most.
+        replays: the largest number of replays per round.
         budget: when to stop early.
         after_round: called with each finished round and the number of sets left.
 
@@ -166,7 +187,7 @@ def agora(
         return Outcome(checked(best, rounds), tuple(rounds), stopped)
 
     while left:
-        counts: tuple[Tried, ...] = ()  # of this round's attempts, the one with the best leader
+        counts: tuple[Tried, ...] = ()  # this round's attempt with the best leader
         for attempt in range(replays + 1):
             tried = meter.tried([Request(theta, added, attempt) for theta in left])
             if not tried:
@@ -201,7 +222,7 @@ def agora(
 
 
 def checked(best: Tried | None, rounds: Sequence[Round[Any]]) -> Tried:
-    """Return the best fit. Raises RunFailed where all of them failed."""
+    """Return the best fit. Raises RunFailed if all fits failed."""
     if best is None or best.fit.accuracy is None:
         failures = [one.fit.failure for done in rounds for one in done.tried]
         raise RunFailed(f"all {len(failures)} fits failed; the first: {failures[0] if failures else 'none was made'}")
@@ -212,7 +233,7 @@ class Meter:
     """Makes fits while the budget lasts.
 
     Args:
-        train: makes them.
+        train: makes the fits.
         budget: when to stop.
     """
 
@@ -221,11 +242,11 @@ class Meter:
         self._fits, self._seconds = 0.0, 0.0
 
     def is_left(self) -> bool:
-        """Tell whether another fit may begin."""
+        """Return whether another fit may start."""
         return self._fits < self._budget.fits and self._seconds < self._budget.seconds
 
     def tried(self, requests: Sequence[Request[Any]]) -> tuple[Tried, ...]:
-        """Return the fits of as many of the requests, in order, as the budget allows."""
+        """Make as many of the requested fits, in order, as the budget allows, and return them."""
         done: list[Tried] = []
         if self.is_left():
             for request, fit in zip(requests, self._train(requests), strict=False):

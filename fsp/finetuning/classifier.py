@@ -26,17 +26,17 @@ class Classifier:
     Args:
         source: a Hugging Face directory or hub name, with or without a classification head.
         labels: names of the classes.
-        head: `model`, the one that transformers gives this family, or `bort`: dropout, dense, tanh, dropout, dense on
-            the first token, new in every fit. Both are saved as what they are in transformers.
-        length: tokens after which a text or pair is cut off.
+        head: `model`, transformers' head for this family, or `bort`: dropout, dense, tanh, dropout, dense on the first
+            token, new in every fit. Both are saved in transformers' format.
+        length: number of tokens after which a text or pair is cut off.
 
     Attributes:
         fingerprint: short digest of the checkpoint, see `fsp.distillation.models.identity`.
         embedding_table: its input embeddings, `V x H`.
 
     Raises:
-        InputError: `fsp.distillation.models.loading` refuses the model, it has no sequence classification, or the
-            Bort head does not fit it.
+        InputError: `fsp.distillation.models.loading` refuses the model, transformers has no sequence classification
+            for it, or the Bort head does not fit it.
     """
 
     def __init__(self, source: str | Path, labels: Sequence[str], *, head: str = "model", length: int = 128):
@@ -50,24 +50,24 @@ class Classifier:
         self.fingerprint = fingerprint(model, config=self._checkpoint.config, tokenizer=self.tokenizer, without=missing)
         self.embedding_table: NDArray[np.float32] = model.get_input_embeddings().weight.detach().numpy()
         if head == "bort":
-            _bort_head(model)  # refuses models that it does not fit
+            _bort_head(model)  # raises InputError for models that it does not fit
         self._encoded: dict[tuple[str, ...], list[int]] = {}
         self._types: dict[tuple[str, ...], list[int]] = {}
 
     def fit(self, theta: Hyperparameters, rows: Sequence[Example], *, steps: int, seed: int) -> Any:
-        """Return a model trained on rows for a number of steps; the same for the same arguments.
+        """Return a model trained on rows for a number of steps; equal arguments give equal models.
 
-        AdamW, the learning rate rising over `theta.warmup` of the steps and falling linearly to 0, gradients clipped
-        at norm 1, dropout on. Rows are taken in random order, each once before any is taken again.
+        The optimiser is AdamW; the learning rate rises over `theta.warmup` of the steps and then falls linearly to 0;
+        gradients are clipped at norm 1; dropout is on. Rows are taken in random order, each once per pass.
 
         Args:
-            theta: the hyperparameters; its `seed` has no say here.
-            rows: what to train on.
-            steps: of the optimiser.
-            seed: of the head's weights, the order of the rows and the dropout.
+            theta: the hyperparameters; their `seed` is not used here.
+            rows: rows to train on.
+            steps: optimiser steps.
+            seed: seed of the head's weights, the order of the rows and the dropout.
 
         Raises:
-            Diverged: the loss is no number.
+            Diverged: the loss is not finite.
         """
         order = _batches(len(rows), theta.batch, np.random.default_rng(seed))
         with torch.random.fork_rng(devices=[]):
@@ -89,10 +89,10 @@ class Classifier:
 
     @torch.inference_mode()
     def predict(self, model: Any, rows: Sequence[Example]) -> NDArray[np.int64]:
-        """Return the classes that a fitted model gives to rows, `(n,)`.
+        """Return the classes that a fitted model predicts for rows, `(n,)`.
 
         Raises:
-            Diverged: its logits are no numbers.
+            Diverged: its logits are not finite.
         """
         fields = [one.fields for one in rows]
         by_length = sorted(range(len(rows)), key=lambda i: len(self._ids(fields[i])))
@@ -101,22 +101,22 @@ class Classifier:
             part = by_length[start : start + _BATCH]
             logits = model(**self._batch([fields[i] for i in part])).logits
             if not logits.isfinite().all():
-                raise Diverged("the fitted model's logits are no numbers")
+                raise Diverged("the fitted model's logits are not finite")
             result[part] = logits.argmax(dim=1).numpy()
         return result
 
     def truncated(self, rows: Sequence[Example]) -> int:
-        """Return how many rows are longer than the model sees."""
+        """Return the number of rows that are longer than the model's input."""
         return sum(len(self._ids(one.fields)) >= self.length and self._is_longer(one.fields) for one in rows)
 
     def load_fitted(self, folder: Path) -> Any:
-        """Return a model that `fit` made and `save_pretrained` wrote."""
+        """Load a model that `fit` returned and `save_pretrained` wrote."""
         from transformers import AutoModelForSequenceClassification
 
         return open_model(folder, what="fit").network(AutoModelForSequenceClassification)[0]
 
     def _load(self, seed: int) -> tuple[Any, tuple[str, ...]]:
-        """Return the checkpoint's model; the seed makes the weights of a new head."""
+        """Return the checkpoint's model, with the weights of a new head drawn from the seed."""
         from transformers import AutoModelForSequenceClassification
 
         names = dict(enumerate(self.labels))
@@ -124,7 +124,7 @@ class Classifier:
             torch.manual_seed(seed)
             model, missing = self._checkpoint.network(
                 AutoModelForSequenceClassification,
-                new_head=True,  # one for other classes is replaced
+                new_head=True,  # replaces a head for other classes
                 id2label=names,
                 label2id={name: i for i, name in names.items()},
             )
@@ -164,7 +164,7 @@ class Classifier:
 
 
 def _batches(rows: int, size: int, random: np.random.Generator) -> Any:
-    """Yield indices of `size` rows, or of all where there are fewer, each row once before any comes again."""
+    """Yield the indices of `size` rows, or of all rows if there are fewer, each row once per pass."""
     waiting: list[int] = []
     while True:
         while len(waiting) < min(size, rows):
@@ -174,7 +174,7 @@ def _batches(rows: int, size: int, random: np.random.Generator) -> Any:
 
 
 def _bort_head(model: Any) -> None:
-    """Give a model Bort's head: RoBERTa's is that already; BERT's pooler lacks the dropout before its dense layer.
+    """Give a model Bort's head: RoBERTa's head is equal to it; BERT's pooler lacks the dropout before its dense layer.
 
     Source: the classifier of alexa/bort.
     """

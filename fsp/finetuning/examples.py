@@ -16,15 +16,18 @@ from fsp.distillation.text.reading import is_number
 from fsp.distillation.text.rows import has_rows, read_rows
 
 TEXT_COLUMNS = (("text",), ("text", "text_pair"), ("sentence",), ("sentence1", "sentence2"))
-HELD_OUT = 3  # one in so many rows of dev is set aside where there is no test set
+HELD_OUT = 3  # if there is no test set, one row of dev in three is set aside
 
 
 @dataclass(frozen=True)
 class Example:
     """A labelled text or pair of texts.
 
-    fields: one or two texts. label: index of the class. target: probabilities of the classes to train on instead of
-    the label alone. source: of a generated point, the row of dev that it was made from; None for a given one.
+    Attributes:
+        fields: one or two texts.
+        label: index of the class.
+        target: probabilities of the classes to train on instead of the label; None for the label.
+        source: the row of dev that a generated point was made from; None for a row of the data.
     """
 
     fields: tuple[str, ...]
@@ -35,10 +38,14 @@ class Example:
 
 @dataclass(frozen=True)
 class Data:
-    """What a fine-tuning starts from.
+    """The data of a fine-tuning.
 
-    dev: what fits are compared on. final: what nothing but the final figures sees; `final_is` tells whether it is the
-    `test` set, or the `held-out third of dev`.
+    Attributes:
+        labels: names of the classes.
+        train: rows to train on.
+        dev: rows to compare fits on.
+        final: rows used for the final figures only.
+        final_is: where they come from, `test` set or `held-out third of dev`.
     """
 
     labels: tuple[str, ...]
@@ -67,20 +74,20 @@ def load_data(
 ) -> Data:
     """Read train, dev and test from files with rows (see `fsp.distillation.text.rows`).
 
-    Without a test set a third of dev is set aside, stratified by label, equal texts kept together.
+    Without a test set, a third of dev is set aside, stratified by label, with equal texts kept together.
 
     Args:
-        train: the file of the rows to train on.
-        dev: the file of the rows to compare fits on.
-        test: the file of the rows that only the final figures see.
-        text: one or two columns of text; by default `text`, `text` and `text_pair`, `sentence`, or `sentence1` and
-            `sentence2`, whichever the train set has.
+        train: file of the rows to train on.
+        dev: file of the rows to compare fits on.
+        test: file of the rows for the final figures.
+        text: one or two columns of text; by default those that the train set has of `text`, `text` and `text_pair`,
+            `sentence`, or `sentence1` and `sentence2`.
         label: the column of the label.
-        seed: of what is set aside.
+        seed: seed of the choice of rows to set aside.
 
     Raises:
-        InputError: a file or column is missing, a text is no text, a set is empty, train has a single class, dev or
-            test has a label that train has not, or two sets have rows in common.
+        InputError: a file or column is missing, a value in a column of text is not text, a set is empty, train has a
+            single class, dev or test has a label that train does not have, or two sets have rows in common.
     """
     frames = {name: _read(Path(path)) for name, path in (("train", train), ("dev", dev), ("test", test)) if path}
     columns = _text_columns(frames["train"], Path(train), tuple(text))
@@ -97,7 +104,7 @@ def load_data(
 
 
 def set_aside(dev: Sequence[Example], seed: int) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """Return dev without a third of it, and that third: stratified by label, equal texts on the same side.
+    """Return two thirds of dev, and the other third, stratified by label, with equal texts in the same part.
 
     Raises:
         InputError: dev has too few rows.
@@ -107,7 +114,7 @@ def set_aside(dev: Sequence[Example], seed: int) -> tuple[tuple[Example, ...], t
         groups.setdefault(normalised(one.fields), []).append(one)
     order = np.random.default_rng([seed, 3]).permutation(len(groups))
     shuffled = [list(groups.values())[i] for i in order]
-    shuffled.sort(key=lambda group: group[0].label)  # stable: within a label the order stays random
+    shuffled.sort(key=lambda group: group[0].label)  # the sort is stable, so the order within a label stays random
     aside = {id(one) for group in shuffled[HELD_OUT - 1 :: HELD_OUT] for one in group}
     if not aside:
         raise InputError(f"dev has {len(dev)} rows, too few to set a third aside; give more, or a test set")
@@ -167,7 +174,7 @@ def _rows(
 
 
 def _plain(label: Any) -> str | None:
-    """Return a label as text: whole numbers without a fraction, truth values as they are; None where it is none."""
+    """Return a label as text, with whole numbers as integers; None if the value is not a label."""
     if isinstance(label, float) and label.is_integer():
         label = int(label)
     if isinstance(label, str | int):
@@ -182,7 +189,7 @@ def _is_whole(label: str) -> bool:
 
 
 def _refuse_mixed(labels: set[str], name: str, column: str) -> None:
-    """Raise InputError where two of the labels are probably one."""
+    """Raise InputError if two of the labels are probably the same."""
     known: dict[str, str] = {}
     for label in sorted(labels):
         other = known.setdefault(label.casefold(), label)
@@ -195,7 +202,7 @@ def _refuse_mixed(labels: set[str], name: str, column: str) -> None:
 
 
 def _labels(rows: Sequence[tuple[tuple[str, ...], str]]) -> tuple[str, ...]:
-    """The labels in order: numbers by value, others by alphabet."""
+    """Return the labels in order: numbers by value, others alphabetically."""
     found = sorted({label for _, label in rows})
     return tuple(sorted(found, key=int) if all(map(_is_whole, found)) else found)
 
@@ -220,5 +227,5 @@ def _refuse_overlap(parts: dict[str, tuple[Example, ...]]) -> None:
 
 
 def majority_share(examples: Sequence[Example]) -> float:
-    """Return the share of the most frequent label: what always guessing it would score."""
+    """Return the share of the most frequent label, which is the accuracy of always guessing it."""
     return max(Counter(one.label for one in examples).values()) / len(examples)

@@ -1,4 +1,4 @@
-"""From rows of dev to labelled points: generating, dropping near-copies of what must stay unseen, labelling."""
+"""From rows of dev to labelled points: generating points, dropping near-copies of held-out rows, labelling."""
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
@@ -13,12 +13,17 @@ from fsp.finetuning.labellers import Labeller
 
 @dataclass
 class Counts:
-    """What became of the generated points.
+    """Numbers of generated points.
 
-    generated: all of them. dropped_near_final: near-copies of the test set or the held-out third of dev.
-    dropped_known: equal to a row of train or to a point that is there already. dropped_doubtful: the labeller's
-    confidence was too low. kept: added to train. near_dev: of those, near-copies of dev. as_source: of those,
-    labelled as the row that they were made of: the theory asks it of at least every second one, where τ keeps labels.
+    Attributes:
+        generated: all generated points.
+        dropped_near_final: dropped near-copies of the test set or the held-out third of dev.
+        dropped_known: dropped points that are equal to a row of train or to an earlier point.
+        dropped_doubtful: dropped points for which the labeller's confidence was too low.
+        kept: points added to train.
+        near_dev: kept points that are near-copies of dev.
+        as_source: kept points with the label of the row that they were made from; the theory asks for at least half
+            of them if τ preserves labels.
     """
 
     generated: int = 0
@@ -35,12 +40,17 @@ class Counts:
 
 @dataclass
 class Expansion:
-    """Makes labelled points out of dev rows that a fit got wrong, or out of as many others.
+    """Makes labelled points from the rows of dev that a fit classifies wrongly, or from as many random rows.
 
-    data: its dev gives the rows. generator, labeller: τ and S. seed: of everything random.
-    confidence: points whose likeliest class has a lower probability are dropped. soft: the labeller's probabilities
-    are trained on instead of the likeliest class. of: `mistakes`, or `random` rows of dev, as many as the mistakes.
-    counts: of all calls.
+    Attributes:
+        data: the data with the rows of dev.
+        generator: τ.
+        labeller: S.
+        seed: seed of all random choices.
+        confidence: points whose likeliest class has a lower probability are dropped.
+        soft: train on the labeller's probabilities instead of the likeliest class.
+        of: rows to start from, `mistakes` or `random` rows of dev, as many as there are mistakes.
+        counts: numbers of points of each call.
     """
 
     data: Data
@@ -57,7 +67,7 @@ class Expansion:
         self._random = np.random.default_rng([self.seed, 7])
 
     def __call__(self, mistakes: Sequence[int], number: int) -> list[Example]:
-        """Return the labelled points of a round, counted from 0, whose best fit gets these rows of dev wrong."""
+        """Return the labelled points of a round (from 0) whose best fit classifies the given rows of dev wrongly."""
         rows = list(mistakes)
         if self.of == "random":
             rows = sorted(self._random.choice(len(self.data.dev), len(mistakes), replace=False).tolist())
@@ -94,5 +104,5 @@ class Expansion:
 
     @property
     def total(self) -> Counts:
-        """The counts of all calls together."""
+        """The sums of the counts of all calls."""
         return sum(self.counts, Counts())

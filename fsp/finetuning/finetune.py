@@ -1,4 +1,4 @@
-"""Fine-tuning a text classifier on few rows: Agora or a rival, from files to a saved model and honest figures."""
+"""Fine-tuning a text classifier on few rows by Agora or a rival, from files to a saved model and its figures."""
 
 import shutil
 import time
@@ -41,30 +41,30 @@ def agora(
     settings: FinetuningSettings | None = None,
     display: Progress | None = None,
 ) -> dict[str, Any]:
-    """Fine-tune a text classifier on few rows by Agora, save the best model, and return what is known of it.
+    """Fine-tune a text classifier on few rows by Agora, save the best model, and return the results.
 
     Args:
         model: a Hugging Face directory or hub name that `AutoModelForSequenceClassification` can load.
         train: CSV, JSONL or parquet file of the rows to train on.
-        dev: file of the rows whose mistakes are expanded and by which the best is chosen.
-        out: folder for everything that is written; called again with the same arguments it goes on where it was, and
-            several processes with the same arguments share the fits.
+        dev: file of the rows on which the best fit is chosen and whose mistakes are expanded.
+        out: folder of all output; a call with the same arguments continues an interrupted one, and several processes
+            with the same arguments share the fits.
         labeller: S: `tfidf`, `probe:DIR`, or a trained classifier's directory.
-        test: file of the rows of the final figures; by default a third of dev is held out for them.
+        test: file of the rows for the final figures; by default a third of dev is held out for them.
         text: one or two columns of text, see `fsp.finetuning.examples.load_data`.
         label: the column of the label.
         settings: everything else.
-        display: where progress goes.
+        display: shows progress.
 
     Returns:
-        What result.json holds, see docs/agora.md.
+        The contents of result.json, see docs/agora.md.
 
     Raises:
         InputError: model, data or labeller cannot be used, the labeller is no better than guessing, or `out` holds
-            something else.
+            other files.
         RunFailed: every fit failed.
 
-    Source: arXiv 2010.07990; docs/agora.md lists what it leaves open.
+    Source: arXiv 2010.07990; docs/agora.md lists what the paper leaves open.
     """
     settings = settings or FinetuningSettings()
     if settings.method != "agora":
@@ -98,7 +98,7 @@ def finetune(
 ) -> dict[str, Any]:
     """Fine-tune a text classifier by the method that the settings name; see `agora`.
 
-    A labeller is needed by Agora and not used by the others.
+    Agora needs a labeller; the other methods do not use it.
     """
     settings, display, out = settings or FinetuningSettings(), display or Progress(), Path(out)
     if settings.method == "agora" and labeller is None:
@@ -138,7 +138,7 @@ def finetune(
         if settings.refit:
             with display.bar("refit on train and dev", 1) as trainer.advance:
                 last, attempts = refit(trainer, outcome)
-    except Exception:  # whichever: a process that comes to the end removes the weights under the others' hands
+    except Exception:  # of any kind: the process that finishes first removes weights that others still read
         if not (out / "result.json").exists():
             raise
         return _finished(out)
@@ -163,14 +163,14 @@ def finetune(
 
 
 def _finished(out: Path) -> dict[str, Any]:
-    """Return the result, of whichever process; weights are kept no longer."""
+    """Return the result, which any process may have written, and remove the weights."""
     shutil.rmtree(out / "weights", ignore_errors=True)
     written: dict[str, Any] = read_json(out / "result.json")
     return written
 
 
 def _fixed(classifier: Classifier, data: Data, settings: FinetuningSettings) -> dict[str, Any]:
-    """What every fit depends on besides its request."""
+    """Return the settings that every fit depends on besides its request."""
     return {
         "checkpoint": classifier.fingerprint,
         "data": data.digest,
@@ -182,7 +182,7 @@ def _fixed(classifier: Classifier, data: Data, settings: FinetuningSettings) -> 
 
 
 def _searched(settings: FinetuningSettings, labeller: str | None) -> dict[str, Any]:
-    """What the search depends on besides the fits."""
+    """Return the settings that the search depends on besides the fits."""
     asked = asdict(settings)
     asked["theta"] = [asdict(theta) for theta in settings.theta]
     return {**asked, "threads": settings.processor_threads, "labeller": labeller}

@@ -1,4 +1,4 @@
-"""Fits that outlive the process: an Optuna study holds them, several processes share them."""
+"""Persistent fits: an Optuna study stores them, and several processes share them."""
 
 import sys
 import time
@@ -32,18 +32,18 @@ _DISTRIBUTIONS: dict[str, BaseDistribution] = {
     "steps": IntDistribution(1, LARGEST),
     "added": IntDistribution(0, LARGEST),
 }
-_PATIENCE = 0.5  # seconds between looks at the study while other processes make all fits that are left
+_PATIENCE = 0.5  # seconds between checks of the study while other processes make all remaining fits
 
 
 class Fits:
     """The finished fits of one model on one data set under one set of settings.
 
     Args:
-        journal: the file, created where there is none.
-        settings: everything a fit depends on besides its request.
+        journal: the file, created if it does not exist.
+        settings: everything that a fit depends on besides its request.
 
     Raises:
-        InputError: the file is no journal.
+        InputError: the file is not a journal.
     """
 
     def __init__(self, journal: Path, settings: dict[str, Any]):
@@ -58,7 +58,7 @@ class Fits:
         self._known: dict[str, Fit] = {}
 
     def get(self, key: str) -> Fit | None:
-        """Return a finished fit, of whichever process."""
+        """Return a finished fit of any process; None if there is none."""
         if key not in self._known:
             for trial in self._study.get_trials(deepcopy=False)[len(self._known) :]:
                 fit = _fit(trial)
@@ -66,11 +66,11 @@ class Fits:
         return self._known.get(key)
 
     def best(self) -> float:
-        """Return the largest accuracy of all fits, -1 where there is none."""
+        """Return the largest accuracy of all fits; -1 if there is none."""
         return max((fit.rank for fit in self._known.values()), default=-1.0)
 
     def add(self, request: Request[Example], steps: int, fit: Fit) -> None:
-        """Keep a finished fit."""
+        """Store a finished fit."""
         with self._store.writing():
             self._study.add_trial(
                 create_trial(
@@ -101,10 +101,16 @@ def _fit(trial: optuna.trial.FrozenTrial) -> Fit:
 
 @dataclass
 class StoredTrainer:
-    """Makes fits that are in no process's store yet, and takes the others from there.
+    """Makes the fits that are not in the store yet, and takes the others from the store.
 
-    classifier, data, steps, seed: what is fitted, on what, for how long. fits: the store. folder: for the weights of
-    every fit that was the best when it was made. advance: called with 1 after each fit.
+    Attributes:
+        classifier: the checkpoint to fit.
+        data: the data, with train to fit on and dev to measure on.
+        steps: steps of a full fit.
+        seed: seed of the fits.
+        fits: the store.
+        folder: folder for the weights of every fit that was the best when it was made.
+        advance: called with 1 after each fit.
     """
 
     classifier: Classifier
@@ -116,7 +122,7 @@ class StoredTrainer:
     advance: Advance = lambda amount: None
 
     def __call__(self, requests: Sequence[Request[Example]]) -> Iterator[Fit]:
-        """Yield the fits in the order of the requests; while another process makes one, a later one is made."""
+        """Yield the fits in the order of the requests; while another process makes one, make a later one."""
         keys = [self.key(request) for request in requests]
         for place, key in enumerate(keys):
             while (fit := self.fits.get(key)) is None:
@@ -131,14 +137,14 @@ class StoredTrainer:
         return digest([asdict(request.theta), request.attempt, self._steps(request), added])
 
     def weights(self, request: Request[Example]) -> Any:
-        """Return the model of a finished fit: its weights where they were kept, or else fitted again."""
+        """Return the model of a finished fit: from its stored weights, or else fitted again."""
         folder = self.folder / self.key(request)
         if folder.is_dir():
             return self.classifier.load_fitted(folder)
         return self._fitted(request)
 
     def _make(self, request: Request[Example], key: str) -> bool:
-        """Make and keep a fit that is missing, unless another process is at it; tell whether it was made."""
+        """Make and store a missing fit, unless another process is making it; return whether it was made."""
         lock = FileLock(self.folder / f"{key}.lock", timeout=0)
         try:
             with lock:

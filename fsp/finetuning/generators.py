@@ -1,7 +1,7 @@
-"""Generators τ: new texts out of given ones by edits, by refilling masks, by mixing with neighbours.
+"""Generators τ: new texts made from given ones by edits, by refilling masks, or by mixing with neighbours.
 
-Each is a function of texts and a random generator that returns for each text at most `points` different new ones of
-the same format: the same number of fields, none of them empty, words apart from the changed ones untouched.
+Each is a function of texts and a random generator that returns at most `points` different new texts per text, in the
+same format: they have the same number of fields, no empty field, and the same words except the changed ones.
 """
 
 import re
@@ -21,26 +21,35 @@ Fields = tuple[str, ...]
 Random = np.random.Generator
 
 _NEAREST = 5  # candidates for a word's synonym and for a text's neighbour
-_LEAST_COSINE = 0.5  # below it the nearest words of an embedding table are no synonyms
+_LEAST_COSINE = 0.5  # words of an embedding table with a lower cosine are not synonyms
 _LIKELIEST = 20  # candidates for a mask
-_TRIES = 3  # for each point: edits may come to nothing, or to a text that is there already
+_TRIES = 3  # tries per point: an edit may change nothing, or repeat an earlier text
 _BATCH = 32
 
 
 class Masked(NamedTuple):
-    """A masked language model with its tokenizer."""
+    """A masked language model with its tokenizer.
+
+    Attributes:
+        model: the masked language model.
+        tokenizer: its tokenizer.
+    """
 
     model: Any
     tokenizer: Any
 
 
 class Generator(Protocol):
-    """What makes new texts. `points`: at most so many of each."""
+    """Makes new texts.
+
+    Attributes:
+        points: the largest number of new texts per text.
+    """
 
     points: int
 
     def __call__(self, texts: Sequence[Fields], random: Random) -> list[list[Fields]]:
-        """Return the new texts made of each."""
+        """Return the new texts made from each text."""
         ...
 
 
@@ -63,17 +72,17 @@ class Synonyms:
 
     Args:
         table: the embeddings of its tokens, `V x H`.
-        tokenizer: the model's.
+        tokenizer: the model's tokenizer.
 
     Raises:
-        InputError: its tokens are no words.
+        InputError: its tokens are not words.
     """
 
     def __init__(self, table: NDArray[np.float32], tokenizer: Any):
         self._index = whole_words(tokenizer)
         self._words = list(self._index)
         if len(self._words) < _NEAREST:
-            raise InputError("the tokens of this model are no words, so it gives no synonyms; use another generator")
+            raise InputError("the tokens of this model are not words, so it gives no synonyms; use another generator")
         vectors = table[list(self._index.values())]
         vectors = vectors - vectors.mean(axis=0)
         self._vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
@@ -81,7 +90,7 @@ class Synonyms:
         self._known: dict[str, list[str]] = {}
 
     def __call__(self, word: str) -> list[str]:
-        """Return up to five words of cosine .5 or more with a word, nearest first."""
+        """Return up to five words that have a cosine of at least .5 with a word, nearest first."""
         if word not in self._row:
             return []
         if word not in self._known:
@@ -92,14 +101,14 @@ class Synonyms:
 
 
 class Edits:
-    """Synonyms, insertions of synonyms, swaps and deletions, as in EDA.
+    """Replacements by synonyms, insertions of synonyms, swaps and deletions, as in EDA.
 
-    Each new text is made by one of the four, drawn at random, on one tenth of the words (at least one) of a field
-    drawn at random.
+    Each new text is made by one of the four, drawn at random, applied to one tenth of the words (at least one) of a
+    random field.
 
     Args:
-        synonyms: of a word in lower case.
-        points: of each text, at most.
+        synonyms: returns the synonyms of a word in lower case.
+        points: the largest number of new texts per text.
         rate: share of the words that change.
 
     Source: Wei and Zou, EDA (EMNLP 2019).
@@ -109,7 +118,7 @@ class Edits:
         self._synonyms, self.points, self._rate = synonyms, points, rate
 
     def __call__(self, texts: Sequence[Fields], random: Random) -> list[list[Fields]]:
-        """Return the new texts made of each."""
+        """Return the new texts made from each text."""
         return [_different(fields, partial(self._edited, fields, random), self.points) for fields in texts]
 
     def _edited(self, fields: Fields, random: Random) -> Fields:
@@ -121,7 +130,7 @@ class Edits:
         return (*fields[:place], " ".join(words), *fields[place + 1 :])
 
     def _synonym(self, words: list[str], random: Random) -> tuple[int, str] | None:
-        """Draw a word that has synonyms, and one of them."""
+        """Draw a word that has synonyms, and one of its synonyms."""
         for place in random.permutation(len(words)):
             found = self._synonyms(_core(words[place]).lower())
             if found:
@@ -158,13 +167,13 @@ class Edits:
 
 
 class Refill:
-    """Masks words and lets a masked language model fill them, drawn from its twenty likeliest words.
+    """Masks words and replaces each by one of the twenty likeliest words of a masked language model.
 
     Args:
         masked: a masked language model with its tokenizer.
-        points: of each text, at most.
-        rate: share of the words that are masked, at least one.
-        length: tokens after which a text is cut off for the model; words beyond are never masked.
+        points: the largest number of new texts per text.
+        rate: share of the words that are masked; at least one word is.
+        length: number of tokens that the model sees of a text; later words are never masked.
     """
 
     def __init__(self, masked: Masked, points: int, rate: float = 0.15, length: int = 128):
@@ -177,7 +186,7 @@ class Refill:
         self._words, self._ids = list(ids), torch.tensor(list(ids.values()))
 
     def __call__(self, texts: Sequence[Fields], random: Random) -> list[list[Fields]]:
-        """Return the new texts made of each."""
+        """Return the new texts made from each text."""
         masked = [self._mask(fields, random) for fields in texts for _ in range(self.points)]
         filled = iter(self._fill(masked, random))
         result = []
@@ -187,9 +196,9 @@ class Refill:
         return result
 
     def _mask(self, fields: Fields, random: Random) -> tuple[list[list[str]], list[tuple[int, int]]]:
-        """Return the fields as words, and which of them, by field and place, are to be filled."""
+        """Return the words of each field, and the places, as (field, word), that are to be filled."""
         words = [field.split() for field in fields]
-        if any(self._tokenizer.mask_token in field for field in fields):  # its own could not be told from ours
+        if any(self._tokenizer.mask_token in field for field in fields):  # cannot be told from our masks
             return words, []
         places = [(f, w) for f, field in enumerate(words) for w, word in enumerate(field) if len(_core(word)) > 2]
         count = min(len(places), max(1, round(self._rate * len(places))))
@@ -230,15 +239,15 @@ class Refill:
 
 
 class Mix:
-    """Joins the beginning of one text and the end of another: a text and a neighbour of it among the train rows.
+    """Joins the beginning of one text and the end of another: a text and one of its neighbours in the train set.
 
-    Neighbours are nearest by cosine in an embedding space; one of the five nearest is drawn, then which of the two
-    gives the beginning, then the place of the join, from .3 to .7 of both.
+    Neighbours are the nearest texts by cosine in an embedding space. One of the five nearest is drawn, then the text
+    that provides the beginning, then the position of the join, from .3 to .7 of both texts.
 
     Args:
-        embed: texts to vectors, `n x H`.
+        embed: maps texts to vectors, `n x H`.
         pool: the texts of the train rows.
-        points: of each text, at most.
+        points: the largest number of new texts per text.
     """
 
     def __init__(self, embed: Callable[[Sequence[Fields]], NDArray[np.float32]], pool: Sequence[Fields], points: int):
@@ -246,7 +255,7 @@ class Mix:
         self._vectors = _unit(embed(self._pool))
 
     def __call__(self, texts: Sequence[Fields], random: Random) -> list[list[Fields]]:
-        """Return the new texts made of each."""
+        """Return the new texts made from each text."""
         if not texts:
             return []
         order = np.argsort(-(_unit(self._embed(texts)) @ self._vectors.T), axis=1, kind="stable")[:, :_NEAREST]
@@ -265,7 +274,7 @@ class Mix:
 
 
 def load_masked(source: str) -> Masked:
-    """Return a masked language model with its tokenizer. Raises InputError where its head is missing."""
+    """Return a masked language model with its tokenizer. Raises InputError if its head is missing."""
     from transformers import AutoModelForMaskedLM
 
     found = open_model(source)
@@ -278,10 +287,10 @@ def load_masked(source: str) -> Masked:
 
 
 def whole_words(tokenizer: Any) -> dict[str, int]:
-    """Return the tokens that are words of three letters or more by themselves, in lower case, with their ids.
+    """Return the tokens that are whole words of three letters or more, in lower case, with their ids.
 
-    Where pieces inside a word are marked (`##`), these are the unmarked ones; elsewhere those with a mark of a word's
-    begin.
+    If the vocabulary marks pieces inside words (`##`), these are the unmarked tokens; otherwise the tokens that are
+    marked as the beginning of a word.
     """
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     marked = any(token.startswith("##") for token in vocabulary)
@@ -299,13 +308,13 @@ def _joined(begin: str, end: str, share: float) -> str:
 
 
 def _core(word: str) -> str:
-    """The letters of a word without the punctuation around them; empty where others stand between them."""
+    """Return the letters of a word without the punctuation around them; empty if other characters are between them."""
     match = re.fullmatch(r"[\W_]*([^\W\d_]+)[\W_]*", word)
     return match.group(1) if match else ""
 
 
 def _in_place_of(word: str, new: str) -> str:
-    """A new word with the old one's punctuation and capitals."""
+    """Return a new word with the punctuation and the capitals of the old word."""
     core = _core(word)
     if core.isupper() and len(core) > 1:
         new = new.upper()

@@ -1,4 +1,4 @@
-"""Labellers S: what labels generated points, with a probability for each class."""
+"""Labellers S, which label generated points with a probability per class."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,11 +17,11 @@ from fsp.distillation.models.loading import longest_input, open_model
 from fsp.finetuning.examples import Example, majority_share
 
 Fields = tuple[str, ...]
-Labeller = Callable[[Sequence[Fields]], NDArray[np.float64]]  # texts to probabilities, `n x classes`
+Labeller = Callable[[Sequence[Fields]], NDArray[np.float64]]  # from texts to probabilities, `n x classes`
 
-ENOUGH = 2 / 3  # what the theory asks of S
+ENOUGH = 2 / 3  # the accuracy of S that the theory requires
 _SIGNIFICANCE = 0.05
-_STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # of the regularisation (C), chosen by cross-validation on train
+_STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # candidates for C, chosen by cross-validation on train
 _LENGTH = 128
 _BATCH = 64
 
@@ -30,9 +30,9 @@ def load_labeller(source: str, train: Sequence[Example], labels: Sequence[str]) 
     """Return a labeller.
 
     Args:
-        source: `tfidf`, logistic regression on TF-IDF; `probe:DIR`, logistic regression on the mean token states of
-            the frozen encoder in DIR (or of that hub name); a directory or hub name, a trained classifier that has
-            the same labels. The first two are fitted on train.
+        source: `tfidf` for logistic regression on TF-IDF; `probe:DIR` for logistic regression on the mean token states
+            of the frozen encoder in DIR (a directory or hub name); or a directory or hub name of a trained classifier
+            with the same labels. The first two are fitted on train.
         train: the train set.
         labels: the classes.
 
@@ -50,10 +50,14 @@ def load_labeller(source: str, train: Sequence[Example], labels: Sequence[str]) 
 
 @dataclass(frozen=True)
 class LabellerVerdict:
-    """How good a labeller is on the rows it was tried on.
+    """The quality of a labeller on some rows.
 
-    level: `enough` (above 2/3), `weak` (above chance), `chance` (not significantly better than always guessing the
-    most frequent label, at 5%, one-sided).
+    Attributes:
+        accuracy: share of the rows that it labels correctly.
+        chance: accuracy of always guessing the most frequent label.
+        rows: number of rows.
+        level: `enough` (above 2/3), `weak` (above chance), or `chance` (not significantly better than `chance`, at 5%,
+            one-sided).
     """
 
     accuracy: float
@@ -71,7 +75,7 @@ class LabellerVerdict:
 
 
 def judge(labeller: Labeller, dev: Sequence[Example]) -> LabellerVerdict:
-    """Return how good a labeller is on rows that it was not fitted on."""
+    """Return the quality of a labeller on rows that it was not fitted on."""
     guesses = labeller([one.fields for one in dev]).argmax(axis=1)
     right = int(sum(guess == one.label for guess, one in zip(guesses, dev, strict=True)))
     chance = majority_share(dev)
@@ -99,7 +103,7 @@ def _probe(source: str, train: Sequence[Example], classes: int) -> Labeller:
 
 
 def embedder(source: str | Path) -> Callable[[Sequence[Fields]], NDArray[np.float32]]:
-    """Return a function from texts to the mean token states of a frozen encoder at length 1, `n x H`."""
+    """Return a function from texts to the mean token states of a frozen encoder, scaled to unit length, `n x H`."""
     from transformers import AutoModel
 
     found = open_model(source)
@@ -114,7 +118,7 @@ def embedder(source: str | Path) -> Callable[[Sequence[Fields]], NDArray[np.floa
 
 
 def _logistic(features: Any, labels: Sequence[int]) -> Any:
-    """Logistic regression, its regularisation chosen by cross-validation where every class has two rows."""
+    """Fit a logistic regression, with C chosen by cross-validation if every class has at least two rows."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
@@ -127,7 +131,7 @@ def _logistic(features: Any, labels: Sequence[int]) -> Any:
 
 
 def _spread(model: Any, features: Callable[[], Any], rows: int, classes: int) -> NDArray[np.float64]:
-    """Probabilities of all classes, also of those that the model has not met; scikit-learn refuses to give none."""
+    """Return probabilities of all classes, with 0 for those that the model was not fitted on; `rows` may be 0."""
     result = np.zeros((rows, classes))
     if rows:
         result[:, model.classes_] = model.predict_proba(features())
@@ -147,7 +151,7 @@ def _classifier(source: str, labels: Sequence[str]) -> Labeller:
     if sorted(theirs) == sorted(labels):
         order = [theirs.index(label) for label in labels]
     elif len(theirs) == len(labels) and theirs == [f"LABEL_{i}" for i in range(len(theirs))]:
-        order = list(range(len(labels)))  # it has no names of its own: its classes are taken in our order
+        order = list(range(len(labels)))  # its labels have default names, so its classes are taken in our order
     else:
         raise InputError(f"labeller {source} knows the labels {', '.join(theirs)}; the data has {', '.join(labels)}")
 

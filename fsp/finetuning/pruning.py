@@ -1,7 +1,7 @@
-"""Pruning rules: which hyperparameter sets go after a round. Each removes at least one, so Θ strictly shrinks.
+"""Pruning rules: which hyperparameter sets are removed after a round. Each removes at least one, so Θ always shrinks.
 
 The paper sorts Θ by accuracy and removes "the sets in the longest common sequence rooted at the first element";
-docs/agora.md lists what that leaves open and how each rule reads it.
+docs/agora.md lists what that leaves open and how each rule interprets it.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,9 +14,9 @@ Rule = Callable[[Sequence[Hyperparameters], Sequence[float]], set[int]]
 
 
 def longest_run(sets: Sequence[Hyperparameters]) -> int:
-    """Return how many sets after the first, in a row, share one and the same coordinate with it, at most.
+    """Return the largest number of consecutive sets after the first that share the same coordinate with it.
 
-    A coordinate that has one value in all the sets distinguishes nothing and does not count.
+    A coordinate with the same value in all sets does not count.
 
     Example:
         >>> from fsp.finetuning.theta import grid
@@ -34,25 +34,25 @@ def longest_run(sets: Sequence[Hyperparameters]) -> int:
 
 
 def lcs_paper(sets: Sequence[Hyperparameters], accuracies: Sequence[float]) -> set[int]:
-    """As written: best first; the leader and the longest run after it that shares a coordinate with it go."""
+    """Sort best first; remove the first and the longest run after it that shares a coordinate with it, as written."""
     order = sorted(range(len(sets)), key=lambda i: (-accuracies[i], i))
     return set(order[: 1 + longest_run([sets[i] for i in order])])
 
 
 def lcs_keep(sets: Sequence[Hyperparameters], accuracies: Sequence[float]) -> set[int]:
-    """Worst first; the worst and the longest run after it that shares a coordinate with it go; the best stays."""
+    """Sort worst first; remove the first and the longest run after it that shares a coordinate; keep the best."""
     order = _worst_first(accuracies)
     return _all_but_best(order, order[: 1 + longest_run([sets[i] for i in order])])
 
 
 def ties(sets: Sequence[Hyperparameters], accuracies: Sequence[float]) -> set[int]:
-    """All sets as accurate as the worst go; the best stays."""
+    """Remove all sets that are as accurate as the worst; keep the best."""
     order = _worst_first(accuracies)
     return _all_but_best(order, [i for i in order if accuracies[i] == accuracies[order[0]]])
 
 
 def halving(sets: Sequence[Hyperparameters], accuracies: Sequence[float]) -> set[int]:
-    """The worse half goes, rounded down."""
+    """Remove the worse half, rounded down, and at least one."""
     return set(_worst_first(accuracies)[: max(1, len(sets) // 2)])
 
 
@@ -60,18 +60,18 @@ RULES: dict[str, Rule] = {"lcs-keep": lcs_keep, "lcs-paper": lcs_paper, "ties": 
 
 
 def pruning_rule(name: str) -> Rule:
-    """Return a rule by name. Raises InputError where there is none."""
+    """Return a rule by name. Raises InputError if there is none."""
     if name not in RULES:
         raise InputError(f"no pruning rule {name!r}; there are {', '.join(RULES)}")
     return RULES[name]
 
 
 def _worst_first(accuracies: Sequence[float]) -> list[int]:
-    """The sets from worst to best, ties by index; the first of the most accurate, the incumbent, stands last."""
+    """Return the sets from worst to best, ties by index, with the incumbent, the first of the most accurate, last."""
     best = max(range(len(accuracies)), key=lambda i: (accuracies[i], -i))
     return sorted(range(len(accuracies)), key=lambda i: (accuracies[i], i == best, i))
 
 
 def _all_but_best(order: Sequence[int], going: Sequence[int]) -> set[int]:
-    """What goes without the incumbent, which stays unless it is alone."""
+    """Return the sets to remove without the incumbent, which stays unless it is the only set."""
     return set(going) - {order[-1]} or {order[0]}

@@ -1,4 +1,4 @@
-"""The best fit once more, with the rows of dev among those it is trained on."""
+"""Refitting the best of a search on train, its added points and dev."""
 
 from dataclasses import replace
 
@@ -11,17 +11,18 @@ ATTEMPTS = 3
 
 
 def refit(trainer: StoredTrainer, outcome: Outcome[Example]) -> tuple[Request[Example], int]:
-    """Fit the best of a search again on all that it saw and on dev.
+    """Fit the best of a search again on all its rows and on dev.
 
-    Only rows that it was trained on are left to judge a refit by, and now and then one learns nothing. So one that is
-    right on less of dev than the fit it is to replace, which never saw dev, is made again with a new seed.
+    A refit can only be judged on rows that it was trained on, and occasionally one learns nothing. So a refit with a
+    lower accuracy on dev than the original fit, which was not trained on dev, is repeated with a new seed.
 
     Args:
-        trainer: makes the fits; its data hold dev.
-        outcome: of the search.
+        trainer: makes the fits; its data include dev.
+        outcome: outcome of the search.
 
     Returns:
-        The request of a good refit, or that of the best itself where three were no good; and how many were made.
+        The request of a good refit, or the request of the best itself if three refits failed this test; and the number
+        of refits.
     """
     best = request_of(outcome.best, outcome)
     for number in range(ATTEMPTS):

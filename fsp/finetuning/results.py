@@ -1,4 +1,4 @@
-"""What came of a search: its facts, the final figures, and the files that hold them."""
+"""The results of a search: its facts, the final figures, and the files with them."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +18,7 @@ from fsp.finetuning.settings import FinetuningSettings
 
 
 def facts_of(trainer: StoredTrainer, outcome: Outcome[Example], settings: FinetuningSettings) -> dict[str, Any]:
-    """Return what result.json says of the data, the search and the chosen fit, see docs/agora.md."""
+    """Return the entries of result.json for the data, the search and the chosen fit, see docs/agora.md."""
     data, fits = trainer.data, outcome.fits
     return {
         "labels": list(data.labels),
@@ -65,21 +65,21 @@ def _round_of(tried: Tried, outcome: Outcome[Example]) -> Round[Example]:
 
 
 def request_of(tried: Tried, outcome: Outcome[Example]) -> Request[Example]:
-    """Return what a fit was asked with: with the points added after all rounds before its own."""
+    """Return the request of a fit, including the points added after all earlier rounds."""
     number = _round_of(tried, outcome).number
     added = tuple(point for one in outcome.rounds if one.number < number for point in one.added)
     return Request(tried.theta, added, tried.attempt, tried.share)
 
 
 def added_points(expansion: Expansion, outcome: Outcome[Example]) -> dict[str, int]:
-    """Return how many points were made, kept and dropped, and how many the chosen fit saw."""
+    """Return the numbers of points that were made, kept and dropped, and the number that the chosen fit saw."""
     return {**asdict(expansion.total), "seen_by_winner": len(request_of(outcome.best, outcome).added)}
 
 
 def final_figures(
     trainer: StoredTrainer, outcome: Outcome[Example], expansion: Expansion | None, last: Request[Example]
 ) -> dict[str, Any]:
-    """The final figures: of the rows that no step and no choice has seen; of `last`, the best or its refit."""
+    """Return the figures of `last`, the best fit or its refit, on rows used in no training step and no choice."""
     data, best = trainer.data, request_of(outcome.best, outcome)
 
     def right(request: Request[Example]) -> int:
@@ -105,7 +105,7 @@ def final_figures(
 def write(
     out: Path, result: dict[str, Any], trainer: StoredTrainer, outcome: Outcome[Example], last: Request[Example]
 ) -> None:
-    """Write all files; result.json last, because it says that all is there."""
+    """Write all files; result.json last, because it marks the results as complete."""
     import pandas as pd
 
     data = trainer.data

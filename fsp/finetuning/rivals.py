@@ -1,4 +1,4 @@
-"""What Agora is compared with, over the same abstract trainer: grid search, random search, Hyperband."""
+"""The methods that Agora is compared with, for the same abstract trainer: grid search, random search, Hyperband."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,7 @@ from fsp.finetuning.algorithm import Budget, Meter, Outcome, Request, Round, Tra
 from fsp.finetuning.theta import Hyperparameters
 
 _ETA = 3  # Hyperband keeps a third at each rung
-_RUNGS = 2  # its smallest share of the steps is 1/3²: fits of fewer tell nothing
+_RUNGS = 2  # its smallest share of the steps is 1/3²; shorter fits are not informative
 
 AfterRound = Callable[[Round[Any], int], object]
 
@@ -23,7 +23,7 @@ def grid_search(
     budget: Budget,
     after_round: AfterRound = lambda done, left: None,
 ) -> Outcome[Any]:
-    """Return the best fit of every set in turn; passes are repeated, with new seeds, while fits are left.
+    """Fit every set in turn, in passes with new seeds while the budget lasts, and return the best fit.
 
     Args:
         sets: Θ.
@@ -50,7 +50,7 @@ def grid_search(
 def random_sets(sets: Sequence[Hyperparameters], count: int, seed: int) -> tuple[Hyperparameters, ...]:
     """Return sets drawn from the box that Θ spans.
 
-    Learning rate and positive weight decays log-uniformly, warm-up uniformly, batch and seed among those of Θ.
+    Learning rates and positive weight decays are drawn log-uniformly, warm-ups uniformly, batches and seeds from Θ.
 
     Example:
         >>> from fsp.finetuning.theta import SMALL
@@ -86,16 +86,16 @@ def hyperband(
     seed: int,
     after_round: AfterRound = lambda done, left: None,
 ) -> Outcome[Any]:
-    """Return the best fit of all steps that Hyperband comes to.
+    """Run Hyperband and return its best fit of the full number of steps.
 
     Its resource is the share of the steps. A survivor restarts from the checkpoint at the next rung, because a fit's
-    learning rate decays over its own steps; what that costs counts. Brackets are repeated while the budget lasts.
+    learning rate decays over its own steps; the repeated steps count. Brackets are repeated while the budget lasts.
 
     Args:
         sets: Θ; drawn without replacement, then again with new seeds.
         train: makes the fits.
-        budget: when to stop, counted in fits of all steps.
-        seed: of the draws.
+        budget: when to stop, counted in fits of the full number of steps.
+        seed: seed of the draws.
         after_round: called after each rung.
 
     Raises:
@@ -124,12 +124,12 @@ def hyperband(
 
 
 def _standing(tried: Tried) -> tuple[bool, float, float]:
-    """What the best is chosen by: a fit of more steps beats a more accurate one of fewer."""
+    """Return the sort key of fits: a fit of more steps beats a more accurate fit of fewer steps."""
     return tried.fit.accuracy is not None, tried.share, tried.fit.rank
 
 
 def _draws(sets: Sequence[Hyperparameters], seed: int) -> Iterator[tuple[Hyperparameters, int]]:
-    """Yield sets with the number of times each was drawn before."""
+    """Yield sets, each with the number of times that it was drawn before."""
     generator = np.random.default_rng([seed, 2])
     for attempt in itertools.count():
         for i in generator.permutation(len(sets)):

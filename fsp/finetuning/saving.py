@@ -1,4 +1,4 @@
-"""The fine-tuned model as a Hugging Face directory, with a card that says how good it is on which rows."""
+"""Saving the fine-tuned model as a Hugging Face directory, with a card that gives its accuracies."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ _SOURCES = {"mistakes": "mistakes on", "random": "random rows of"}
 
 
 def save_classifier(model: Any, tokenizer: Any, folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write a classifier as a Hugging Face directory with a model card, in one step; a folder that exists is replaced.
+    """Write a classifier atomically as a Hugging Face directory with a model card; an existing folder is replaced.
 
     Args:
         model: an `AutoModelForSequenceClassification`.
@@ -39,7 +39,7 @@ def save_classifier(model: Any, tokenizer: Any, folder: Path, facts: Mapping[str
 
 
 def _told(facts: Mapping[str, Any]) -> list[str]:
-    """Return the paragraphs of the model card: what was trained on what, and how good it is on which rows."""
+    """Return the paragraphs of the model card: the model, its data, and its accuracies."""
     rows, final, search = facts["rows"], facts["final"], facts["search"]
     low, high = final["interval_95"]
     lines = [

@@ -1,4 +1,4 @@
-"""The search for the best fit: by Agora or a rival, with what each needs, and with progress."""
+"""The search for the best fit, by Agora or a rival, with progress."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from fsp.finetuning.settings import FinetuningSettings
 
 
 def load_generator(source: str, classifier: Classifier, train: Sequence[Example], points: int) -> Generator:
-    """Return a generator τ by its name, see `FinetuningSettings`. Raises InputError where its model cannot be used."""
+    """Return a generator τ by its name, see `FinetuningSettings`. Raises InputError if its model cannot be used."""
     kind, _, model = source.partition(":")
     if kind == "edits":
         return Edits(Synonyms(classifier.embedding_table, classifier.tokenizer), points)
@@ -31,7 +31,7 @@ def load_generator(source: str, classifier: Classifier, train: Sequence[Example]
 def search(
     trainer: StoredTrainer, expansion: Expansion | None, settings: FinetuningSettings, display: Progress
 ) -> Outcome[Example]:
-    """Make the fits that the settings' method asks for and return what came of them."""
+    """Run the settings' method and return its outcome."""
     theta, budget = settings.theta, Budget(settings.fits or len(settings.theta), settings.seconds or math.inf)
     if settings.method != "agora":
         with display.bar(f"{settings.method}: {settings.fits or len(theta)} fits", budget.fits) as trainer.advance:
@@ -59,7 +59,7 @@ def search(
 def _tell(
     display: Progress, advance: Callable[[float], object], settings: FinetuningSettings
 ) -> Callable[[Round[Any], int], None]:
-    """Tell what a round came to, and move the bar over the fits that pruning spared."""
+    """Return a function that shows the result of a round and advances the bar by the fits that pruning saved."""
     seconds: list[float] = []
 
     def tell(done: Round[Any], left: int) -> None:
@@ -79,13 +79,17 @@ def _tell(
 
 
 def _most_fits(sets: int, settings: FinetuningSettings) -> int:
-    """The most fits that rounds can take which begin with so many sets: each round removes at least one."""
+    """Return the largest number of fits of rounds that start with `sets` sets: each round removes at least one."""
     most = sets * (sets + 1) // 2 * (1 + settings.replays)
     return min(most, settings.fits or most)
 
 
 def accepted(verdict: LabellerVerdict, settings: FinetuningSettings, display: Progress) -> LabellerVerdict:
-    """Return the verdict on a labeller that may be used, with a warning where it is not good enough."""
+    """Return the verdict on a labeller that may be used, and warn if it is not good enough.
+
+    Raises:
+        InputError: it is no better than guessing, and the settings do not force its use.
+    """
     if verdict.level == "chance" and not settings.force:
         raise InputError(f"{verdict}; points it labels would teach noise: give a better labeller, or --force")
     display.say(("" if verdict.level == "enough" else "warning: ") + str(verdict))

@@ -1,4 +1,4 @@
-"""What a fine-tuning does, apart from its model and data."""
+"""Settings of a fine-tuning, apart from its model and data."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -16,10 +16,10 @@ HEADS = ("model", "bort")
 
 @dataclass(frozen=True)
 class FinetuningSettings:
-    """FinetuningSettings of `fsp.agora` and of its rivals.
+    """Settings of `fsp.agora` and of its rivals, each described by its `Option`; `theta` is Θ.
 
-    theta is Θ. Every fit has the same number of steps, so all cost the same, however many rows there are. Without a
-    budget (fits, seconds), `agora` goes on until no set is left, and a rival makes as many fits as Θ has sets. See
+    Every fit has the same number of steps, so all cost the same, however many rows there are. Without a budget
+    (`fits`, `seconds`), `agora` continues until no set is left, and a rival makes as many fits as Θ has sets. See
     `fsp.finetuning.algorithm.agora` for pruning and replays, `fsp.finetuning.refitting` for refit, and
     `fsp.finetuning.classifier.Classifier` for head.
     """
@@ -47,7 +47,7 @@ class FinetuningSettings:
 
     @property
     def processor_threads(self) -> int:
-        """How many threads torch is given."""
+        """Number of torch threads."""
         return self.threads or processors()
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Training hyperparameters: one set of them, and the grids Θ."""
+"""Training hyperparameters: sets of them, and grids Θ of sets."""
 
 import itertools
 import math
@@ -10,15 +10,19 @@ from typing import Any
 from fsp.base.errors import InputError
 from fsp.base.files import read_json
 
-LARGEST = 2**31 - 1  # of a seed or a batch: what every store can hold
+LARGEST = 2**31 - 1  # the largest seed or batch, which every store can hold
 
 
 @dataclass(frozen=True, order=True)
 class Hyperparameters:
-    """One θ: what a fit depends on besides model, data and number of steps.
+    """One θ: everything that a fit depends on besides model, data and number of steps.
 
-    learning_rate: AdamW's peak. weight_decay: decoupled, on weight matrices only. warmup: fraction of the steps.
-    batch: rows per step. seed: of the new head, the order of the rows and the dropout.
+    Attributes:
+        learning_rate: the peak of AdamW's learning rate.
+        weight_decay: decoupled weight decay, on weight matrices only.
+        warmup: fraction of the steps.
+        batch: rows per step.
+        seed: seed of the new head, the order of the rows and the dropout.
     """
 
     learning_rate: float
@@ -45,7 +49,7 @@ class Hyperparameters:
 
 
 def grid(**choices: Iterable[Any]) -> tuple[Hyperparameters, ...]:
-    """Return all combinations, the last named varying fastest.
+    """Return all combinations; the last argument varies fastest.
 
     Example:
         >>> [str(t) for t in grid(learning_rate=[1e-4], batch=[8, 16])]  # doctest: +NORMALIZE_WHITESPACE
@@ -73,8 +77,8 @@ def load_theta(source: str | Path) -> tuple[Hyperparameters, ...]:
     """Return a preset by name (`small`, `bort`), or the sets in a JSON file: a list of objects.
 
     Raises:
-        InputError: no such preset or file, no list of sets, an unknown or missing name, a value out of range, or
-            a set that stands there twice.
+        InputError: there is no such preset or file, the file is not a list of sets, a name is unknown or missing, a
+            value is out of range, or a set occurs twice.
 
     Example:
         >>> len(load_theta("small")), len(load_theta("bort"))
@@ -92,7 +96,7 @@ def load_theta(source: str | Path) -> tuple[Hyperparameters, ...]:
     sets = []
     for number, row in enumerate(rows, 1):
         if "learning_rate" not in row or not row.keys() <= known:
-            raise InputError(f"{path}, set {number}: give learning_rate and of {', '.join(sorted(known))} what differs")
+            raise InputError(f"{path}, set {number}: give learning_rate and no names but {', '.join(sorted(known))}")
         try:
             sets.append(Hyperparameters(**row))
         except InputError as error:
@@ -101,7 +105,7 @@ def load_theta(source: str | Path) -> tuple[Hyperparameters, ...]:
 
 
 def check_distinct(sets: Sequence[Hyperparameters]) -> tuple[Hyperparameters, ...]:
-    """Return the sets as a tuple. Raises InputError where there is none, or one stands there twice."""
+    """Return the sets as a tuple. Raises InputError if there is none, or if one occurs twice."""
     if not sets:
         raise InputError("there are no hyperparameter sets; give at least one")
     first: dict[Hyperparameters, int] = {}

@@ -95,7 +95,7 @@ REFUSED = {  # by command: what follows it, and a part of the line that it is re
         ("empty --out o", "cannot read 'empty'"),
         (f"{SHAPE} --out full {TINY}", "already exists"),
         (f"{SHAPE} --out file {TINY}", "already exists"),
-        (f"{SHAPE} --out o --teacher teacher --corpus two.csv", "several of strings (body, url); name the column of text"),
+        (f"{SHAPE} --out o --teacher teacher --corpus two.csv", "several columns of strings (body, url); name the column of text"),
         (f"D=9,A=4,H=32,I=64 --out o {TINY}", "does not fit"),
         (f"{SHAPE} --out o --space bert_large", "names no trained teacher"),
     ],

@@ -40,7 +40,7 @@ def test_states_that_float16_does_not_hold_are_refused(loaded, tmp_path, monkeyp
     blocks = pack(teacher.tokenizer, corpus.test, 32)[:4]
     assert (cached_states(teacher, blocks, tmp_path / "kept") == 65_504).all()
     states[-1, -1, -1] = largest
-    with pytest.raises(InputError, match="exceed 65,504 or are no numbers"):
+    with pytest.raises(InputError, match="exceed 65,504 or are not numbers"):
         cached_states(teacher, blocks, tmp_path / "refused")
     assert not list((tmp_path / "refused").glob("*.npy*"))
 

@@ -247,5 +247,5 @@ def test_settings_that_cannot_be_used():
             OptimiserSettings(**{"learning_rate": 1e-3, **wrong})
     with pytest.raises(InputError, match="positions of at least 16"):
         MaskedLanguageModelling(data, {**TABLES, "positions": 8})
-    with pytest.raises(InputError, match="fewer than the 500 of a step"):
+    with pytest.raises(InputError, match="but a step takes 500"):
         MaskedLanguageModelling(data, TABLES, settings_of(1, 1e-3, batch=500))

@@ -174,7 +174,7 @@ def test_certificates_made_to_harm(content, tmp_path):
         ("a.txt", b"", "no text|is empty"),
         ("a.jsonl", b'{"text": "' + b"\xff" + b'"}\n', "not UTF-8"),
         ("a.jsonl", b"[" * 1_000_000 + b"\n", "not valid JSON"),
-        ("a.jsonl", b'{"text": ["x"]}\n', "no text under"),
+        ("a.jsonl", b'{"text": ["x"]}\n', "under 'text' instead of text"),
         ("a.parquet", b"PAR1" + b"\0" * 100 + b"PAR1", "cannot read"),
     ],
 )

@@ -1,6 +1,6 @@
-"""Directories of trained models: loading them, telling them apart, checking that they compute what was trained.
+"""Directories of trained models: loading and identifying them, and checking that they compute what was trained.
 
-Every command that takes a model takes it from here.
+Every command that takes a model loads it with this package.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""What a saved model's directory says of the model: `fsp.json` for programs, the model card for people."""
+"""The description in a saved model's directory: `fsp.json` for programs, the model card for people."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +16,10 @@ def describe_model(
 
     Args:
         folder: the model's directory.
-        facts: what `fsp.json` holds.
-        header: what the hub reads of the card, in YAML.
-        title: of the card.
-        paragraphs: its text and tables, in Markdown.
+        facts: contents of `fsp.json`.
+        header: the card's metadata for the hub, written as YAML.
+        title: title of the card.
+        paragraphs: text and tables of the card, in Markdown.
     """
     head = ["---", *(f"{name}: {value}" for name, value in header.items()), "---", f"# {title}"]
     write_text(folder / "README.md", "\n\n".join(["\n".join(head), *paragraphs]) + "\n")

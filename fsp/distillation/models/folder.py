@@ -1,4 +1,4 @@
-"""A model's folder in Hugging Face format: where it is, and whether what lies in it may be read as it stands."""
+"""A model's folder in Hugging Face format: finding it, and checking that fsp can use its files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +14,12 @@ _OTHER_RUNTIMES = ("onnx/*", "openvino/*")
 
 
 def find_model(source: str | Path) -> Path:
-    """Return the folder of a model: a folder here, or the files of a hub name, fetched unless they are here already.
+    """Return the folder of a model: a local folder, or the files of a hub name, downloaded unless they are cached.
 
-    What looks like a path is not asked of the hub.
+    A name that looks like a path is not looked up on the hub.
 
     Raises:
-        InputError: there is no such folder, and no such model on the hub or no way to it.
+        InputError: there is no such folder, and the hub has no such model or cannot be reached.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
@@ -39,7 +39,7 @@ def find_model(source: str | Path) -> Path:
 
 
 def _from_hub(name: str) -> Path:
-    """Return the folder of the files of a hub name; without a connection that of the files fetched before."""
+    """Return the folder with the files of a hub name; without a connection, the files downloaded before."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -49,19 +49,19 @@ def _from_hub(name: str) -> Path:
     try:
         folder = fetch(_OF_THE_HUB)
         return folder if has_weights(folder) else fetch(("pytorch_model*.bin", "pytorch_model.bin.index.json"))
-    except LocalEntryNotFoundError as error:  # it has asked once and not again
+    except LocalEntryNotFoundError as error:  # raised if nothing is cached and the hub cannot be reached
         reason = " ".join(str(error).partition("\n")[0].split())[:100]
-        raise InputError(f"this is no folder here, and the hub cannot be reached ({reason})") from None
+        raise InputError(f"there is no such folder, and the hub cannot be reached ({reason})") from None
     except HfHubHTTPError as error:
         status = error.response.status_code
-        raise InputError(f"this is no folder here, and the hub does not give a model of that name ({status})") from None
+        raise InputError(f"there is no such folder, and the hub does not provide such a model ({status})") from None
 
 
 def modules_of(folder: Path) -> list[dict[str, Any]]:
     """Return the modules that sentence-transformers' modules.json lists, each with its `type`.
 
     Raises:
-        InputError: modules.json is none.
+        InputError: modules.json is not a list of modules.
     """
     modules = read_json(folder / "modules.json")
     listed = isinstance(modules, list) and modules and all(isinstance(one, dict) for one in modules)
@@ -71,12 +71,12 @@ def modules_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def encoder_in(folder: Path) -> Path:
-    """Return the folder of the encoder in a model's folder: itself, or the one that an old modules.json names.
+    """Return the folder of the encoder in a model's folder: the folder itself, or the one that modules.json names.
 
-    Until version 2 sentence-transformers saved the network in `0_Transformer`.
+    Up to version 2, sentence-transformers saved the network in `0_Transformer`.
 
     Raises:
-        InputError: modules.json is none.
+        InputError: modules.json is not a list of modules.
     """
     if (folder / "config.json").is_file() or not (folder / "modules.json").is_file():
         return folder
@@ -86,22 +86,22 @@ def encoder_in(folder: Path) -> Path:
 
 
 def has_weights(folder: Path) -> bool:
-    """Tell whether a folder holds weights that can be read without running code."""
+    """Return whether a folder holds weights that can be read without running code."""
     return any(any(folder.glob(pattern)) for pattern in _WEIGHTS)
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
-    """Return a model's config.json, after a look at what lies beside it.
+    """Check the files of a model's folder and return its config.json.
 
     Raises:
-        InputError: there is no config.json or there are no weights, an index of weights is none or names files
-            outside the folder, or what lies there changes the model in a way that fsp does not follow.
+        InputError: config.json or the weights are missing, an index of weights is malformed or names files outside the
+            folder, or other files change the model in a way that fsp does not support.
     """
     if not (folder / "config.json").is_file():
         raise InputError(_no_config(folder))
     config = read_json(folder / "config.json")
     if not isinstance(config, dict):
-        raise InputError("its config.json holds no settings by name; take a sound copy of the model")
+        raise InputError("its config.json is not a JSON object; take a sound copy of the model")
     for path in sorted(path for pattern in _INDICES for path in folder.glob(pattern)):
         _check_index(path)
     if (folder / "adapter_config.json").exists():
@@ -139,11 +139,11 @@ def _check_index(path: Path) -> None:
 
 
 def _check_code(config: Mapping[str, Any], file: str) -> None:
-    """Refuse a model with code of its own: fsp runs none, and the library's would be another network."""
+    """Refuse a model with code of its own: fsp does not run it, and the library's code would be another network."""
     if config.get("auto_map"):
         named = config["auto_map"]
         example = next(iter(named.values())) if isinstance(named, dict) else named
         raise InputError(
-            f"its {file} asks for code of its own (auto_map: {example}), which fsp does not run; if the model needs "
-            "none of it, remove auto_map"
+            f"its {file} asks for code of its own (auto_map: {example}), which fsp does not run; if the model does not "
+            "need it, remove auto_map"
         )

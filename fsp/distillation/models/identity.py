@@ -1,4 +1,4 @@
-"""Which model it is: a digest of everything that changes what a model computes."""
+"""The identity of a model: a digest of everything that changes what the model computes."""
 
 import hashlib
 import json
@@ -29,15 +29,15 @@ def fingerprint(
 ) -> str:
     """Return a short digest (16 hexadecimal digits) of a model.
 
-    It changes with any weight, with every setting that changes the function, with the tokenizer, and with what
-    sentence-transformers does after the encoder. Two copies of the same numbers in files of other kinds are equal.
+    It changes with any weight, with every setting that changes the function, with the tokenizer, and with the
+    modules that sentence-transformers applies after the encoder. It does not depend on the file format of the weights.
 
     Args:
-        parts: networks, whose weights count in float32.
-        config: of the network; names, versions and label names do not count.
-        tokenizer: None where the model is known by its numbers alone.
-        folder: where the files of sentence-transformers lie, if there are any.
-        without: weights of the first part that do not count, as they are random.
+        parts: networks, whose weights are compared in float32.
+        config: configuration of the network; names, versions and label names are ignored.
+        tokenizer: None to ignore the tokenizer.
+        folder: folder with the files of sentence-transformers, if there are any.
+        without: weights of the first part to ignore because they are random.
 
     Example:
         >>> from transformers import BertConfig, BertModel
@@ -61,7 +61,7 @@ def fingerprint(
 
 
 def _settings(config: "PretrainedConfig") -> dict[str, Any]:
-    """What a configuration says that is not the default of its class; keys that nothing looks at do not count."""
+    """Settings of a configuration that differ from the defaults of its class, without keys that nothing reads."""
     default = type(config)()
     kept = {name: value for name, value in config.to_dict().items() if name not in METADATA and knows(config, name)}
     said = {name: value for name, value in kept.items() if value != getattr(default, name, None)}
@@ -79,7 +79,7 @@ def _tokenizer(tokenizer: Any) -> dict[str, Any]:
 
 
 def _sentence_files(folder: Path) -> dict[str, Any]:
-    """Settings and weights of a folder's modules after the encoder, by path."""
+    """Settings and weights of the modules after the encoder, by path."""
     if not (folder / _MODULES).is_file():
         return {}
     modules = read_json(folder / _MODULES)
@@ -87,7 +87,7 @@ def _sentence_files(folder: Path) -> dict[str, Any]:
     places = [module["path"] for module in named if module.get("path")]
     files = [folder / _MODULES, *(path for pattern in _SENTENCE_FILES for path in sorted(folder.glob(pattern)))]
     for place in sorted(set(map(str, places))):
-        if (folder / place).resolve().is_relative_to(folder.resolve()):  # no file elsewhere
+        if (folder / place).resolve().is_relative_to(folder.resolve()):  # never read files outside the folder
             files += sorted(path for path in (folder / place).glob("*") if path.is_file())
     return {str(path.relative_to(folder)): _content(path) for path in files}
 

@@ -1,4 +1,4 @@
-"""Models in Hugging Face format as every command loads them: what was loaded is what was trained, or it is refused."""
+"""Loading models in Hugging Face format: a model that would not compute what was trained is refused."""
 
 import json
 import re
@@ -19,21 +19,21 @@ from fsp.distillation.text.corpus import SENTENCE_TOKENS
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-_SPARE_ROWS = 256  # of an embedding table, at most
-_SHARE_OF_CAPITALS = 0.01  # of a vocabulary; one made of lower-cased text has none
-# positions are counted from behind the padding token's
+_SPARE_ROWS = 256  # the most rows of an embedding table without a token
+_SHARE_OF_CAPITALS = 0.01  # share of a vocabulary; a vocabulary of lower-cased text has no capitals
+# model types that count positions from the padding token's id + 1
 _COUNT_FROM_PADDING = frozenset(
     {
         *("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "data2vec-text"),
         *("ibert", "longformer", "xmod", "luke", "mpnet", "markuplm"),
     }
 )
-_HEADS = re.compile(  # parts beside the body that may go unused
+_HEADS = re.compile(  # parts outside the body that may stay unused
     r"(cls|lm_head|predictions|generator_predictions|generator_lm_head|discriminator_predictions|head|decoder|"
     r"vocab_\w+|classifier|pre_classifier|qa_outputs|score|pooler|seq_relationship|sop_classifier)\."
 )
 _BUFFERS = re.compile(r"(^|\.)(position_ids|token_type_ids|inv_freq|attn\.(masked_)?bias)$")
-METADATA = frozenset(  # keys of config.json that change nothing of what a model computes
+METADATA = frozenset(  # keys of config.json that do not change what a model computes
     {
         *("_name_or_path", "_commit_hash", "transformers_version", "torch_dtype", "dtype", "architectures", "language"),
         *("id2label", "label2id", "num_labels", "_num_labels", "problem_type", "finetuning_task", "custom_pipelines"),
@@ -48,7 +48,7 @@ _LOOKED_AT = ("auto_map", "position_embedding_type", "pruned_heads", "quantizati
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers' bars and reports off the terminal."""
+    """Suppress transformers' progress bars and reports."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -63,9 +63,9 @@ def quiet() -> Iterator[None]:
 
 
 def longest_input(config: "PretrainedConfig") -> int:
-    """Return the most tokens of an input; `sys.maxsize` where positions have no table.
+    """Return the largest number of tokens in an input; `sys.maxsize` if there is no table of positions.
 
-    RoBERTa and its relatives keep the first positions of their table, up to the padding token's number.
+    RoBERTa and its relatives do not use the first positions of their table, up to the padding token's id.
 
     Example:
         >>> from transformers import RobertaConfig
@@ -77,26 +77,26 @@ def longest_input(config: "PretrainedConfig") -> int:
         return sys.maxsize
     if config.model_type not in _COUNT_FROM_PADDING:
         return positions
-    padding = 1 if config.model_type == "mpnet" else config.pad_token_id  # MPNet's is written into its code
+    padding = 1 if config.model_type == "mpnet" else config.pad_token_id  # hard-coded in MPNet
     assert padding is not None  # refused by `open_model`
     return int(positions - padding - 1)
 
 
 def sentence_tokens(config: "PretrainedConfig") -> int:
-    """Return after how many tokens a sentence is cut off: 128, or fewer where the model takes fewer."""
+    """Return the length in tokens at which sentences are cut off: 128, or the model's longest input if shorter."""
     return min(SENTENCE_TOKENS, longest_input(config))
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model whose configuration was read and can be followed; `open_model` returns it.
+    """A model whose configuration was read and is supported; `open_model` returns it.
 
     Attributes:
-        what: what messages call it, as "teacher".
-        source: the words of the user.
+        what: its role in messages, such as "teacher".
+        source: its name as the user gave it.
         root: the model's folder.
-        folder: that of its network, with config.json; another than `root` in an old layout of sentence-transformers.
-        config: of the network.
+        folder: the folder with its network and config.json; below `root` in an old layout of sentence-transformers.
+        config: configuration of the network.
     """
 
     what: str
@@ -107,31 +107,31 @@ class ModelFolder:
 
     @property
     def name(self) -> str:
-        """What reports call it: the folder's name, or the hub's."""
+        """Its name in reports: the name of the folder or on the hub."""
         return Path(self.source).name if Path(self.source).is_dir() else self.source
 
     @contextmanager
     def blamed(self) -> Iterator[None]:
-        """Put the model's name before what is refused in this block, and keep libraries quiet in it."""
+        """Put the model's name before the messages of errors in this block, and silence libraries."""
         with _blamed(self.what, self.source):
             yield
 
     def network(
         self, auto: Any, *, new_head: bool = False, **options: Any
     ) -> tuple["PreTrainedModel", tuple[str, ...]]:
-        """Return the network in evaluation mode, float32, on the CPU, and the names of what its weights lack.
+        """Return the network in evaluation mode, float32, on the CPU, and the names of missing weights.
 
-        Parts that the weights lack are random: the caller says which it can do without. A lacking pooler of a bare
-        body is left out.
+        Missing weights are random: the caller decides which of them it can do without. A missing pooler of a bare body
+        is left out.
 
         Args:
             auto: a class such as `transformers.AutoModel`.
             new_head: take random weights for a head whose sizes differ.
-            options: of `from_pretrained`.
+            options: options of `from_pretrained`.
 
         Raises:
-            InputError: there are no weights, or these and config.json differ in sizes or parts, parts of the body are
-                missing, or weights are no numbers.
+            InputError: there are no weights, they differ from config.json in sizes or parts, parts of the body are
+                missing, or weights are not finite.
         """
         with self.blamed():
             if not has_weights(self.folder):
@@ -150,10 +150,10 @@ class ModelFolder:
         return network.eval(), tuple(sorted(missing))
 
     def tokenizer(self) -> "PreTrainedTokenizerBase":
-        """Return the tokenizer, which can pad: with the token that config.json names, or a decoder's end token.
+        """Return the tokenizer, able to pad: if it has no padding token, with config.json's or a decoder's end token.
 
         Raises:
-            InputError: there is none, or it is not the model's own, or cannot pad.
+            InputError: there is no tokenizer, it is not the model's own, or it cannot pad.
         """
         from transformers import AutoTokenizer
 
@@ -163,15 +163,15 @@ class ModelFolder:
             _let_pad(tokenizer, self.config)
             if capitals := _unreachable_capitals(tokenizer):
                 _warn(
-                    f"{self.what} {self.source}: {capitals:,} tokens have capitals, which its tokenizer makes small; "
+                    f"{self.what} {self.source}: {capitals:,} tokens have capitals, which its tokenizer lower-cases; "
                     'if the model is cased, put "do_lower_case": false into its tokenizer_config.json'
                 )
         return tokenizer
 
     def _loaded(self, auto: Any, **options: Any) -> tuple["PreTrainedModel", dict[str, Any]]:
-        """Return the network and what was found of its weights; where only sizes differ, neither takes memory."""
+        """Return the network and transformers' loading report; if sizes differ, no memory is taken."""
         options |= {"dtype": torch.float32, "output_loading_info": True, "local_files_only": True}
-        options["trust_remote_code"] = False  # without it transformers asks at a terminal whether to run code
+        options["trust_remote_code"] = False  # the default asks at a terminal whether to run code
         try:
             loaded: tuple[PreTrainedModel, dict[str, Any]] = auto.from_pretrained(self.folder, **options)
         except RuntimeError as error:
@@ -182,7 +182,7 @@ class ModelFolder:
         return loaded
 
     def _check_unused(self, unexpected: set[str], network: "PreTrainedModel") -> None:
-        """Refuse weights that the body has no place for; tell of others that are not used, but for known heads."""
+        """Refuse weights that the body has no place for; warn of other unused weights, except those of known heads."""
         unused = sorted(key for key in unexpected if not _BUFFERS.search(key))
         if inside := [key for key in unused if _of_body(key, network)]:
             depth = getattr(self.config, "num_hidden_layers", "?")
@@ -196,16 +196,16 @@ class ModelFolder:
 
 
 def open_model(source: str | Path, *, what: str = "model") -> ModelFolder:
-    """Find a model and read its configuration; weights and tokenizer are loaded when they are asked for.
+    """Find a model and read its configuration; weights and tokenizer are loaded on demand.
 
     Code that comes with a model is never run.
 
     Args:
         source: a directory or a hub name.
-        what: what messages call it.
+        what: its role in messages.
 
     Raises:
-        InputError: there is no such model, or its configuration asks for something that fsp does not follow.
+        InputError: there is no such model, or its configuration asks for something that fsp does not support.
     """
     from transformers import AutoConfig
 
@@ -219,7 +219,7 @@ def open_model(source: str | Path, *, what: str = "model") -> ModelFolder:
             _warn(
                 f"{what} {source}: its config.json says {unknown[0]}={json.dumps(raw[unknown[0]])[:60]}"
                 f"{f' and {len(unknown) - 1} more' if unknown[1:] else ''}, which transformers' {config.model_type} "
-                "does not know; nothing follows from it"
+                "does not know and ignores"
             )
     return ModelFolder(what, str(source), root, folder, config)
 
@@ -231,7 +231,7 @@ def _blamed(what: str, source: str | Path) -> Iterator[None]:
             yield
     except InputError as error:
         raise InputError(f"{what} {source}: {error}") from None
-    except Exception as error:  # the loaders raise many kinds; for the user each is one unusable model
+    except Exception as error:  # the loaders raise errors of many kinds; each means that the model cannot be used
         if is_out_of_memory(error):
             raise
         raise InputError(f"cannot load {what} {source}: {' '.join(str(error).split())[:200]}") from None
@@ -242,11 +242,11 @@ def _warn(text: str) -> None:
 
 
 def _check_config(raw: Mapping[str, Any], config: "PretrainedConfig") -> None:
-    """Refuse what changes a network's function and has no code here."""
+    """Refuse settings that change a network's function and that transformers or fsp does not support."""
     kind = raw.get("position_embedding_type")
     if kind not in (None, "absolute") and not knows(config, "position_embedding_type"):
         raise InputError(
-            f"its config.json says position_embedding_type={kind!r}, for which transformers has no code any more; "
+            f"its config.json says position_embedding_type={kind!r}, which transformers no longer supports; "
             "only absolute positions can be computed"
         )
     if raw.get("quantization_config"):
@@ -254,9 +254,9 @@ def _check_config(raw: Mapping[str, Any], config: "PretrainedConfig") -> None:
             "its weights are quantised (quantization_config); take the model in float32, float16 or bfloat16"
         )
     if raw.get("pruned_heads"):
-        raise InputError("its heads are pruned unevenly (pruned_heads), and transformers has no code for that any more")
+        raise InputError("its heads are pruned unevenly (pruned_heads), which transformers no longer supports")
     if raw.get("add_cross_attention"):
-        raise InputError("it attends to the states of another model (add_cross_attention); such a decoder is no T")
+        raise InputError("it attends to the states of another model (add_cross_attention); such a decoder cannot be T")
     if config.model_type in _COUNT_FROM_PADDING and config.model_type != "mpnet" and config.pad_token_id is None:
         raise InputError(
             f"its config.json has no pad_token_id, which {config.model_type} counts positions from; put the number of "
@@ -265,19 +265,19 @@ def _check_config(raw: Mapping[str, Any], config: "PretrainedConfig") -> None:
 
 
 def knows(config: "PretrainedConfig", key: str) -> bool:
-    """Whether a key of config.json is one of its class: the others are kept and looked at by nobody."""
+    """Whether a key of config.json is one of its class; transformers stores others but does not use them."""
     kind = type(config)
     return key in kind.attribute_map or hasattr(kind, key) or hasattr(kind(), key)
 
 
 def _unknown_keys(raw: Mapping[str, Any], config: "PretrainedConfig") -> list[str]:
-    """Keys that say something, are no metadata and have no meaning to the configuration's class."""
+    """Keys with a value that are not metadata and that the configuration's class does not use."""
     harmless = METADATA.union(_LOOKED_AT)
     return sorted(key for key, value in raw.items() if value and key not in harmless and not knows(config, key))
 
 
 def check_sees_both_sides(config: "PretrainedConfig") -> None:
-    """Raise InputError where a model that is taken for a masked language model is a decoder."""
+    """Raise InputError if a model that should be a masked language model is a decoder."""
     if getattr(config, "is_decoder", False):
         raise InputError(
             "its config.json says is_decoder, so tokens see only those before them: it is no masked language model; "
@@ -306,7 +306,7 @@ def _of_body(key: str, network: "PreTrainedModel") -> bool:
 
 
 def _check_numbers(network: "PreTrainedModel", random: set[str]) -> None:
-    """Refuse weights that are no numbers; those that are random need no look."""
+    """Refuse weights that are not finite; random ones are not checked."""
     for name, weight in network.state_dict().items():
         if name not in random and weight.is_floating_point() and not bool(weight.isfinite().all()):
             what = "NaN" if bool(weight.isnan().any()) else "infinite numbers"
@@ -314,21 +314,21 @@ def _check_numbers(network: "PreTrainedModel", random: set[str]) -> None:
 
 
 def _check_tokenizer(tokenizer: Any, config: "PretrainedConfig") -> None:
-    """Refuse a tokenizer that is not the model's own: its ids would name other words, and every number be wrong.
+    """Refuse a tokenizer that is not the model's own: its ids would mean other words, and all results would be wrong.
 
-    Embedding tables are rounded up to a round number of rows, so a model may have a few more than its tokenizer.
+    Embedding tables are padded to a round number of rows, so they may have a few more rows than there are tokens.
     """
     tokens, table = len(tokenizer), config.vocab_size
     if not table - max(_SPARE_ROWS, table // 100) <= tokens <= table:
         raise InputError(
-            f"its tokenizer has {tokens} tokens and its model {table}, they do not belong together; "
+            f"its tokenizer has {tokens} tokens and its model {table}, so they do not belong together; "
             "put its own tokenizer.json (or vocabulary files) beside its config.json"
         )
     paddings = getattr(config, "pad_token_id", None), tokenizer.pad_token_id
-    counted = config.model_type in _COUNT_FROM_PADDING  # elsewhere padding is masked, whatever its number
+    counted = config.model_type in _COUNT_FROM_PADDING  # in other types padding is masked, so its id does not matter
     if counted and None not in paddings and paddings[0] != paddings[1]:
         raise InputError(
-            f"its tokenizer pads with token {paddings[1]} and its model with {paddings[0]}, they do "
+            f"its tokenizer pads with token {paddings[1]} and its model with {paddings[0]}, so they do "
             "not belong together; put its own tokenizer.json (or vocabulary files) beside its config.json"
         )
 
@@ -346,7 +346,7 @@ def _let_pad(tokenizer: Any, config: "PretrainedConfig") -> None:
 
 
 def _unreachable_capitals(tokenizer: Any) -> int:
-    """How many tokens have capitals that the tokenizer makes small before it looks; 0 where they are but a few."""
+    """Number of tokens with capitals that cannot occur because the tokenizer lower-cases text; 0 if they are few."""
     normaliser = getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)
     if normaliser is None or normaliser.normalize_str("Aa") != "aa":
         return 0

@@ -1,6 +1,6 @@
-"""How sentences are embedded: pooling and what follows it, length and prompts, as sentence-transformers' files say it.
+"""How sentences are embedded: pooling and the modules after it, length and prompts, from sentence-transformers' files.
 
-The library itself reads, computes and writes it: a network in a layout is a `SentenceTransformer`.
+The library itself reads, runs and writes a layout: a network in a layout is a `SentenceTransformer`.
 """
 
 import copy
@@ -28,7 +28,7 @@ _LIBRARY = "sentence_transformers."
 _AFTER = ("Dense", "LayerNorm", "Normalize", "Dropout")  # modules that may follow pooling
 _EMBEDDING = "sentence_embedding"
 _HARMLESS = frozenset(("torch_dtype", "dtype", "attn_implementation", "trust_remote_code", "add_pooling_layer"))
-_STATES = {"method": "forward", "method_output_name": "last_hidden_state"}  # what the library may read of a network
+_STATES = {"method": "forward", "method_output_name": "last_hidden_state"}  # the output that the library must read
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SentenceLayout:
     Attributes:
         transformer: the library's `Transformer` without its network: tokenizer, longest input, case.
         pooling: its `Pooling`, one mode or several concatenated.
-        after: its modules behind pooling, in order: `Dense`, `Normalize`, `LayerNorm`, `Dropout`.
+        after: its modules after pooling, in order: `Dense`, `Normalize`, `LayerNorm`, `Dropout`.
         settings: further arguments of `SentenceTransformer`: prompts, default_prompt_name, similarity_fn_name,
             truncate_dim.
     """
@@ -55,18 +55,18 @@ class SentenceLayout:
 
     @property
     def longest(self) -> int:
-        """The most tokens of an input; longer ones are cut."""
+        """The largest number of tokens in an input; longer inputs are cut."""
         return int(self.transformer.max_seq_length)
 
     @property
     def modes(self) -> tuple[str, ...]:
-        """The pooling modes, as the library names them; several are concatenated."""
+        """The library's names of the pooling modes; several are concatenated."""
         mode = self.pooling.pooling_mode
         return (mode,) if isinstance(mode, str) else tuple(mode)
 
     @property
     def prompt(self) -> str:
-        """What stands before every sentence that is encoded without naming a prompt."""
+        """The text put before every sentence that is encoded without naming a prompt."""
         return self.settings["prompts"].get(self.settings["default_prompt_name"]) or ""
 
     def pool(self, states: Tensor, mask: Tensor, prompt_tokens: int = 0) -> Tensor:
@@ -75,7 +75,7 @@ class SentenceLayout:
         Args:
             states: token states, `n x length x H`.
             mask: 1 for tokens and 0 for padding, `n x length`.
-            prompt_tokens: how many of the first tokens are the prompt's; they count where pooling leaves prompts out.
+            prompt_tokens: number of first tokens that belong to the prompt; used if pooling leaves prompts out.
         """
         features = {"token_embeddings": states, "attention_mask": mask}
         return self.pooling(features | ({"prompt_length": prompt_tokens} if prompt_tokens else {}))[_EMBEDDING]
@@ -92,8 +92,8 @@ class SentenceLayout:
 
         Args:
             encoder: a network that takes this layout's tokens; it is shared, not copied.
-            readout: an affine map between pooling and what follows it, from the encoder's pooled states to those that
-                the modules of the layout take.
+            readout: an affine map to insert after pooling, from the encoder's pooled states to those that the further
+                modules of the layout take.
         """
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.modules import Dense, Pooling
@@ -111,16 +111,16 @@ class SentenceLayout:
     def encode(
         self, encoder: "PreTrainedModel", sentences: Sequence[str], readout: nn.Linear | None = None
     ) -> NDArray[np.float32]:
-        """Return the embeddings of sentences, `n x d`, that `SentenceTransformer.encode` gives."""
+        """Return the embeddings of sentences, `n x d`, as `SentenceTransformer.encode` computes them."""
         return self.model(encoder, readout).encode(list(sentences), show_progress_bar=False)
 
     def pooled(self, encoder: "PreTrainedModel", sentences: Sequence[str]) -> NDArray[np.float32]:
-        """Return the pooled states of sentences, `n x (modes · H)`: what `encode` gives without the modules `after`."""
+        """Return the pooled states of sentences, `n x (modes · H)`: `encode` without the modules `after`."""
         bare = {**self.settings, "truncate_dim": None}
         return replace(self, after=(), settings=bare).encode(encoder, sentences)
 
     def describe(self) -> dict[str, Any]:
-        """Return what the layout says as a JSON-like value; it tells apart any two that embed differently."""
+        """Return the layout as a JSON-like value that differs between any two layouts that embed differently."""
         weights = hashlib.sha256()
         for module in self.after:
             for value in module.state_dict().values():
@@ -137,7 +137,7 @@ class SentenceLayout:
 
 
 def layout_of(folder: Path) -> SentenceLayout | None:
-    """Return what a model's directory in sentence-transformers' layout says; None for one without modules.json.
+    """Return the layout of a model's directory; None if it has no modules.json.
 
     Raises:
         InputError: the layout cannot be read, or has a module that fsp does not carry over to a student.
@@ -149,7 +149,7 @@ def layout_of(folder: Path) -> SentenceLayout | None:
 
 
 def plain_layout(folder: Path) -> SentenceLayout:
-    """Return the layout of an encoder whose directory has none: the mean of its states at unit length, 128 tokens.
+    """Return the default layout for an encoder: the mean of its states, scaled to unit length, of at most 128 tokens.
 
     Raises:
         InputError: the library cannot load it.
@@ -160,7 +160,7 @@ def plain_layout(folder: Path) -> SentenceLayout:
 
 
 def _check_modules(folder: Path) -> None:
-    """Raise InputError where a layout is not a Transformer, a Pooling, and modules that work on what it pools."""
+    """Raise InputError if a layout is not a Transformer, a Pooling, and modules that take pooled states."""
     modules = modules_of(folder)
     types = [one["type"] for one in modules]
     takes = f"fsp takes a Transformer, a Pooling, then any of {', '.join(_AFTER)}"
@@ -182,7 +182,7 @@ def _check_modules(folder: Path) -> None:
 
 
 def _check_arguments(folder: Path) -> None:
-    """Raise InputError where the library would change the network's settings as it loads it."""
+    """Raise InputError if the library would change the network's settings when it loads it."""
     for path in sorted(folder.glob("sentence_*_config.json")):
         said = read_json(path)
         for name in ("config_args", "config_kwargs", "model_args", "model_kwargs") if isinstance(said, dict) else ():
@@ -195,9 +195,9 @@ def _check_arguments(folder: Path) -> None:
 
 
 def _load(folder: Path, most: Callable[[Any], int] = longest_input) -> SentenceLayout:
-    """Load all but the network: the library reads the embedding tables alone, and they are dropped.
+    """Load everything but the network: the library reads only the embedding tables, which are dropped.
 
-    `most` gives the longest input that is allowed, of the network's configuration.
+    `most` returns the longest allowed input for the network's configuration.
     """
     from sentence_transformers import SentenceTransformer
 
@@ -211,7 +211,7 @@ def _load(folder: Path, most: Callable[[Any], int] = longest_input) -> SentenceL
                 model_kwargs={"dtype": torch.float32},
                 config_kwargs={"num_hidden_layers": 0},
             )
-    except Exception as error:  # the library raises many kinds; for the user each is one unusable model
+    except Exception as error:  # the library raises errors of many kinds; each means that the model cannot be used
         if is_out_of_memory(error):
             raise
         raise InputError(f"cannot read the layout of model {folder}: {' '.join(str(error).split())[:200]}") from None
@@ -234,14 +234,14 @@ def _load(folder: Path, most: Callable[[Any], int] = longest_input) -> SentenceL
 
 
 def _check_computes(folder: Path, layout: SentenceLayout, width: int) -> None:
-    """Raise InputError where the modules behind pooling do not take pooled states, or hold what is no number."""
+    """Raise InputError if the modules after pooling do not take pooled states, or have weights that are not finite."""
     for module in layout.after:
         names = {getattr(module, f"module_{end}_name", _EMBEDDING) for end in ("input", "output")}
         if names != {_EMBEDDING}:
             raise InputError(f"model {folder}: its {type(module).__name__} does not take the pooled states alone")
         for name, value in module.state_dict().items():
             if not bool(value.isfinite().all()):
-                raise InputError(f"model {folder}: its {type(module).__name__} has no finite numbers in {name}")
+                raise InputError(f"model {folder}: its {type(module).__name__} has non-finite numbers in {name}")
     pooled = torch.zeros(2, len(layout.modes) * width)
     try:
         with torch.inference_mode():
@@ -249,6 +249,6 @@ def _check_computes(folder: Path, layout: SentenceLayout, width: int) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(
-            f"model {folder}: its modules behind pooling do not take the {pooled.shape[1]} numbers that it pools "
+            f"model {folder}: its modules after pooling do not take its pooled states of {pooled.shape[1]} numbers "
             f"({reason}); take a sound copy of the model"
         ) from None

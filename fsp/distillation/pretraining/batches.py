@@ -1,4 +1,4 @@
-"""Batches of a run: which blocks, what is masked in them, and which positions the losses look at."""
+"""Batches of a run: their blocks, the masks in them, and the positions at which losses are computed."""
 
 from dataclasses import dataclass
 
@@ -11,16 +11,19 @@ from fsp.distillation.masking import PassMasking
 from fsp.distillation.pretraining.order import shuffled
 from fsp.distillation.pretraining.packed import Stream
 
-HELD_OUT_EPOCH = 1 << 40  # held-out blocks are masked as in a pass that training never reaches
+HELD_OUT_EPOCH = 1 << 40  # the pass whose masks held-out blocks get; training never reaches it
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a model reads and what it is asked.
+    """The input of a model and the tokens that it has to predict.
 
-    tokens: ids as the model sees them, `n x length`. positions: where it is asked, as indices into the flattened
-    tokens, `p`. labels: the true ids there, `p`; of the next token for decoders. examples, epochs: what each
-    block is, `n`.
+    Attributes:
+        tokens: ids as the model sees them, `n x length`.
+        positions: positions to predict at, as indices into the flattened tokens, `p`.
+        labels: the true ids at these positions, or for decoders the next ones, `p`.
+        examples: index of each block in the corpus, `n`.
+        epochs: the pass over the corpus that each block belongs to, `n`.
     """
 
     tokens: Tensor
@@ -43,8 +46,12 @@ class Batch:
 class Batches:
     """Batches of a stream, as a function of the places in its endless sequence of passes.
 
-    masking: None where nothing is masked: decoders predict the next token everywhere (`causal`), and where no loss
-    reads logits, hidden states are compared everywhere. seed: of the order.
+    Attributes:
+        stream: the blocks.
+        masking: None if nothing is masked, because decoders predict every next token, or because no loss reads logits
+            and hidden states are compared at every position.
+        causal: whether the model predicts the next token.
+        seed: seed of the order.
     """
 
     stream: Stream
@@ -54,17 +61,17 @@ class Batches:
 
     @property
     def positions_a_block(self) -> int:
-        """How many positions of each block are looked at."""
+        """Number of positions per block at which losses are computed."""
         length = self.stream.length
         return self.masking.count(length) if self.masking else length - self.causal
 
     def at(self, places: NDArray[np.int64]) -> Batch:
-        """Return the blocks at some places of the shuffled sequence, counted from 0 without end."""
+        """Return the blocks at given places of the endless shuffled sequence, counted from 0."""
         examples, epochs = shuffled(places, len(self.stream), self.seed)
         return self.of(examples, epochs)
 
     def of(self, examples: NDArray[np.int64], epochs: NDArray[np.int64]) -> Batch:
-        """Return given blocks as they are masked in given passes."""
+        """Return given blocks, masked as in given passes."""
         blocks = self.stream.take(examples)
         n, length = blocks.shape
         if self.masking:

@@ -1,4 +1,4 @@
-"""Checkpoints: directories that appear whole or not at all, and are checked before they are used. No pickle."""
+"""Checkpoints: directories that are written atomically and checked before use, without pickle."""
 
 import os
 import re
@@ -22,14 +22,14 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
     """Write a checkpoint, then remove the oldest ones.
 
     Args:
-        folder: holds the checkpoints.
+        folder: folder of the checkpoints.
         step: steps done.
-        tensors: by name; none shares memory with another.
-        state: anything that JSON can hold.
-        keep: how many checkpoints remain.
+        tensors: tensors by name, which must not share memory.
+        state: any value that JSON can represent.
+        keep: number of checkpoints to keep.
 
     Raises:
-        RunFailed: it cannot be written; what is there stays as it is.
+        RunFailed: the checkpoint cannot be written; existing ones are not changed.
     """
     target = folder / f"step-{step:09d}"
     try:
@@ -49,16 +49,16 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Remove all checkpoints but the last ones."""
+    """Remove all checkpoints but the last `keep`."""
     for old in _all(folder)[:-keep]:
         shutil.rmtree(old)
 
 
 def load(folder: Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-    """Return the steps done, the tensors and the state of the last checkpoint; None where there is none.
+    """Return the steps done, the tensors and the state of the last checkpoint; None if there is none.
 
     Raises:
-        InputError: it is damaged. Nothing is deleted.
+        InputError: the checkpoint is damaged. Nothing is deleted.
     """
     path = _last(folder)
     if path is None:

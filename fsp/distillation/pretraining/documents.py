@@ -1,7 +1,7 @@
-"""Reading text of any size as a stream of short passages, without ever holding more than a few of them.
+"""Reading text of any size as a stream of short passages, with only a few of them in memory.
 
-A source is a file as `fsp.distillation.text.reading` reads it, a folder of such files, or the name of a data set on the
-Hugging Face hub.
+A source is a file that `fsp.distillation.text.reading` can read, a folder of such files, or the name of a data set on
+the Hugging Face hub.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,13 @@ _EXTRA = 'pip install "fsp[data]"'
 
 @dataclass(frozen=True)
 class Passage:
-    """A piece of text, the number of its document within the source (from 1), and how many bytes were read so far."""
+    """A piece of text.
+
+    Attributes:
+        text: the text.
+        document: number of its document within the source, from 1.
+        read: number of bytes of the source read so far.
+    """
 
     text: str
     document: int
@@ -33,7 +39,14 @@ class Passage:
 
 @dataclass(frozen=True)
 class Source:
-    """Where passages come from. `bytes` is its size, 0 where unknown; `key` changes when its content does."""
+    """A source of passages.
+
+    Attributes:
+        name: its name in messages.
+        bytes: its size; 0 if unknown.
+        key: a value that changes when the content does.
+        passages: returns an iterator over its passages.
+    """
 
     name: str
     bytes: int
@@ -42,13 +55,13 @@ class Source:
 
 
 def find_sources(corpus: Sequence[str | Path], *, column: str | None = None) -> list[Source]:
-    """Return the sources that a corpus consists of, in order; nothing is read yet.
+    """Return the sources of a corpus, in order, without reading them.
 
     Args:
-        corpus: files, folders (hidden files and empty ones are left out) and hub names like `owner/data`, or
-            `owner/data:config`, of which the split `train` is taken. Nothing means the documentation inside
-            Python's standard library.
-        column: of the text where there are rows; None for `text`, else the only one of strings.
+        corpus: files, folders (without hidden and empty files) and hub names such as `owner/data` or
+            `owner/data:config`, whose split `train` is used. If empty, the documentation in Python's standard
+            library is used.
+        column: the column of text in files with rows; None for `text`, else the only column of strings.
 
     Raises:
         InputError: a path does not exist or is empty, or a folder has no files.
@@ -90,7 +103,7 @@ def _library() -> Iterator[Passage]:
 
 
 def _hub(given: str, column: str | None) -> Iterator[Passage]:
-    """One document a row of a hub data set's split `train`, streamed."""
+    """Stream the split `train` of a hub data set, one document per row."""
     try:
         from datasets import load_dataset
     except ImportError:
@@ -105,18 +118,18 @@ def _hub(given: str, column: str | None) -> Iterator[Passage]:
             yield from _passages(pieces_of_rows(chain(first, rows), chosen, f"data set {given}"))
     except InputError:
         raise
-    except Exception as error:  # the loaders raise many kinds; for the user each is one unusable data set
+    except Exception as error:  # the loaders raise errors of many kinds; each means that the data set cannot be used
         raise InputError(f"cannot read data set {given}: {' '.join(str(error).split())[:150]}") from None
 
 
 def _passages(found: Iterator[Piece]) -> Iterator[Passage]:
-    """Passages of all documents."""
+    """Yield the passages of all documents."""
     for _, document in groupby(found, attrgetter("document")):
         yield from _cut(document)
 
 
 def _cut(document: Iterator[Piece]) -> Iterator[Passage]:
-    """Passages of at least 1,000 characters, cut at blank lines, else at the next line end; blank ones left out."""
+    """Yield passages of at least 1,000 characters, cut at blank lines, else at line ends, without blank passages."""
     held: list[str] = []
     size = 0
     for piece in document:

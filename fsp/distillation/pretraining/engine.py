@@ -1,4 +1,4 @@
-"""The training loop: the same for one process and for many, through Hugging Face Accelerate."""
+"""The training loop, the same for one process and for many; it uses Hugging Face Accelerate."""
 
 import contextlib
 import signal
@@ -29,7 +29,13 @@ _OPTIMISER = "optimiser."
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """steps: done in all. skipped: batches left out. finished: False where a signal ended the run before its end."""
+    """The outcome of a training.
+
+    Attributes:
+        steps: total number of steps done.
+        skipped: number of batches skipped.
+        finished: False if a signal stopped the run early.
+    """
 
     steps: int
     skipped: int
@@ -40,12 +46,12 @@ class Engine:
     """Trains a student; every step is a function of (settings, seed, step) and of the weights.
 
     Args:
-        accelerator: of `accelerator_for`.
+        accelerator: result of `accelerator_for`.
         learner: the student with its losses.
-        batches: the training blocks; `settings.batch` of them a step, over all processes.
-        teach: what the teacher says about a batch; None without a teacher.
-        settings: of the run.
-        options: what does not change the result.
+        batches: the training blocks; each step takes `settings.batch` of them over all processes.
+        teach: returns the teacher's outputs for a batch; None without a teacher.
+        settings: settings of the run.
+        options: options that do not change the result.
         checkpoints_in: folder of the checkpoints.
         after_step: called after every step with its record, the same in every process.
         evaluate: called every `evaluate_every` steps and after the last, in every process.
@@ -94,7 +100,7 @@ class Engine:
         self._stop = False
 
     def run(self) -> TrainingResult:
-        """Train from the last checkpoint, or from the start, to the last step or a SIGTERM.
+        """Train from the last checkpoint, or from the start, to the last step or until a SIGTERM.
 
         Raises:
             RunFailed: too many batches in a row were unusable, or a checkpoint cannot be written.
@@ -118,10 +124,10 @@ class Engine:
         self._stop = True
 
     def _step(self, step: int) -> tuple[dict[str, Any], bool]:
-        """Do one step; return its record, and whether any process was asked to stop."""
+        """Do one step; return its record, and whether any process got a SIGTERM."""
         started = time.perf_counter()
         settings, accelerator = self._settings, self.accelerator
-        torch.manual_seed(_seed(settings.seed, step, accelerator.process_index))  # of dropout; so no state to keep
+        torch.manual_seed(_seed(settings.seed, step, accelerator.process_index))  # for dropout; needs no saved state
         rate = settings.learning_rate * learning_rate_at(step, settings.steps, settings.warmup, settings.schedule)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
@@ -133,7 +139,7 @@ class Engine:
             last = part == settings.accumulate - 1
             with contextlib.nullcontext() if last else accelerator.no_sync(self.model):
                 losses = self.model(batch, taught, self._counts)
-                # wrappers average gradients over the processes; each divides by the global count already
+                # wrappers average gradients over processes, but each process already divides by the global count
                 accelerator.backward(losses["total"] * accelerator.num_processes)
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0) + value.detach()
@@ -145,7 +151,7 @@ class Engine:
         if reason is None:
             self._optimiser.step()
         elif accelerator.scaler is not None:
-            accelerator.scaler.update()  # the next step's gradients are scaled anew, lower where these overflowed
+            accelerator.scaler.update()  # lowers the scale for the next step if gradients overflowed
         self._optimiser.zero_grad(set_to_none=True)
         record = {
             "step": step + 1,
@@ -165,7 +171,7 @@ class Engine:
             return self.teach(batch)
 
     def _places(self, step: int, part: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Which places of the sequence of blocks this process takes in a part of a step."""
+        """Return the places in the sequence of blocks that this process takes in a part of a step."""
         first = step * self._settings.batch
         first += (part * self.accelerator.num_processes + self.accelerator.process_index) * self._share
         return np.arange(first, first + self._share)
@@ -177,7 +183,7 @@ class Engine:
         state: tuple[Any, Any] = get_state_dict(self.model, self._optimiser.optimizer, options=options)
         weights, optimiser = state
         if self.accelerator.is_main_process:
-            tensors = {name: weights[name] for name, _ in self.learner.named_parameters()}  # tied ones once
+            tensors = {name: weights[name] for name, _ in self.learner.named_parameters()}  # tied weights once
             for name, moments in optimiser["state"].items():
                 tensors |= {f"{_OPTIMISER}{name}.{key}": torch.as_tensor(value) for key, value in moments.items()}
             other = {"health": self._health.state(), "scaler": self._scaler_state()}
@@ -191,7 +197,7 @@ class Engine:
         if found is None:
             return 0
         step, tensors, state = found
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)  # tied weights come once
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True, strict=False)  # tied weights are saved once
         optimiser: Any = get_state_dict(self.model, self._optimiser.optimizer, options=options)[1]
         weights: dict[str, Any] = {name: tensors[name] for name, _ in self.learner.named_parameters()}
         for name, moments in optimiser["state"].items():
@@ -218,8 +224,8 @@ def accelerator_for(settings: PretrainingSettings) -> "Accelerator":
     if precision is None:
         has = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         precision = "bf16" if has else "no"
-    AcceleratorState._reset_state()  # else a second run of the same Python would be held to the first one's precision
-    # left to itself, Accelerate gives every process of a machine without GPU a run of its own
+    AcceleratorState._reset_state()  # else a second run in this process would keep the precision of the first
+    # without `cpu`, Accelerate would start a separate run in every process of a machine without GPU
     return Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
 
 
@@ -229,7 +235,7 @@ def _seed(seed: int, step: int, process: int) -> int:
 
 @contextlib.contextmanager
 def _on_sigterm(action: Callable[[], None]) -> Iterator[None]:
-    """Call `action` on SIGTERM instead of dying; outside the main thread signals stay as they are."""
+    """Call `action` on SIGTERM instead of exiting; outside the main thread, signals are not changed."""
     try:
         before = signal.signal(signal.SIGTERM, lambda number, frame: action())
     except ValueError:

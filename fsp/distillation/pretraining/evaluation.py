@@ -1,4 +1,4 @@
-"""How good a student is on held-out text: against the text itself and against the teacher."""
+"""Evaluating a student on held-out text, against the text itself and against the teacher."""
 
 import math
 from typing import TYPE_CHECKING
@@ -13,25 +13,25 @@ from fsp.distillation.pretraining.teacher_outputs import LiveTeacher
 if TYPE_CHECKING:
     from fsp.distillation.pretraining.engine import Engine
 
-BLOCKS = 128  # of held-out text, spread evenly over it
+BLOCKS = 128  # blocks of held-out text, spread evenly over it
 _AT_ONCE = 16
 
 
 def evaluate(engine: "Engine", held_out: Batches, teacher: LiveTeacher | None) -> dict[str, float]:
-    """Return what a student's predictions at fixed masked positions of held-out text are worth.
+    """Return the quality of a student's predictions at fixed masked positions of held-out text.
 
-    `accuracy` and `perplexity` of the true tokens (with a head), `agreement` with the teacher's likeliest tokens
-    (with two heads), `hidden_cosine` to the teacher's last hidden states (where they can be compared).
+    `accuracy` and `perplexity` on the true tokens (if the student has a head), `agreement` with the teacher's likeliest
+    tokens (if both have a head), and `hidden_cosine` to the teacher's last hidden states (if they can be compared).
 
     Args:
-        engine: whose student is measured; every process must call this.
+        engine: the engine that trains the student; every process must make this call.
         held_out: the blocks.
-        teacher: what to compare with; None for the text alone.
+        teacher: the teacher to compare with; None to compare with the text only.
     """
     accelerator = engine.accelerator
     count = min(BLOCKS, len(held_out.stream))
     rows = np.linspace(0, len(held_out.stream) - 1, count).astype(np.int64)
-    if count >= accelerator.num_processes:  # else every process measures all of them, which changes no ratio
+    if count >= accelerator.num_processes:  # else every process measures all blocks, which does not change the ratios
         rows = rows[accelerator.process_index :: accelerator.num_processes]
     sums: dict[str, Tensor] = {}
     engine.model.eval()

@@ -1,4 +1,4 @@
-"""Floating-point operations of a step, and the machine's speed to compare with."""
+"""Floating-point operations per step, and the machine's peak speed to compare them with."""
 
 import time
 from typing import TYPE_CHECKING
@@ -16,17 +16,17 @@ _TIMED = 0.4  # seconds
 
 
 def forward_flops(model: LanguageModel, *, length: int, positions: float, head: bool) -> float:
-    """Return the FLOPs of a forward pass a token; a multiplication and an addition are two.
+    """Return the FLOPs per token of a forward pass; a multiplication and an addition count as two.
 
-    2 x (weights of the body's matrices) + 4 H length D for attention (scores and context, nothing saved by causal or
-    local masks) + 2 x (weights of the head's matrices) x (positions per token). A training step takes three times
-    these, a teacher's pass once. Norms, softmaxes and the optimiser are not counted.
+    2 x (weights of the body's matrices) + 4 H length D for attention (scores and context, without savings from causal
+    or local masks) + 2 x (weights of the head's matrices) x (positions per token). A training step takes three times
+    as many. Norms, softmaxes and the optimiser are not counted.
 
     Args:
         model: the network.
         length: tokens per sequence.
-        positions: share of the tokens that the head is applied to.
-        head: whether the head is used at all.
+        positions: share of the tokens to which the head is applied.
+        head: whether the head is used.
 
     Example:
         >>> from transformers import BertConfig, BertForMaskedLM
@@ -50,7 +50,7 @@ def _matrices(network: nn.Module) -> int:
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the FLOP/s of a large matrix product on a device, measured in under a second.
+    """Return the FLOP/s of a large matrix product on a device, measured in less than a second.
 
     Example:
         >>> peak_flops(torch.device("cpu"), torch.float32) > 0

@@ -1,4 +1,4 @@
-"""When a batch is left out: its loss or gradient is no number, or far above what it was."""
+"""Skipping bad batches: those whose loss or gradient is not finite, or whose loss is far above recent ones."""
 
 import math
 import statistics
@@ -8,14 +8,14 @@ from typing import Any
 from fsp.base.errors import RunFailed
 
 _SPIKE = 2.0  # times the median of the recent losses
-_RECENT, _LEAST = 100, 20  # losses that the median is of, and how many there must be
+_RECENT, _LEAST = 100, 20  # the most and the fewest losses in the median
 
 
 class Health:
     """Judges each step and counts what is skipped.
 
     Args:
-        most: skipped batches in a row that are borne.
+        most: the largest number of skipped batches in a row that is tolerated.
 
     Example:
         >>> health = Health(most=1)
@@ -32,10 +32,10 @@ class Health:
         self.skipped = 0
 
     def judge(self, loss: float, gradient_norm: float) -> str | None:
-        """Return why a step must be skipped, or None.
+        """Return why a step must be skipped; None to keep it.
 
         Raises:
-            RunFailed: more than `most` in a row.
+            RunFailed: more than `most` steps in a row must be skipped.
         """
         reason = None
         if not math.isfinite(loss):
@@ -51,14 +51,14 @@ class Health:
         self.skipped += 1
         self._in_a_row += 1
         if self._in_a_row > self._most:
-            raise RunFailed(f"{self._in_a_row} batches in a row had to be skipped, of the last one {reason}")
+            raise RunFailed(f"{self._in_a_row} batches in a row had to be skipped; in the last one, {reason}")
         return reason
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
+        """Return the state to store in a checkpoint."""
         return {"recent": list(self._recent), "in_a_row": self._in_a_row, "skipped": self.skipped}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take back what `state` returned."""
+        """Restore what `state` returned."""
         self._recent.extend(state["recent"])
         self._in_a_row, self.skipped = state["in_a_row"], state["skipped"]

@@ -1,7 +1,7 @@
-"""What distillation needs of a language model, for each supported model type: its parts under one name.
+"""One interface to the language models of all supported types, with the parts that distillation needs.
 
-A language model here is C(B(A(x))) with a vocabulary head: a body that gives token states, a transform of them and
-a vocabulary layer. The head is kept apart so that it can be applied to chosen positions only.
+A language model here is C(B(A(x))) with a vocabulary head: a body that returns token states, a transform of them and
+a vocabulary layer. The head is separate so that it can be applied to chosen positions only.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Kind:
-    """sizes: names of D, A, H, I in the configuration. transform: what comes before the vocabulary layer.
-    projections: the modules of the last layer whose outputs are queries, keys and values (or all three on end).
+    """The parts of a model type.
+
+    Attributes:
+        sizes: names of D, A, H, I in the configuration.
+        transform: the part of the head before the vocabulary layer.
+        projections: modules of the last layer that return queries, keys and values, or one that returns all three
+            concatenated.
+        causal: whether the model is a decoder.
     """
 
     sizes: tuple[str, str, str, str]
@@ -69,7 +75,10 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A network of a supported type, with its vocabulary head or without.
+    """A network of a supported type, with or without its vocabulary head.
+
+    Attributes:
+        network: the network.
 
     Example:
         >>> import torch
@@ -84,17 +93,17 @@ class LanguageModel:
 
     @property
     def config(self) -> "PretrainedConfig":
-        """Its configuration."""
+        """The network's configuration."""
         return self.network.config
 
     @property
     def causal(self) -> bool:
-        """Whether tokens see only those before them, and the next one is predicted."""
+        """Whether tokens see only earlier tokens, and the next token is predicted."""
         return _KINDS[self.config.model_type].causal
 
     @property
     def architecture(self) -> Architecture:
-        """Its shape."""
+        """The network's shape."""
         return architecture_of(self.config)
 
     @property
@@ -115,19 +124,19 @@ class LanguageModel:
         return layer
 
     def transform(self, states: Tensor) -> Tensor:
-        """Return what the vocabulary layer reads, `n x E`, of token states `n x H`."""
+        """Return the inputs of the vocabulary layer, `n x E`, for token states `n x H`."""
         return _KINDS[self.config.model_type].transform(self.network, states)
 
     def logits(self, states: Tensor) -> Tensor:
-        """Return logits `n x V` of token states `n x H`; for few of them."""
+        """Return logits `n x V` of token states `n x H`, all at once, so for few states only."""
         return self.vocabulary_layer(self.transform(states))
 
     def forward(self, tokens: Tensor, *, relations: bool = False) -> tuple[Tensor, list[Tensor]]:
-        """Return the last token states `n x length x H` of token ids, and the last queries, keys and values if asked.
+        """Return the last token states, `n x length x H`, and on request the last queries, keys and values.
 
         Args:
             tokens: ids, `n x length`, without padding.
-            relations: whether to return queries, keys and values, `n x length x H` each; before any rotation.
+            relations: whether to return queries, keys and values, `n x length x H` each, before any rotation.
         """
         seen: list[Tensor] = []
         modules = _KINDS[self.config.model_type].projections(self.body) if relations else []
@@ -141,21 +150,28 @@ class LanguageModel:
 
 
 def architecture_of(config: "PretrainedConfig") -> Architecture:
-    """Return the architecture of a configuration. Raises InputError for types that are not supported."""
+    """Return the architecture of a configuration. Raises InputError if its model type is not supported."""
     if config.model_type not in _KINDS:
-        raise InputError(f"model type {config.model_type!r} is not supported; it may be {', '.join(_KINDS)}")
+        raise InputError(f"model type {config.model_type!r} is not supported; choose from {', '.join(_KINDS)}")
     values = [getattr(config, name) for name in _KINDS[config.model_type].sizes]
     return Architecture(D=values[0], A=values[1], H=values[2], I=values[3] or 4 * values[2])  # as GPT-2 does
 
 
 def size_names(model_type: str) -> dict[str, str]:
-    """Return what D, A, H and I are called in configurations of a model type."""
+    """Return the names of D, A, H and I in configurations of a model type."""
     return dict(zip("DAHI", _KINDS[model_type].sizes, strict=True))
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A loaded language model with its tokenizer, what messages call it, and what it is known by."""
+    """A loaded language model.
+
+    Attributes:
+        model: the network.
+        tokenizer: its tokenizer.
+        name: its name in messages.
+        fingerprint: digest of everything that changes what it computes.
+    """
 
     model: LanguageModel
     tokenizer: "PreTrainedTokenizerBase"
@@ -164,15 +180,15 @@ class Pretrained:
 
 
 def load_language_model(source: str | Path, *, what: str = "teacher") -> Pretrained:
-    """Load a language model in Hugging Face format, with its vocabulary head where it has a trained one.
+    """Load a language model in Hugging Face format, with its vocabulary head if it has a trained one.
 
     Args:
         source: a directory or hub name.
-        what: what messages call it.
+        what: its role in messages.
 
     Raises:
-        InputError: it is of another type, its tokenizer has no fast version, or what
-            `fsp.distillation.models.loading` refuses.
+        InputError: its type is not supported, its tokenizer has no fast version, or
+            `fsp.distillation.models.loading` refuses it.
     """
     from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
@@ -196,18 +212,18 @@ def load_language_model(source: str | Path, *, what: str = "teacher") -> Pretrai
 
 
 def check_vocabularies(student: Pretrained, teacher: Pretrained, logits: bool) -> None:
-    """Raise InputError where two models cannot be compared token by token.
+    """Raise InputError if two models cannot be compared token by token.
 
     Args:
-        student: its tokenizer reads the text.
-        teacher: reads the same token ids.
+        student: the model whose tokenizer is used.
+        teacher: the model that reads the same token ids.
         logits: whether a loss compares logits.
     """
     own, wanted = student.tokenizer.get_vocab(), teacher.tokenizer.get_vocab()
     if own != wanted:
         differing = sum(wanted.get(token) != number for token, number in own.items())
         raise InputError(
-            f"the tokenizers differ: {differing:,} of the {len(own):,} tokens of student {student.name} are others in "
+            f"the tokenizers differ: {differing:,} of the {len(own):,} tokens of student {student.name} differ in "
             f"teacher {teacher.name} ({len(wanted):,} tokens); give a teacher with the student's tokenizer, "
             "or --no-teacher"
         )
@@ -220,7 +236,7 @@ def check_vocabularies(student: Pretrained, teacher: Pretrained, logits: bool) -
 
 
 def check_length(model: LanguageModel, length: int) -> None:
-    """Raise InputError where a model does not take blocks of so many tokens."""
+    """Raise InputError if a model does not take blocks of the given length."""
     longest = longest_input(model.config)
     if not 8 <= length <= longest:
         raise InputError(f"blocks of {length} tokens do not suit the model; choose --length from 8 to {longest}")

@@ -1,4 +1,4 @@
-"""In which order blocks are seen: a pseudo-random permutation that needs no memory, however many there are."""
+"""The order of blocks: a pseudo-random permutation that takes no memory, for any number of blocks."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,15 +8,16 @@ _MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 def shuffled(places: NDArray[np.int64], blocks: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return which block stands at each place of an endless sequence of passes, and the pass it belongs to.
+    """Return the block at each place of an endless sequence of passes, and the pass that the place belongs to.
 
-    Each pass holds every block once, in an order of its own. A Feistel network over the next power of four, walked
-    until it lands below `blocks` (Black and Rogaway, 2002), with the splitmix64 finaliser as round function.
+    Each pass holds every block once, in an order of its own. The permutation is a Feistel network over the next power
+    of four, applied until the result is below `blocks` (cycle walking, Black and Rogaway, 2002), with the splitmix64
+    finaliser as round function.
 
     Args:
         places: numbers from 0 on, `n`.
-        blocks: how many there are.
-        seed: of the order.
+        blocks: number of blocks.
+        seed: seed of the order.
 
     Example:
         >>> found, epochs = shuffled(np.arange(6), 3, seed=0)
@@ -33,7 +34,7 @@ def shuffled(places: NDArray[np.int64], blocks: int, seed: int) -> tuple[NDArray
 
 
 def _feistel(values: NDArray[np.uint64], keys: NDArray[np.uint64], half: int) -> NDArray[np.uint64]:
-    """A bijection on numbers of `2 * half` bits, one for each key."""
+    """Return the images of numbers under a bijection of numbers of `2 * half` bits, with a key per number."""
     low = np.uint64((1 << half) - 1)
     left, right = values >> np.uint64(half), values & low
     for k in range(_ROUNDS):

@@ -1,4 +1,4 @@
-"""The finished model as a Hugging Face directory, with a card that says what it is."""
+"""Writing the finished model as a Hugging Face directory with a model card."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 def write_model(
     student: LanguageModel, tokenizer: "PreTrainedTokenizerBase", folder: Path, facts: Mapping[str, Any]
 ) -> None:
-    """Write a model, its tokenizer, a card and the facts into a folder, each file in one step.
+    """Write a model, its tokenizer, a card and the facts into a folder, each file atomically.
 
     Args:
-        student: what to save.
-        tokenizer: of its text.
-        folder: may hold other files, which stay; one that has `fsp.json` is complete.
-        facts: for `fsp.json` and the card: architecture, teacher, data, settings and results.
+        student: the model to save.
+        tokenizer: its tokenizer.
+        folder: the directory, complete once it has `fsp.json`; other files in it are kept.
+        facts: contents of `fsp.json` and the card: architecture, teacher, data, settings and results.
     """
     kind = "text-generation" if student.causal else "fill-mask" if student.has_head else "feature-extraction"
     loader = {"text-generation": "AutoModelForCausalLM", "fill-mask": "AutoModelForMaskedLM"}.get(kind, "AutoModel")

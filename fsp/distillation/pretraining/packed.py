@@ -1,7 +1,7 @@
-"""A corpus as two streams of token ids on disk, for training and held out, made once in flat memory.
+"""A corpus as two streams of token ids on disk, for training and held out, written once with constant memory.
 
-The streams are raw little-endian files that every process maps into memory; a block is a slice of them. Which part a
-passage goes to is decided by a hash of its own text, so what is repeated word by word is never in both.
+The streams are raw little-endian files that every process maps into memory; a block is a slice of them. The part of a
+passage is decided by a hash of its text, so equal passages are never in both parts.
 """
 
 import hashlib
@@ -31,10 +31,13 @@ PARTS = ("train", "held_out")
 
 @dataclass(frozen=True)
 class Stream:
-    """Token ids, documents ended by the end token, in blocks of a fixed length.
+    """Token ids in blocks of a fixed length; each document ends with the end token.
 
-    tokens: all ids, `N`, memory-mapped. start, end: what each block begins and ends with; None for decoders,
-    whose blocks are plain slices.
+    Attributes:
+        tokens: all ids, `N`, memory-mapped.
+        length: tokens per block.
+        start: first token of each block; None for decoders, whose blocks are plain slices.
+        end: last token of each block; None for decoders.
     """
 
     tokens: NDArray[np.integer[Any]]
@@ -50,7 +53,7 @@ class Stream:
         return len(self.tokens) // self._inner
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return blocks by their numbers, `n x length`."""
+        """Return the blocks with the given indices, `n x length`."""
         inner = self._inner
         found = np.empty((len(rows), self.length), dtype=np.int64)
         middle = found
@@ -64,7 +67,13 @@ class Stream:
 
 @dataclass(frozen=True)
 class PackedCorpus:
-    """The two streams and what is known of them: `digest` of all ids, numbers of tokens, documents and bytes."""
+    """The two streams of a corpus.
+
+    Attributes:
+        train: the stream for training.
+        held_out: the stream for evaluation.
+        facts: `digest` of all ids, and the numbers of tokens, documents and bytes.
+    """
 
     train: Stream
     held_out: Stream
@@ -85,18 +94,18 @@ def pack(
     display: Progress | None = None,
     writes: bool = True,
 ) -> PackedCorpus:
-    """Tokenise a corpus into a folder, unless that has been done, and map it into memory.
+    """Tokenise a corpus into a folder, unless that has been done before, and map it into memory.
 
     Args:
         sources: see `find_sources`.
-        tokenizer: its start and end tokens (or, for decoders, the end token) frame documents and blocks.
-        folder: where the streams are kept, below a name that depends on the sources and the tokenizer.
-        length: tokens per block; does not influence what is written.
-        display: where progress goes.
-        writes: False in all processes but one; they wait for its files.
+        tokenizer: its start and end tokens (or, for decoders, the end token) delimit documents and blocks.
+        folder: folder of the streams; their subfolder's name depends on the sources and the tokenizer.
+        length: tokens per block; does not change the files.
+        display: shows progress.
+        writes: True in exactly one process; the others wait for its files.
 
     Raises:
-        InputError: a source cannot be read, there is too little text, or files of the folder are damaged.
+        InputError: a source cannot be read, there is too little text, or files in the folder are damaged.
     """
     start, end = frame(tokenizer)
     key = digest([_VERSION, [source.key for source in sources], tokenizer_digest(tokenizer)])
@@ -137,7 +146,7 @@ def frame(tokenizer: "PreTrainedTokenizerBase") -> tuple[int | None, int]:
 
 
 def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """Short digest of all that decides what a text's token ids are."""
+    """Short digest of everything that the token ids of a text depend on."""
     backend = tokenizer.backend_tokenizer
     return digest([backend.to_str(), tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.eos_token_id])
 
@@ -186,13 +195,13 @@ def _write(sources: Sequence[Source], tokenizer: "PreTrainedTokenizerBase", plac
 def _tokenised(
     passages: Iterator[Passage], tokenizer: "PreTrainedTokenizerBase"
 ) -> Iterator[tuple[str, list[int], Passage]]:
-    """Passages with their part and ids; the end token wherever a document ends or its other part begins."""
+    """Yield (part, ids, passage); the ids end with the end token if the document ends or the next part differs."""
     _, end = frame(tokenizer)
     encode = _encoder(tokenizer)
     previous: tuple[str, list[int], Passage] | None = None
     while batch := list(islice(passages, _AT_ONCE)):
         for passage, ids in zip(batch, encode([passage.text for passage in batch]), strict=True):
-            if not ids:  # nothing but characters that the tokenizer drops
+            if not ids:  # the tokenizer drops all its characters
                 continue
             hashed = hashlib.sha256(" ".join(passage.text.split()).encode()).digest()
             part = PARTS[int.from_bytes(hashed[:8], "big") % 100 < _HELD_OUT]
@@ -207,7 +216,7 @@ def _tokenised(
 
 
 def _encoder(tokenizer: "PreTrainedTokenizerBase") -> Callable[[list[str]], list[list[int]]]:
-    """The tokenizer's own encoding without special tokens, padding or truncation."""
+    """Return the tokenizer's encoding without special tokens, padding or truncation."""
     from tokenizers import Tokenizer
 
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())

@@ -1,4 +1,4 @@
-"""From names and paths to what a run needs: models that fit each other, batches, and the teacher's cache."""
+"""Preparing a run from names and paths: models that fit each other, batches, and the teacher's cache."""
 
 import math
 from collections.abc import Mapping
@@ -27,14 +27,14 @@ from fsp.distillation.pretraining.teacher_outputs import LiveTeacher
 from fsp.families.architecture import Architecture
 from fsp.families.transformer import check_heads
 
-_CUT_TOKENS = 16_384  # of text that a cut is ranked and healed on
+_CUT_TOKENS = 16_384  # tokens of text for ranking and healing a cut
 
 
 def named_student(settings: PretrainingSettings, trained: Pretrained, architecture: Any) -> Pretrained | None:
-    """Return the model that `settings.init` names, None where it is `cut` or `random`.
+    """Return the model that `settings.init` names; None if it is `cut` or `random`.
 
     Raises:
-        InputError: there is neither a model nor an architecture, or the model does not fit the teacher or the losses.
+        InputError: neither a model nor an architecture is given, or the model does not fit the teacher or the losses.
     """
     if settings.init in ("cut", "random"):
         if not architecture:
@@ -62,10 +62,10 @@ def check_together(
     device: torch.device,
     cached: bool,
 ) -> None:
-    """Raise InputError where settings, models and processes do not fit each other."""
+    """Raise InputError if settings, models and processes do not fit each other."""
     model = trained.model
     if set(shape) != set("DAHI"):
-        raise InputError(f"{shape} is no shape of a language model; give D, A, H and I")
+        raise InputError(f"{shape} is not the shape of a language model; give D, A, H and I")
     check_heads(shape)
     check_length(model, settings.length)
     if started:
@@ -102,7 +102,7 @@ def _relation_heads(settings: PretrainingSettings, shape: Mapping[str, int], tea
 
 
 def batches_of(text: PackedCorpus, trained: Pretrained, settings: PretrainingSettings) -> dict[str, Batches]:
-    """Return the batches of `train` and `held_out` text; the latter are masked alike whatever the run's seed."""
+    """Return the batches of `train` and `held_out` text; the masks of the latter do not depend on the run's seed."""
     causal, masking = trained.model.causal, None
     if settings.needs_head and not causal:
         masking = PassMasking(Masking.of(trained.tokenizer), settings.mask_rate, settings.seed)
@@ -115,7 +115,7 @@ def batches_of(text: PackedCorpus, trained: Pretrained, settings: PretrainingSet
 def new_student(
     teacher: LanguageModel, shape: Architecture, text: PackedCorpus, settings: PretrainingSettings
 ) -> LanguageModel:
-    """Return the student of a shape before its first step, cut out of the teacher or random."""
+    """Return the untrained student of a given shape, cut out of the teacher or random."""
     config = student_config(teacher.config, shape, dropout=settings.dropout)
     if settings.init == "random":
         return random_student(config, head=settings.needs_head, causal=teacher.causal, seed=settings.seed)
@@ -147,7 +147,7 @@ def cached_teacher(
     batches: Batches,
     settings: PretrainingSettings,
 ) -> CachedTeacher:
-    """Return the teacher with a cache of its outputs in a folder. Raises InputError where that holds others."""
+    """Return the teacher with a cache of its outputs in a folder. Raises InputError if the folder holds others."""
     vocabulary = trained.model.config.vocab_size
     layout = Layout(
         blocks=len(text.train),

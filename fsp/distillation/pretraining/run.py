@@ -59,35 +59,35 @@ def pretrain(
 ) -> dict[str, Any]:
     """Pretrain one shape by knowledge distillation and write it as a Hugging Face directory.
 
-    Started again with the same arguments, an interrupted run goes on from its last checkpoint, and gives the same
-    losses step for step as one that was not interrupted; a finished one is not made again. Under torchrun all
-    processes work on the same run.
+    If an interrupted run is started again with the same arguments, it continues from its last checkpoint with the same
+    losses, step by step, as without the interruption; a finished run is not repeated. Under torchrun, all processes
+    work on the same run.
 
     Args:
         architecture: D, A, H, I; None to take it from the model that `settings.init` names.
         out: the directory.
         teacher: a Hugging Face directory or hub name; its tokenizer and type are also the student's.
         corpus: see `find_sources`.
-        column: of the text where there are rows; None for `text`, else the only one of strings.
-        settings: of the run.
-        use_teacher: False trains on the text alone, without the teacher's outputs.
-        options: what does not change the result.
+        column: the column of text in files with rows; None for `text`, else the only column of strings.
+        settings: settings of the run.
+        use_teacher: False to train on the text only, without the teacher's outputs.
+        options: options that do not change the result.
         watched: show progress on stderr.
 
     Returns:
-        The facts of `fsp.json`, `finished`, and the directory under `model`; of a run that a SIGTERM ended early only
+        The facts of `fsp.json`, `finished`, and the directory under `model`; if a SIGTERM ended the run early, only
         `finished`, `steps` and `skipped`.
 
     Raises:
-        InputError: something given cannot be used.
-        RunFailed: training broke down, or the disk is full.
+        InputError: an argument cannot be used.
+        RunFailed: training failed, or the disk is full.
     """
     given = (teacher, corpus, column, settings or PretrainingSettings(), use_teacher, options or Options(), watched)
     try:
         accelerator = accelerator_for(given[3])
         with working_in(out, (RUN, _TEXT)) if accelerator.is_main_process else nullcontext():
             return _pretrain(accelerator, architecture, out, *given)
-    except OSError as error:  # what cannot be read is an InputError already
+    except OSError as error:  # errors of reading are already InputErrors
         where = f" ({error.filename})" if error.filename else ""
         raise RunFailed(f"cannot write below {out}{where}: {error.strerror or error}") from None
 
@@ -164,7 +164,7 @@ def _pretrain(
         return {"finished": False, "steps": outcome.steps, "skipped": outcome.skipped}
     facts = _facts(settings, shape, trained, text, use_teacher, student, run, outcome)
     if main:
-        checkpoints.prune(out / _CHECKPOINTS, options.keep)  # where a kill prevented it
+        checkpoints.prune(out / _CHECKPOINTS, options.keep)  # in case a kill prevented it
         plot(out / _LOG, out / _PLOT)
         write_model(LanguageModel(student.network.cpu()), trained.tokenizer, out, facts)
     accelerator.wait_for_everyone()
@@ -173,7 +173,7 @@ def _pretrain(
 
 
 class _Run:
-    """What happens around the steps: log, bar, evaluations."""
+    """The parts of a run around the steps: log, progress bar, evaluations."""
 
     def __init__(
         self,
@@ -208,7 +208,7 @@ class _Run:
         self._peak = accelerator.num_processes * peak_flops(accelerator.device, kind)
         with self._watch.shown() if self._watch else nullcontext():
             outcome = engine.run()
-        if self._log and not self.results:  # killed between its last checkpoint and its end, it did no step again
+        if self._log and not self.results:  # killed after its last checkpoint: no evaluation is repeated
             self.results = self._log.held_out(outcome.steps)
         return outcome
 

@@ -1,4 +1,4 @@
-"""What a pretraining run does: every number of it, its defaults and the paper's preset."""
+"""Settings of a pretraining run, their defaults and the paper's preset."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -34,9 +34,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class PretrainingSettings:
-    """PretrainingSettings of a run; together with teacher, corpus and architecture they fix its result.
+    """Settings that, together with teacher, corpus and architecture, determine the result of a run.
 
-    The losses' weights are kl, mlm, cosine, mse and relation. A dropout of None is the teacher's.
+    Each field is described by its `Option`. A dropout of None means the teacher's.
     """
 
     steps: Annotated[int, Option("Optimiser steps.")] = 1000
@@ -91,7 +91,7 @@ class PretrainingSettings:
 
     @property
     def weights(self) -> dict[str, float]:
-        """The losses' weights by name."""
+        """The weights of the losses by name."""
         return {name: getattr(self, name) for name in ("kl", "mlm", "cosine", "mse", "relation")}
 
     @property
@@ -112,7 +112,7 @@ class PretrainingSettings:
 
 @dataclass(frozen=True)
 class Options:
-    """What does not change the result."""
+    """Options that do not change the result of a run, each described by its `Option`."""
 
     cache_teacher: Annotated[Path | None, Option("Directory that keeps the teacher's outputs.")] = None
     cache_text: Annotated[Path | None, Option("Directory for the tokenised text.", shown="OUT/text")] = None

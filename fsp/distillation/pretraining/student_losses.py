@@ -1,4 +1,4 @@
-"""The student as it is trained: its forward pass ends in the losses, so that wrappers for many processes fit."""
+"""The student with its losses in one module, as wrappers for several processes need it."""
 
 from collections.abc import Mapping
 
@@ -15,14 +15,14 @@ _KINDS_OF_RELATIONS = 3  # queries, keys, values
 
 
 class StudentWithLosses(nn.Module):
-    """A student, a learned projection of its states where the teacher's are wider, and their losses.
+    """A student, a learned projection of its states if the teacher's are wider, and their losses.
 
     Args:
         student: the model.
-        weights: of the losses.
-        temperature: of the divergence.
+        weights: weights of the losses.
+        temperature: temperature of the divergence.
         teacher_width: the teacher's hidden size.
-        relation_heads: of the relation loss.
+        relation_heads: number of heads of the relation loss.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class StudentWithLosses(nn.Module):
         return self.projection(states) if self.projection is not None else states
 
     def join_table_gradients(self) -> None:
-        """Have the token table's gradient added into the vocabulary layer's, where both are one matrix.
+        """Make the token table's gradient sparse if the table is also the matrix of the vocabulary layer.
 
-        It is then a sparse one; dense, it would be a second one of the table's size. Not for wrappers of many
-        processes, which wait for a gradient by autograd, nor for compiled bodies.
+        It is then added into the layer's gradient; a dense gradient would take the memory of a second table. Not for
+        wrappers for several processes, which wait for a gradient from autograd, nor for compiled bodies.
         """
         table = self.network.get_input_embeddings()
         reads_logits = self.weights["kl"] or self.weights["mlm"]
@@ -63,19 +63,19 @@ class StudentWithLosses(nn.Module):
             table.sparse = True
 
     def counts(self, positions: int, tokens: int) -> dict[str, int]:
-        """Return what each loss's sum is divided by, for so many positions and tokens in the global batch."""
+        """Return the divisors of the sums of the losses, for the numbers of positions and tokens in a global batch."""
         related = tokens * self.relation_heads * _KINDS_OF_RELATIONS
         return {name: related if name == "relation" else positions for name in self.weights}
 
     def forward(
         self, batch: Batch, taught: TeacherOutputs | None, counts: Mapping[str, int] | None
     ) -> dict[str, Tensor]:
-        """Return the weighted `total`, with gradient, and each loss's own share in it before weighting, without.
+        """Return the weighted `total`, with gradient, and the value of each loss, unweighted and without gradient.
 
         Args:
-            batch: what the student reads and is asked.
+            batch: the student's input and the tokens to predict.
             taught: the teacher's outputs; None without a teacher.
-            counts: what each sum is divided by, see `counts`; None to measure instead, see `measure`.
+            counts: the divisors of the sums, see `counts`; None to measure instead, see `measure`.
         """
         if counts is None:
             return self.measure(batch, taught)
@@ -96,7 +96,7 @@ class StudentWithLosses(nn.Module):
                 return sums
 
             read = self.student.transform(asked)
-            scale = 1 / counts["mlm"]  # as many as for "kl"
+            scale = 1 / counts["mlm"]  # equal to counts["kl"]
             layer = self.student.vocabulary_layer
             joined = self.network.get_input_embeddings().sparse
             weighted, found = head_losses(read, layer, terms, weights, scale=scale, directly=joined)
@@ -121,7 +121,7 @@ class StudentWithLosses(nn.Module):
         """Return sums over the batch's positions.
 
         `positions`; with a head `mlm` (cross-entropy) and `correct` (likeliest token is the true one); with
-        a teacher `agreeing` (likeliest token is the teacher's) and `cosine` (of states, where widths can be compared).
+        a teacher `agreeing` (likeliest token is the teacher's) and `cosine` (of states, if their widths match).
         """
         states, _ = self.student.forward(batch.tokens)
         asked = states.flatten(0, 1)[batch.positions]

@@ -16,19 +16,19 @@ from fsp.families.cutting import check_fits, cut_weights, spread
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-_STD = 0.02  # of the normal distribution that random weights are drawn from, as Bort's
+_STD = 0.02  # standard deviation of random weights, as in Bort
 _HEALED = ("bert", "roberta")
 
 
 def student_config(
     config: "PretrainedConfig", shape: Mapping[str, int], *, dropout: float | None = None
 ) -> "PretrainedConfig":
-    """Return a teacher's configuration at another shape.
+    """Return a teacher's configuration with another shape.
 
     Args:
-        config: of the teacher.
+        config: configuration of the teacher.
         shape: D, A, H, I.
-        dropout: of hidden states and attention weights; None for the teacher's.
+        dropout: dropout of hidden states and attention weights; None for the teacher's.
     """
     own = copy.deepcopy(config)
     for name, key in size_names(config.model_type).items():
@@ -49,9 +49,9 @@ def random_student(config: "PretrainedConfig", *, head: bool, causal: bool, seed
 
     Args:
         config: its configuration.
-        head: with a vocabulary head.
-        causal: which kind of head.
-        seed: of the weights.
+        head: whether it has a vocabulary head.
+        causal: whether the head predicts the next token.
+        seed: seed of the weights.
     """
     from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
@@ -69,20 +69,20 @@ def random_student(config: "PretrainedConfig", *, head: bool, causal: bool, seed
 def cut_student(
     teacher: LanguageModel, config: "PretrainedConfig", tokens: Tensor, *, head: bool, seed: int
 ) -> LanguageModel:
-    """Return a model made of the most important parts of the teacher, its vocabulary head included.
+    """Return a model made of the most important parts of the teacher, including its vocabulary head.
 
-    BERT and RoBERTa bodies are ranked and healed on text (see `fsp.families.bert.cutter`), the others cut by the
-    norms of their weights.
+    BERT and RoBERTa bodies are ranked and healed on text (see `fsp.families.bert.cutter`), others are cut by the norms
+    of their weights.
 
     Args:
-        teacher: what to cut.
-        config: of the student, see `student_config`.
+        teacher: the model to cut.
+        config: configuration of the student, see `student_config`.
         tokens: ids of real text, `n x length`, for ranking and healing.
-        head: with a vocabulary head; random where the teacher has none.
-        seed: of what is random.
+        head: whether the student has a vocabulary head; it is random if the teacher has none.
+        seed: seed of random weights.
 
     Raises:
-        InputError: the shape is larger than the teacher, or (but for BERT and RoBERTa) has another head size.
+        InputError: the shape is larger than the teacher, or has another head size and is not BERT or RoBERTa.
     """
     student = random_student(config, head=head, causal=teacher.causal, seed=seed)
     shape, full = student.architecture, teacher.architecture
@@ -112,7 +112,7 @@ def cut_student(
 def _copy_head(teacher: LanguageModel, student: LanguageModel) -> None:
     """Copy the head's weights for the hidden coordinates that the student kept."""
     if teacher.config.model_type in _AXES:
-        return  # cut with the body
+        return  # the head was cut with the body
     keep = _kept(student.network.get_input_embeddings().weight, teacher.network.get_input_embeddings().weight)
     full = teacher.architecture["H"]
     inside = f"{student.network.base_model_prefix}."
@@ -128,7 +128,7 @@ def _copy_head(teacher: LanguageModel, student: LanguageModel) -> None:
 
 
 def _kept(small: Tensor, full: Tensor) -> Tensor:
-    """Which columns of the teacher's embeddings, `V x H`, are the student's, `V x h`."""
+    """Return the columns of the teacher's embeddings, `V x H`, that the student, `V x h`, kept."""
     rows = min(256, len(full))
     same = (small[:rows].T[:, None] == full[:rows].T[None]).all(dim=-1)
     if not same.any(dim=1).all():
@@ -152,7 +152,7 @@ def _prefix(axes: Mapping[str, Any]) -> str:
 
 
 def _pairs(prefix: str, modules: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, ...]]:
-    """Axes of weights and biases from those of the modules: (outputs, inputs)."""
+    """Return the axes of weights and biases for the axes of modules: (outputs, inputs)."""
     found: dict[str, tuple[Any, ...]] = {}
     for name, (outputs, inputs) in modules.items():
         found[f"{prefix}{name}.weight"] = (outputs,) if inputs == "norm" else (outputs, inputs)

@@ -1,8 +1,8 @@
-"""A teacher's outputs on disk: computed once, memory-mapped, completed where they are missing.
+"""A cache of a teacher's outputs on disk: each is computed once, when it is first needed, and memory-mapped.
 
-One set of files per pass over the corpus, with a fixed place for every block, so that any number of processes can
-write and read them together. Only what a loss needs is kept: the likeliest tokens with the mass of the rest, and
-hidden states, both at the masked positions.
+There is one set of files per pass over the corpus, with a fixed place for every block, so that any number of processes
+can write and read them concurrently. Only what losses need is stored: the likeliest tokens with the mass of the rest,
+and hidden states, both at the masked positions.
 """
 
 import math
@@ -24,14 +24,21 @@ from fsp.distillation.pretraining.batches import Batch
 from fsp.distillation.pretraining.teacher_outputs import LiveTeacher, TeacherOutputs
 from fsp.distillation.pretraining.vocabulary import chunks
 
-_VERSION = 2  # 1: log-probabilities in float16, with which the divergence was no lower bound
+_VERSION = 2  # version 1 had float16 log-probabilities, so the divergence was not a lower bound
 _DESCRIPTION = "cache.json"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What is kept of each block: for `positions` positions the `top` likeliest tokens (0: none) at a temperature,
-    and states of `width` (0: none). vocabulary: number of token ids. blocks: in the corpus.
+    """The outputs that are stored per block.
+
+    Attributes:
+        blocks: number of blocks in the corpus.
+        positions: positions per block.
+        top: number of likeliest tokens stored per position; 0 for none.
+        temperature: temperature of their probabilities.
+        width: width of the hidden states stored per position; 0 for none.
+        vocabulary: number of token ids.
     """
 
     blocks: int
@@ -43,7 +50,7 @@ class Layout:
 
     @property
     def arrays(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-        """Kind and shape of what is kept of one block, by name."""
+        """Type and shape of the arrays stored per block, by name."""
         found: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
         if self.top:
             ids = np.dtype("<u2" if self.vocabulary <= 1 << 16 else "<u4")
@@ -56,13 +63,13 @@ class Layout:
 
 
 class CachedTeacher:
-    """A teacher whose outputs are kept in a folder.
+    """A teacher whose outputs are cached in a folder.
 
     Args:
-        live: is asked for what is missing; only without relations, which take too much room.
-        folder: of the cache; made if need be.
-        layout: what is kept.
-        key: all else that the outputs depend on (teacher, tokenizer, corpus, masking), by name.
+        live: the teacher that computes missing outputs; without relations, which take too much space.
+        folder: folder of the cache; created if missing.
+        layout: the outputs that are stored.
+        key: everything else that the outputs depend on (teacher, tokenizer, corpus, masking), by name.
 
     Raises:
         InputError: the folder holds the outputs of something else, or damaged ones.
@@ -89,14 +96,14 @@ class CachedTeacher:
                         f"{folder} caches something else ({name} is {was}, not {value}{hint}); choose another"
                     )
         elif folder.is_dir() and any(p for p in folder.iterdir() if not p.name.startswith(".")):
-            raise InputError(f"{folder} is not empty and no teacher cache; choose another directory")
+            raise InputError(f"{folder} is neither empty nor a teacher cache; choose another directory")
         else:
             write_json(description, wanted)
         self._passes: dict[int, dict[str, np.memmap[Any, Any]]] = {}
-        self.computed = 0  # blocks the teacher was asked for
+        self.computed = 0  # blocks whose outputs were missing
 
     def __call__(self, batch: Batch) -> TeacherOutputs:
-        """Return the teacher's outputs for a batch from the cache, after adding what is missing."""
+        """Return the teacher's outputs for a batch from the cache, after computing missing ones."""
         rows = list(zip(batch.epochs.tolist(), batch.examples.tolist(), strict=True))
         if not all(self._arrays(epoch)["done"][example] for epoch, example in rows):
             self._add(batch, rows)
@@ -128,7 +135,7 @@ class CachedTeacher:
         if layout.width:
             assert taught.states is not None
             values["states"] = _joined([taught.states])
-        values["done"] = np.ones(len(rows))  # last, so that what is marked is there
+        values["done"] = np.ones(len(rows))  # written last, so that blocks marked as done are complete
         try:
             for name, found in values.items():
                 kind, shape = layout.arrays[name]
@@ -144,10 +151,10 @@ class CachedTeacher:
         return self._folder / f"pass-{epoch}.{name}"
 
     def _arrays(self, epoch: int) -> dict[str, "np.memmap[Any, Any]"]:
-        """The arrays of one pass, `blocks x ...`; made, full of holes, where there are none."""
+        """Return the arrays of one pass, `blocks x ...`, created as sparse files if missing."""
         if epoch not in self._passes:
             arrays, begun = self._layout.arrays, self._path(epoch, "done").exists()
-            self._passes[epoch] = {name: self._array(epoch, name, begun) for name in arrays}  # "done" is made last
+            self._passes[epoch] = {name: self._array(epoch, name, begun) for name in arrays}  # "done" is created last
         return self._passes[epoch]
 
     def _array(self, epoch: int, name: str, begun: bool) -> "np.memmap[Any, Any]":

@@ -1,4 +1,4 @@
-"""What a teacher says about a batch: everything the losses compare the student with."""
+"""A teacher's outputs for a batch, with which the losses compare the student."""
 
 from dataclasses import dataclass, field
 
@@ -13,10 +13,16 @@ from fsp.distillation.pretraining.models import LanguageModel
 
 @dataclass(frozen=True)
 class TeacherOutputs:
-    """The teacher's outputs for a batch; what no loss needs is None.
+    """The teacher's outputs for a batch; those that no loss needs are None.
 
-    Logits are never whole: either `read` (`p x E`, what the vocabulary layer reads) with that `layer`, or `top`.
-    states: last hidden states at the positions, `p x H`. relations: queries, keys and values, `n x length x H` each.
+    Logits are never stored whole: either `read` and `layer` are given, or `top`.
+
+    Attributes:
+        read: inputs of the vocabulary layer, `p x E`.
+        layer: the vocabulary layer.
+        top: the likeliest tokens with their probabilities.
+        states: last hidden states at the positions, `p x H`.
+        relations: queries, keys and values, `n x length x H` each.
     """
 
     read: Tensor | None = None
@@ -42,9 +48,13 @@ class TeacherOutputs:
 
 @dataclass(frozen=True)
 class LiveTeacher:
-    """A teacher that is asked anew for every batch.
+    """A teacher that computes its outputs for every batch.
 
-    logits, states, relations: which outputs are wanted.
+    Attributes:
+        model: the teacher.
+        logits: whether to return logits.
+        states: whether to return last hidden states.
+        relations: whether to return queries, keys and values.
     """
 
     model: LanguageModel

@@ -1,8 +1,9 @@
-"""The vocabulary layer and what is computed from its logits, a few rows at a time.
+"""The vocabulary layer and the losses of its logits, computed for a few rows at a time.
 
-Logits of all rows are never held: each chunk of rows is turned into losses and gradients at once, and only the
-gradients of the layer and of its input stay. No logit is computed twice. Products want many rows, losses make several
-copies of their logits: on processors these are taken from a chunk piece by piece, and gradients put in their place.
+The logits of all rows are never in memory together: each chunk of rows is reduced to losses and gradients, and only the
+gradients of the layer and of its input are kept. No logit is computed twice. Matrix products are fast with many rows,
+but losses make several copies of their logits, so on CPUs losses are computed for pieces of a chunk, and the gradients
+overwrite the logits.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -12,19 +13,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# From the logits of a chunk and its rows, the sum of each loss.
+# Maps the logits of a chunk and its rows to the sum of each loss.
 Terms = Callable[[Tensor, slice], Mapping[str, Tensor]]
 
 _CPU_CHUNK, _CPU_PIECE, _GPU_CHUNK = 1 << 22, 1 << 20, 1 << 27  # logits: 16, 4 and 512 MB in float32
 
 
 def chunks(rows: int, vocabulary: int, device: torch.device) -> Iterator[slice]:
-    """Yield slices of rows whose logits fit a fixed amount of memory; one row at least."""
+    """Yield slices of at least one row whose logits fit a fixed amount of memory."""
     return _slices(slice(0, rows), vocabulary, _CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK)
 
 
 def _pieces(rows: slice, vocabulary: int, device: torch.device) -> Iterator[slice]:
-    """Yield the slices of a chunk whose losses are taken together."""
+    """Yield the slices of a chunk for which losses are computed together."""
     return _slices(rows, vocabulary, _CPU_PIECE if device.type == "cpu" else _GPU_CHUNK)
 
 
@@ -43,16 +44,16 @@ def head_losses(
     scale: float = 1.0,
     directly: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the scaled total of losses of a vocabulary layer's logits, and each loss's plain sum without gradient.
+    """Return the scaled total of losses of a vocabulary layer's logits, and each loss's sum, without gradient.
 
     Args:
         states: inputs of the layer, `n x E`.
-        layer: `E -> V`.
-        terms: from a chunk's logits (float32) and its rows, the sum of each loss by name.
-        weights: of the losses in the total.
-        scale: of the total; applied after the products, where float16 does not lose it.
-        directly: add the gradient of the layer's matrix to its `.grad` itself, past autograd, which would copy it to
-            add another that arrives as a sparse one.
+        layer: the layer, `E -> V`.
+        terms: returns the sum of each loss by name, given a chunk's logits (float32) and its rows.
+        weights: weights of the losses in the total.
+        scale: factor on the total, applied after the products so that float16 does not underflow.
+        directly: add the gradient of the layer's matrix to its `.grad` without autograd, which would copy it to add
+            the sparse gradient of the same matrix.
 
     Example:
         >>> layer, states = nn.Linear(4, 10), torch.randn(3, 4)
@@ -130,8 +131,8 @@ class _HeadLosses(torch.autograd.Function):
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
         (slope,) = slopes
         gradients, ctx.gradients = ctx.gradients, None
-        if slope.device.type != "cpu" or slope.item() != 1:  # a pass over the largest matrix is worth a comparison
-            # the buffers belong to this call alone, so they are scaled where they are
+        if slope.device.type != "cpu" or slope.item() != 1:  # the comparison often saves a pass over the largest matrix
+            # nothing else uses the buffers, so they are scaled in place
             gradients = tuple(part.mul_(slope) if part is not None else None for part in gradients)
         if ctx.directly is not None:
             into_states, into_weight, into_bias = gradients

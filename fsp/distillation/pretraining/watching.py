@@ -15,9 +15,9 @@ _PARTS = ("kl", "mlm", "cosine", "mse", "relation")
 
 
 class RunLog:
-    """A file with one JSON object a line: the records of steps, and of evaluations (under `held_out`).
+    """A file with one JSON object per line: the records of steps, and of evaluations (under `held_out`).
 
-    What a resumed run does again is removed first, so that every step stands there once.
+    The records of steps that a resumed run repeats are removed first, so that every step is recorded once.
 
     Args:
         path: the file.
@@ -28,7 +28,7 @@ class RunLog:
         self._fresh = True
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append a record, which has a `step`; numbers that are none become null."""
+        """Append a record, which has a `step`; numbers that are not finite become null."""
         if self._fresh:
             self._fresh = False
             kept = [json.dumps(old) for old in read_log(self._path) if old["step"] < record["step"]]
@@ -37,12 +37,12 @@ class RunLog:
             file.write(json.dumps(_finite(record)) + "\n")
 
     def held_out(self, step: int) -> dict[str, float]:
-        """Return the evaluation after so many steps, empty where none stands there."""
+        """Return the evaluation after a given step; empty if there is none."""
         return next((r["held_out"] for r in read_log(self._path) if r["step"] == step and "held_out" in r), {})
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a log; a torn last line, as of a killed process, is left out."""
+    """Return the records of a log, without an incomplete last line, as a killed process leaves it."""
     if not path.exists():
         return []
     records = []
@@ -63,7 +63,7 @@ def _finite(value: Any) -> Any:
 
 
 class Watch:
-    """Shows records on stderr: a bar on a terminal, elsewhere a line for every evaluation."""
+    """Shows records on stderr: a progress bar on a terminal, elsewhere a line per evaluation."""
 
     def __init__(self, steps: int, first: int = 0):
         self._steps, self._first = steps, first
@@ -71,7 +71,7 @@ class Watch:
 
     @contextmanager
     def shown(self) -> Iterator["Watch"]:
-        """Show a bar meanwhile."""
+        """Show the bar within a `with` block."""
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -112,7 +112,7 @@ class Watch:
 
 
 class TensorBoard:
-    """Writes records as scalars for TensorBoard. Raises InputError where it is not installed."""
+    """Writes records as scalars for TensorBoard. Raises InputError if it is not installed."""
 
     def __init__(self, folder: Path):
         try:
@@ -132,11 +132,11 @@ class TensorBoard:
 
 
 def plot(log: Path, path: Path) -> None:
-    """Draw the losses of a log over steps, and what the evaluations found beside them.
+    """Plot the losses of a log over the steps, and the evaluations next to them.
 
     Args:
-        log: of the run.
-        path: a picture file.
+        log: log file of the run.
+        path: image file to write.
     """
     from matplotlib.figure import Figure
 

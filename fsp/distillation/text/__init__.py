@@ -1,6 +1,6 @@
-"""Text: what files hold, and how it is cut into passages and sentences and split into parts.
+"""Text: reading files, cutting text into passages and sentences, and splitting it into train, validation and test.
 
-A format is read by what it is, or refused.
+A file that does not follow the rules of its format is refused.
 """
 
 import lazy_loader

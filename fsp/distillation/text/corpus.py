@@ -23,17 +23,17 @@ from fsp.distillation.text.segmentation import passages, sentences
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SENTENCE_TOKENS = 128  # longest sentence input of measurements and of saved models
+SENTENCE_TOKENS = 128  # longest sentence in measurements and in saved models
 _NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
 _HELD_OUT = 8  # percent of the passages that go to validation, and as many to test
-_LARGEST = 0.02  # of all passages: the largest cluster of near-copies that is held out
-_SMALL = 2  # passages: a cluster that is held out in the smallest corpus
+_LARGEST = 0.02  # share of all passages in the largest cluster of near-copies that is held out
+_SMALL = 2  # passages in a cluster that is held out even in the smallest corpus
 
 
 def standard_library() -> list[str]:
-    """Return the documentation inside this Python's standard library: help topics and docstrings, one text each.
+    """Return the documentation in this Python's standard library: help topics and docstrings, one text each.
 
-    Modules are parsed, never imported; files that are no valid Python 3 (test data) are passed over.
+    Modules are parsed, never imported; files that are not valid Python 3 (test data) are skipped.
     """
     root = Path(sysconfig.get_path("stdlib"))
     paths: list[Path] = []
@@ -55,7 +55,7 @@ def standard_library() -> list[str]:
 
 
 def _docstrings(node: ast.Module | ast.stmt) -> Iterator[str]:
-    """Yield the docstrings of a node and of all that is defined in it, also inside `if` and `try`."""
+    """Yield the docstrings of a node and of everything defined in it, including inside `if` and `try`."""
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         text = ast.get_docstring(node)
         if text:
@@ -66,12 +66,12 @@ def _docstrings(node: ast.Module | ast.stmt) -> Iterator[str]:
 
 
 def read_corpus(paths: Sequence[str | Path], column: str | None = None) -> list[str]:
-    """Return the text of files, and of all files below folders but hidden and empty ones, one text per file.
+    """Return the text of files, and of all files below folders except hidden and empty ones, one text per file.
 
     Args:
-        paths: files and folders; `fsp.distillation.text.reading` says how a file is read. Rows are paragraphs of their
-            file's text.
-        column: of the text where there are rows; None for `text`, else the only one of strings.
+        paths: files and folders; `fsp.distillation.text.reading` describes how a file is read. Rows become paragraphs
+            of their file's text.
+        column: the column of text in files with rows; None for `text`, else the only column of strings.
 
     Raises:
         InputError: a path does not exist or cannot be read, a file is not UTF-8 text, or there is no text at all.
@@ -90,13 +90,13 @@ def _documents(path: Path, column: str | None) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Passages in three parts, none of which has a near-copy of another's passage.
+    """Passages in three parts; near-copies of a passage are in the same part.
 
     Attributes:
-        train: what steps and readouts see.
-        validation: what the search measures the error on.
-        test: what only the final measurement sees.
-        near_copies: number of passages that have a near-copy, which is in the same part.
+        train: passages for training steps and for fitting readouts.
+        validation: passages on which the search measures the error.
+        test: passages for the final measurement only.
+        near_copies: number of passages that have a near-copy.
     """
 
     train: list[str]
@@ -106,10 +106,10 @@ class Corpus:
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "Corpus":
-        """Cut texts into passages, drop repeated ones, and split them, near-copies together.
+        """Cut texts into passages, drop repeated ones, and split them, keeping near-copies together.
 
-        Which part a cluster of near-copies goes to is decided by a hash of its texts, in whatever order they are; one
-        of more than 2% of all passages goes to train.
+        A hash of the texts of a cluster of near-copies, independent of their order, decides which part the cluster goes
+        to; a cluster of more than 2% of all passages goes to train.
         """
         found: dict[bytes, str] = {}
         for text in texts:
@@ -130,7 +130,7 @@ class Corpus:
 
     @cached_property
     def digest(self) -> str:
-        """Short digest of all text and its split."""
+        """Short digest of the text and its split."""
         whole = hashlib.sha256()
         for part in (self.train, self.validation, self.test):
             for passage in part:
@@ -140,25 +140,25 @@ class Corpus:
 
     @cached_property
     def test_sentences(self) -> list[str]:
-        """Sentences of the test part that neither occur in the other parts nor nearly repeat a sentence of these."""
+        """Sentences of the test part that are neither equal to a sentence of another part nor a near-copy of one."""
         known = [[sentence] for sentence in sentences([*self.train, *self.validation])]
         found = sentences(self.test)
         copied = near_copies([[sentence] for sentence in found], known)
         return [sentence for sentence, near in zip(found, copied, strict=True) if not near]
 
     def too_small(self, part: str, has: str, needs: str) -> InputError:
-        """Return the error that a part (`training`, `validation` or `test`) has less text than needed."""
+        """Return the error for a part (`training`, `validation` or `test`) that has less text than needed."""
         total = len(self.train) + len(self.validation) + len(self.test)
         size = sum(map(len, (*self.train, *self.validation, *self.test)))
         copies = f", {self.near_copies:,} of them near-copies of one another" if self.near_copies else ""
         return InputError(
-            f"the corpus is too small: its {part} part has {has} and needs {needs}; all of it is {size:,} characters "
+            f"the corpus is too small: its {part} part has {has} and needs {needs}; in all it has {size:,} characters "
             f"in {total:,} passages{copies}; give about 300 kB of text or more"
         )
 
 
 def pack(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], length: int) -> NDArray[np.int32]:
-    """Return texts as full blocks of token ids, `n x length`: no padding, what fills no block is dropped.
+    """Return texts as full blocks of token ids, `n x length`, without padding; an incomplete last block is dropped.
 
     Each block is the tokenizer's start token, `length - 2` tokens of text (texts separated by the end token),
     and the end token.

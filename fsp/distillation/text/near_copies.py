@@ -1,4 +1,4 @@
-"""Near-copies: texts that nearly repeat one another, found exactly among many."""
+"""Near-copies: pairs of nearly equal texts, found exactly in large sets."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,23 +9,23 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-THRESHOLD = 0.4  # docs/agora.md: edits of a tenth of the words lie above it, unrelated snippets below
+THRESHOLD = 0.4  # edits of a tenth of the words lie above it, unrelated snippets below; see docs/agora.md
 _GRAM = 4  # characters
-_FREQUENT = 0.2  # of the pieces of a text that are not looked at first
-_ROWS = 256  # that are compared with all at a time
+_FREQUENT = 0.2  # share of a text's pieces, the most frequent ones, that the first comparison leaves out
+_ROWS = 256  # rows that are compared at a time
 _PAIRS = 4096
 
 
 def normalised(fields: Sequence[str]) -> str:
-    """Return texts as compared for equality: case and white space do not count."""
+    """Return texts in the form that is compared for equality: case and white space do not count."""
     return "\n".join(" ".join(field.casefold().split()) for field in fields)
 
 
 def near_copies(texts: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> NDArray[np.bool_]:
-    """Tell of each text whether it nearly repeats a reference, `(len(texts),)`.
+    """Return whether each text is a near-copy of a reference, `(len(texts),)`.
 
-    A near-copy has a similarity of at least .4: the Jaccard index of the sets of four-character pieces; case and white
-    space do not count. The fields of a pair are taken together.
+    The similarity of near-copies, the Jaccard index of their sets of four-character pieces, is at least .4; case and
+    white space do not count. The fields of a pair are joined.
 
     Example:
         >>> near_copies([["A fine film."], ["Nothing alike"]], [["a  fine film!"]])
@@ -41,7 +41,7 @@ def near_copies(texts: Sequence[Sequence[str]], references: Sequence[Sequence[st
 
 
 def clusters(texts: Sequence[str]) -> NDArray[np.int32]:
-    """Return the number of each text's cluster, `(len(texts),)`: near-copies, and their near-copies, are in one.
+    """Return the number of each text's cluster, `(len(texts),)`: clusters are closed under near-copies.
 
     Example:
         >>> clusters(["A fine film.", "Nothing alike", "a  fine film!"])
@@ -69,8 +69,8 @@ class _Pieces:
         whole: which text has which piece, `texts x pieces`, the rarest pieces first.
         rare: the same without the most frequent fifth of each text's pieces.
         sizes: number of pieces of each text.
-        left_out: number of those that `rare` has not.
-        last: the number of the last piece that `rare` has.
+        left_out: number of pieces of each text that are missing in `rare`.
+        last: index of each text's last piece in `rare`.
     """
 
     whole: csr_array
@@ -86,7 +86,7 @@ class _Pieces:
         points = np.frombuffer("".join(contents).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
         alphabet = np.flatnonzero(np.bincount(points))
         letters = np.zeros(alphabet[-1] + 1, dtype=np.uint64)
-        letters[alphabet] = np.arange(len(alphabet))  # so that four of them fit into 64 bits
+        letters[alphabet] = np.arange(len(alphabet))  # four letters must fit into 64 bits
         inside = np.ones(len(points), dtype=bool)
         for back in range(1, _GRAM):
             inside[ends - back] = False
@@ -96,7 +96,7 @@ class _Pieces:
             pieces = (pieces << np.uint64(16)) | letters[points[at + k]]
         names = pd.factorize(pieces)[0]
         n = int(names.max()) + 1
-        both = np.sort(np.searchsorted(ends, at, side="right") * n + names)  # many times faster than NumPy's unique
+        both = np.sort(np.searchsorted(ends, at, side="right") * n + names)  # many times faster than np.unique
         owners, names = np.divmod(both[np.diff(both, prepend=-1) > 0], n)
         by_rarity = np.empty(n, dtype=np.int64)
         by_rarity[np.argsort(np.bincount(names), kind="stable")] = np.arange(n)
@@ -118,11 +118,11 @@ def _pairs(
     columns: NDArray[np.int64],
     known: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]],
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield the numbers of near-copies, `rows` against `columns`, in blocks; where these are the same, each pair once.
+    """Yield the indices of near-copies in `rows` and `columns`, in blocks; each pair once if these are the same array.
 
-    Pairs that `known` tells of at that moment are left out. Only pairs with enough rare pieces in common are compared
-    in full. Of two texts, take the one whose last rare piece is the rarer: pieces in common up to that one are rare in
-    both, and all others are among those that it leaves out.
+    Pairs for which `known` is true when they are reached are left out. Only pairs with enough rare pieces in common are
+    compared in full. Of two texts, take the one whose last rare piece is rarer: common pieces up to that piece are rare
+    in both texts, and all other common pieces are among those that this text leaves out.
 
     Source: prefix filtering, Chaudhuri, Ganti and Kaushik 2006; Bayardo, Ma and Srikant 2007.
     """
@@ -144,7 +144,7 @@ def _pairs(
         ours, theirs = ours[near], theirs[near]
         for first in range(0, len(ours), _PAIRS):
             one, other = ours[first : first + _PAIRS], theirs[first : first + _PAIRS]
-            new = ~known(one, other)  # of a template's texts hardly any pair is
+            new = ~known(one, other)  # saves most comparisons if many texts follow one template
             one, other = one[new], other[new]
             same = pieces.whole[one].multiply(pieces.whole[other]).sum(axis=1)
             close = same / (pieces.sizes[one] + pieces.sizes[other] - same) >= THRESHOLD

@@ -1,4 +1,4 @@
-"""Rows of CSV, TSV, JSON, JSON Lines and parquet files, one by one; nothing is guessed that would lose or shift one."""
+"""Rows of CSV, TSV, JSON, JSON Lines and parquet files, one by one, without guesses that could lose or shift a row."""
 
 import codecs
 import csv
@@ -14,10 +14,10 @@ from typing import Any
 
 from fsp.base.errors import InputError
 
-_LONGEST_CELL = 1 << 27  # characters: where a quotation mark that is never closed ends
-_FIRST = 20  # lines of a CSV file that tell its separator
+_LONGEST_CELL = 1 << 27  # characters; an unclosed quotation mark is reported after as many
+_FIRST = 20  # lines of a CSV file from which its separator is determined
 _BATCH = 256  # rows of a parquet file that are in memory at a time
-_HALVES = re.compile("[\ud800-\udfff]")  # of characters, which JSON can name and no text can hold
+_HALVES = re.compile("[\ud800-\udfff]")  # surrogates, which JSON can escape but UTF-8 cannot encode
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Row:
     """A row of a file.
 
     Attributes:
-        place: where it is, as `line 3` (where it begins, from 1) or `row 3`.
-        values: by column. Cells of CSV and TSV are strings, whatever they say.
-        read: bytes of the file that were read so far, about.
+        place: its position in the file, as `line 3` (its first line, counted from 1) or `row 3`.
+        values: values by column. Cells of CSV and TSV are always strings.
+        read: approximate number of bytes of the file read so far.
     """
 
     place: str
@@ -36,21 +36,21 @@ class Row:
 
 
 def has_rows(path: Path) -> bool:
-    """Tell by a file's ending whether `read_rows` reads it."""
+    """Return whether `read_rows` reads files with this extension."""
     return path.suffix.lower() in _READERS
 
 
 def read_rows(path: Path, only: str | None = None) -> Iterator[Row]:
     """Yield the rows of a .csv, .tsv, .json, .jsonl, .ndjson or .parquet file.
 
-    Text is UTF-8, with or without a byte-order mark. CSV is separated by commas, semicolons or tabs: what makes its
-    first rows whole. Quotation marks in TSV belong to the text where every line has the header's number of fields
-    with them as text, and not with them as quotes. JSON Lines end at line feeds alone. A .json file is an array of
-    objects, or JSON Lines. Half characters (surrogates) that JSON names become U+FFFD. Blank lines are left out.
+    Text is UTF-8, with or without a byte-order mark. CSV is separated by commas, semicolons or tabs, whichever gives
+    the first rows as many cells as the header. Quotation marks in TSV belong to the text if every line has as many
+    fields as the header only when they are read as text. JSON Lines end at line feeds only. A .json file is an array
+    of objects, or JSON Lines. Surrogates in JSON become U+FFFD. Blank lines are left out.
 
     Args:
-        path: of the file.
-        only: the single column that is needed; the others may be left out.
+        path: the file.
+        only: the only column that is needed; others may be left out.
 
     Raises:
         InputError: the file cannot be read; it is not UTF-8 or not of its format; a row has more or fewer fields than
@@ -67,7 +67,7 @@ def read_rows(path: Path, only: str | None = None) -> Iterator[Row]:
 
 
 def not_utf8(path: Path) -> InputError:
-    """Return the error that a file, or text in it, is not in UTF-8."""
+    """Return the error for a file that is not in UTF-8."""
     decoder, before = codecs.getincrementaldecoder("utf-8")(), 0
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -88,12 +88,12 @@ def _csv(path: Path, only: str | None) -> Iterator[Row]:
 
 
 def _separator(path: Path) -> str:
-    """Return what separates the cells of a CSV file: what gives its first rows as many as its header, two or more.
+    """Return the separator of a CSV file: the one that gives its first rows as many cells as its header, two or more.
 
     Raises:
-        InputError: two marks do.
+        InputError: two separators do.
     """
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:  # what is no UTF-8 is refused later
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:  # invalid UTF-8 is refused later
         lines = list(islice(file, _FIRST))
     fitting = [mark for mark in ",;\t" if _width(lines, mark) > 1]
     if len(fitting) > 1:
@@ -105,12 +105,12 @@ def _separator(path: Path) -> str:
 
 
 def _width(lines: Sequence[str], separator: str) -> int:
-    """Return how many cells each of these rows has; 0 where they differ."""
+    """Return how many cells each of these rows has; 0 if they differ."""
     widths = set()
     try:
         for fields in _parser(lines, separator, csv.QUOTE_MINIMAL):
             widths.add(len(fields))
-    except csv.Error:  # a cell that goes on after these lines, or marks that are refused when rows are read
+    except csv.Error:  # a cell that continues below, or unpaired quotation marks, which are refused later
         pass
     found = widths - {0}  # blank lines
     return found.pop() if len(found) == 1 else 0
@@ -121,7 +121,7 @@ def _tsv(path: Path, only: str | None) -> Iterator[Row]:
 
 
 def _tsv_quoting(path: Path) -> Any:
-    """Return csv's rule for quotation marks in a TSV: they are text where lines are whole only so."""
+    """Return csv's rule for quotation marks in a TSV: they are text if only then every line has all its fields."""
     quoted = unquoted = True
     with path.open(encoding="utf-8-sig", newline="") as file:
         fields = file.readline().count("\t")
@@ -133,7 +133,7 @@ def _tsv_quoting(path: Path) -> Any:
 
 
 def _is_whole(line: str, separators: int) -> bool:
-    """Tell whether a line of TSV has so many separators where quotation marks quote."""
+    """Return whether a line of TSV has the given number of separators outside quotation marks."""
     if '"' not in line:
         return line.count("\t") == separators
     try:
@@ -159,7 +159,7 @@ def _separated(path: Path, separator: str, quoting: Any) -> Iterator[Row]:
                     header = _header(fields, path)
                 elif fields:
                     if first and len(fields) == len(header) + 1 and fields[0] in ("0", "1"):
-                        header = ["", *header]  # the rows have names, whose column has none: R's write.table
+                        header = ["", *header]  # R's write.table gives the rows names but their column no header
                     first = False
                     if len(fields) != len(header):
                         raise InputError(
@@ -232,7 +232,7 @@ def _json(text: str, path: Path, place: str) -> Any:
 
 def _object(value: Any, path: Path, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InputError(f"{path}, {place} is no JSON object with a value by column; mend or remove it")
+        raise InputError(f"{path}, {place} is not a JSON object with a value per column; mend or remove it")
     return {name: _HALVES.sub("\ufffd", cell) if isinstance(cell, str) else cell for name, cell in value.items()}
 
 

@@ -1,4 +1,4 @@
-"""Text to passages and to sentences, in every script."""
+"""Cutting text into passages and into sentences, in every script."""
 
 import re
 import unicodedata
@@ -7,14 +7,14 @@ from functools import cache
 
 from unicode_segmentation_rs import text_width, unicode_sentences, unicode_words
 
-PASSAGE = 1000  # characters: files are cut into passages of about this size, the unit of the split
-LONGEST = 4 * PASSAGE  # characters: longer lines are cut
+PASSAGE = 1000  # characters; approximate size of passages, the unit of the split
+LONGEST = 4 * PASSAGE  # characters; longer lines are cut
 _BLANK_LINES = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+")
 _WRAPPED = range(50, 121)  # columns that text is wrapped at
-_FILLED = 0.75  # of them that most lines of wrapped text reach
+_FILLED = 0.75  # share of the columns that most lines of wrapped text fill
 _LEAST_WORDS = 2
-_MARKS = 32  # on one letter, at most
-_LETTERS = 0.75  # of the visible characters of a sentence, at least; code has fewer
+_MARKS = 32  # the most marks on one letter
+_LETTERS = 0.75  # smallest share of letters in the visible characters of a sentence; code has fewer
 
 
 def passages(text: str) -> list[str]:
@@ -35,7 +35,7 @@ def passages(text: str) -> list[str]:
 
 
 def _pieces(text: str) -> Iterator[tuple[str, str]]:
-    """Yield paragraphs, those above 4,000 characters by lines and these cut, each after what separates it."""
+    """Yield (separator, piece) for each paragraph; those above 4,000 characters are split into lines, and these cut."""
     for paragraph in _BLANK_LINES.split(text):
         separator = "\n\n"
         for line in paragraph.splitlines() if len(paragraph) > LONGEST else [paragraph]:
@@ -46,7 +46,7 @@ def _pieces(text: str) -> Iterator[tuple[str, str]]:
 
 
 def cut(line: str, longest: int) -> Iterator[str]:
-    """Yield a line in pieces of at most so many characters: cut at a space, else anywhere but before a mark.
+    """Yield a line in pieces of at most `longest` characters, cut at a space, else anywhere except before a mark.
 
     Example:
         >>> list(cut("one two three", 8))
@@ -69,10 +69,10 @@ def cut(line: str, longest: int) -> Iterator[str]:
 def sentences(texts: Iterable[str], *, longest: int = 300) -> list[str]:
     """Return the distinct sentences of the texts, in order; white space within them is a single space.
 
-    Sentences are those of Unicode, whatever the script. A line is a sentence of its own, with or without a full stop,
-    unless its paragraph is wrapped text. A sentence of more than `longest` characters is cut (Thai, for one, has no
-    sign that ends a sentence). What has a single word, or where less than 75% of the visible characters but one
-    (the full stop) are letters, their marks and digits, is left out: code, tables, rules.
+    Sentences follow the Unicode rules, in every script. A line is a sentence of its own, with or without a full stop,
+    unless its paragraph is wrapped text. A sentence of more than `longest` characters is cut (Thai, for example, has no
+    mark for the end of a sentence). Code, tables and rules are left out: pieces of a single word, and pieces in which
+    less than 75% of the visible characters except one (the full stop) are letters, their marks or digits.
 
     Source: Unicode Standard Annex #29, section 5.
 
@@ -92,10 +92,10 @@ def sentences(texts: Iterable[str], *, longest: int = 300) -> list[str]:
 
 
 def _unwrapped(paragraph: str) -> list[str]:
-    """Return the lines of a paragraph, those that wrapping has parted joined again.
+    """Return the lines of a paragraph, with wrapped lines joined.
 
-    Wrapped text is 50 to 120 columns wide. Where most lines but the last reach three quarters of that, all are
-    joined; else a line that does and the next, where that begins with a small letter.
+    Wrapped text is 50 to 120 columns wide. If most lines except the last fill three quarters of the width, all are
+    joined; otherwise a line that does is joined with the next one if that begins with a lower-case letter.
     """
     lines = [line.strip() for line in paragraph.splitlines()]
     widths = [text_width(line) for line in lines]

@@ -134,7 +134,7 @@ def dead_network(monkeypatch, tmp_path):
 
 
 def test_a_hub_that_cannot_be_reached_is_told_without_waiting(dead_network, monkeypatch):
-    says = r"^model org/name: this is no folder here, and the hub cannot be reached"
+    says = r"^model org/name: there is no such folder, and the hub cannot be reached"
     monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("waits to ask again"))
     with pytest.raises(InputError, match=says) as told:
         open_model("org/name")

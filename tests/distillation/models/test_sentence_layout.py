@@ -137,7 +137,7 @@ def test_a_dense_layer_of_another_width_than_the_pooled_states_is_refused(tiny, 
     save_file(weights, given / "2_Dense" / "model.safetensors")
     said = json.loads((given / "2_Dense" / "config.json").read_text())
     (given / "2_Dense" / "config.json").write_text(json.dumps(said | {"in_features": width}))
-    with pytest.raises(InputError, match="do not take the 32 numbers that it pools"):
+    with pytest.raises(InputError, match="do not take its pooled states of 32 numbers"):
         layout_of(given)
 
 
@@ -149,7 +149,7 @@ def test_a_module_whose_weights_are_no_numbers_is_refused(tiny, tmp_path, value)
     weights = load_file(given / "2_Dense" / "model.safetensors")
     weights["linear.bias"][3] = value
     save_file(weights, given / "2_Dense" / "model.safetensors")
-    with pytest.raises(InputError, match=r"its Dense has no finite numbers in linear\.bias"):
+    with pytest.raises(InputError, match=r"its Dense has non-finite numbers in linear\.bias"):
         layout_of(given)
 
 

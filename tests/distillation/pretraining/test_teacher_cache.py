@@ -127,7 +127,7 @@ def test_foreign_caches_are_refused(tmp_path, live, batches):
         CachedTeacher(live, tmp_path, layout(batches, temperature=1.0), KEY)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "precious").touch()
-    with pytest.raises(InputError, match="not empty and no teacher cache"):
+    with pytest.raises(InputError, match="neither empty nor a teacher cache"):
         CachedTeacher(live, tmp_path / "other", layout(batches), KEY)
     assert (tmp_path / "other" / "precious").exists()
 

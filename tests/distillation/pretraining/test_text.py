@@ -80,7 +80,7 @@ def test_jsonl_and_parquet_rows_are_documents(tmp_path):
         passages(tmp_path / "d.jsonl", column="text")
     with pytest.raises(InputError, match=r"row 1 has no column 'text' .it has: body, n.; name"):
         passages(tmp_path / "d.parquet", column="text")
-    with pytest.raises(InputError, match="row 1 has no text under 'n' but 0; name"):
+    with pytest.raises(InputError, match="row 1 has 0 under 'n' instead of text; name"):
         passages(tmp_path / "d.parquet", column="n")
 
 
@@ -91,8 +91,8 @@ def test_jsonl_and_parquet_rows_are_documents(tmp_path):
         ("nul.txt", b"abc\0def", "binary file"),
         ("latin.txt", "caf\xe9".encode("latin-1") * 10, "is not UTF-8 text"),
         ("bad.jsonl", b'{"text": "a"}\n{"text": ', "line 2 is not valid JSON"),
-        ("bad.jsonl", b'{"text": 3}\n', "line 1 has no text"),
-        ("bad.jsonl", b"[1]\n", "line 1 is no JSON object"),
+        ("bad.jsonl", b'{"text": 3}\n', "line 1 has 3 under 'text' instead of text"),
+        ("bad.jsonl", b"[1]\n", "line 1 is not a JSON object"),
         ("bad.parquet", b"PAR1 nothing", "cannot read .* as parquet"),
     ],
 )

@@ -93,7 +93,7 @@ def test_the_only_column_of_strings_is_the_text(tmp_path, suffix):
     path = write(tmp_path / f"a{suffix}", [{"n": k, "body": f"Document {k}.", "score": 0.5} for k in range(3)])
     assert read_corpus([path]) == ["Document 0.\n\nDocument 1.\n\nDocument 2."]
     two = write(tmp_path / f"b{suffix}", [{"title": "One", "body": "Two words.", "n": 3}])
-    with pytest.raises(InputError, match=r"several of strings \(title, body\).*--column") as refused:
+    with pytest.raises(InputError, match=r"several columns of strings \(title, body\).*--column") as refused:
         read_corpus([two])
     assert "b" + suffix in str(refused.value) and len(str(refused.value).splitlines()) == 1
     assert read_corpus([two], "body") == ["Two words."]
@@ -109,7 +109,7 @@ def test_rows_without_text_are_left_out_and_other_values_refused(tmp_path):
     path.write_text('{"text": "one"}\n{"text": null}\n{"text": ""}\n{"text": "two"}\n')
     assert read_corpus([path]) == ["one\n\ntwo"]
     path.write_text('{"text": "one"}\n\n{"text": 3}\n')
-    with pytest.raises(InputError, match="line 3 has no text under 'text' but 3"):
+    with pytest.raises(InputError, match="line 3 has 3 under 'text' instead of text"):
         read_corpus([path])
     path.write_text('{"text": "one"}\n{"txt": "two"}\n')
     with pytest.raises(InputError, match="line 2 has no column 'text'"):
@@ -167,9 +167,9 @@ def test_tables_as_csv_writes_them_come_back(tmp_path, rows, suffix):
         ("a.csv", "", "is empty"),
         ("a.csv", "text\nsome\0text\n", "binary"),
         ("a.json", '{"data": [1]}', "none of strings"),
-        ("a.json", '[{"text": "a"}, 3]', "row 2 is no JSON object"),
+        ("a.json", '[{"text": "a"}, 3]', "row 2 is not a JSON object"),
         ("a.jsonl", '{"text": "a", "text": "b"}', "names 'text' 2 times"),
-        ("a.jsonl", '{"text": "a"}\n["b"]', "line 2 is no JSON object"),
+        ("a.jsonl", '{"text": "a"}\n["b"]', "line 2 is not a JSON object"),
         ("a.jsonl", '{"text": "a"}\n{', "line 2 is not valid JSON"),
         ("a.csv", "text\ncaf\xe9\n", r"not UTF-8 text \(byte 8\)"),
         ("a.txt", "x" * 99_998 + "\xe9", r"not UTF-8 text \(byte 99998\)"),
