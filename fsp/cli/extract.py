@@ -53,7 +53,7 @@ def extract(
         str,
         typer.Option(
             help="distillation: cut out of the teacher, trained s steps to match it; mlm: from scratch, the paper's "
-            "from_scratch procedure."
+            "literal procedure."
         ),
     ] = "distillation",
     speed: Speed = "operations",
