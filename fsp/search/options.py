@@ -1,4 +1,4 @@
-"""A search as flat options: those of `fsp run`, `fsp extract` and of the Python call; loads nothing heavy."""
+"""The flat options of a search, for `fsp run`, `fsp extract` and the Python call; imports nothing heavy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class LeastError:
     seed: Annotated[int, SEED] = 0
 
     def search(self, space: "SearchSpace") -> "Search":
-        """Return the search, its method that of the space where none is given; see `SearchOptions.search`."""
+        """Return the search; its method defaults to the space's, see `SearchOptions.search`."""
         names = ("limits", "method", "interval", "evaluations", "finalists", "anchors", "longer", "seed")
         return SearchOptions(**{name: getattr(self, name) for name in names}).search(space)
 
@@ -92,11 +92,10 @@ class SearchOptions(LeastError):
     def search(self, space: "SearchSpace") -> "Search":
         """Return the search.
 
-        The method is by default `interval` for W and where an interval is given, else what the space says, else
-        `maximal`.
+        The default method is `interval` for W or if an interval is given, else the space's method, else `maximal`.
 
         Raises:
-            InputError: an unknown objective or method, options that do not go together, or a number out of range.
+            InputError: an objective or method is unknown, options do not go together, or a number is out of range.
         """
         from fsp.search.question import LargestW, Limits
         from fsp.search.settings import Search, SecondLook
@@ -126,7 +125,7 @@ class SearchOptions(LeastError):
             raise InputError(f"a number of evaluations does not belong to method {name!r}; leave it out")
         assumed = self.certified or (None if self.seeds is None else CertifiedSettings(seeds=self.seeds))
         budget = {} if self.evaluations is None else {"evaluations": self.evaluations}
-        certified = Certified(self.gap, assumed if name == "certified" else None)  # refuses a gap for any method
+        certified = Certified(self.gap, assumed if name == "certified" else None)  # checks the gap, whatever the method
         if name == "certified":
             made: Method = certified
         elif name == "interval":
