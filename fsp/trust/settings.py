@@ -1,4 +1,4 @@
-"""What a report card trains and compares."""
+"""Settings of a report card."""
 
 from dataclasses import dataclass
 from typing import Annotated
