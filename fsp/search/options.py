@@ -41,14 +41,14 @@ class LeastError:
     ] = None
     evaluations: Annotated[
         int | None,
-        Option("Evaluate at most so many candidates; not for interval and certified.", shown="32 for maximal, else 16"),
+        Option("The most candidates to evaluate; not for interval and certified.", shown="32 for maximal, else 16"),
     ] = None
     finalists: Annotated[
-        int, Option("Train at most so many near-equals of the best longer, then choose among them; 1: none.")
+        int, Option("Train at most this many near-equals of the best longer, then choose among them; 1: none.")
     ] = 3
     anchors: Annotated[
         int,
-        Option("Train so many candidates longer; a law predicts the longer error of the others; 0: none."),
+        Option("Train this many candidates longer; a law predicts the longer error of the others; 0: none."),
     ] = 0
     longer: Annotated[int, Option("How many times the steps finalists and anchors get.")] = LONGER
     seed: Annotated[int, SEED] = 0
@@ -77,7 +77,7 @@ class SearchOptions(LeastError):
     """
 
     finalists: Annotated[
-        int, Option("Train at most so many near-equals of the best longer, then choose among them; 1: none.")
+        int, Option("Train at most this many near-equals of the best longer, then choose among them; 1: none.")
     ] = 1
     objective: Annotated[str, Option("limits: least error within the limits; w: largest W-coefficient.")] = "limits"
     size: Literal["parameters", "encoder_parameters"] = "parameters"
@@ -85,9 +85,7 @@ class SearchOptions(LeastError):
     gap: Annotated[float, Option("For certified, the gap to prove: 0.05 for 5%.")] = 0.05
     certified: CertifiedSettings | None = None
     fidelities: Sequence[int] | None = None
-    seeds: Annotated[
-        int | None, Option("Evaluations of each candidate, with so many seeds.", shown="1; certified: 3")
-    ] = None
+    seeds: Annotated[int | None, Option("Evaluations of each candidate, one per seed.", shown="1; certified: 3")] = None
 
     def search(self, space: "SearchSpace") -> "Search":
         """Return the search.
