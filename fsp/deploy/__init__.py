@@ -1,4 +1,4 @@
-"""Networks as they will run: saved models, ONNX in float32 and int8, and what each is checked against.
+"""Deployed networks: saved models, their ONNX export in float32 and int8, and its check against the original.
 
 `latency` measures them.
 """

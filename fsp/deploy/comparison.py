@@ -1,9 +1,9 @@
-"""How far an exported model's outputs are from the original's on real text, and how far they may be.
+"""The differences of an exported model's outputs from the original's on real text, and their limits.
 
-Each output is judged by what it is for, by itself: token states are thousands of times as many as the numbers of a
-sentence embedding, and would hide one that is wrong. Embeddings of sentences have to point where
-`SentenceTransformer.encode` points, and their similarities to keep their order, which an error of small size can still
-destroy where all embeddings are alike; token states and logits have to be near by size, and predictions to stay.
+Each output is judged separately, by its purpose: token states have thousands of times as many numbers as a sentence
+embedding and would hide an error in it. Sentence embeddings must point in the direction of
+`SentenceTransformer.encode`, and their similarities must keep their order, which even a small error can destroy if all
+embeddings are similar. Token states and logits must be close in value, and predictions must stay the same.
 """
 
 import sys
@@ -23,10 +23,10 @@ from fsp.distillation.measuring import similarity_agreement
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-FLOAT32_TOLERANCE = 1e-4  # of an output's largest number; what the order of summation changes is 1e-6
-INT8_TOLERANCE = 0.2  # root mean square difference against that of the output; trained encoders have .05 to .07
+FLOAT32_TOLERANCE = 1e-4  # share of an output's largest number; another order of summation changes it by 1e-6
+INT8_TOLERANCE = 0.2  # root mean square of the difference over that of the output; trained encoders have .05 to .07
 LEAST_SIMILARITIES = 0.95  # mean cosine and Spearman's correlation; trained encoders have .998 in int8
-LEAST_PREDICTIONS = 0.9  # share; a trained classifier has .98 in int8 (experiments/speed)
+LEAST_PREDICTIONS = 0.9  # share of equal predictions; a trained classifier has .98 in int8 (experiments/speed)
 _BATCH = 8
 _MOST_TOKENS = 512
 Outputs = dict[str, NDArray[np.float32]]
@@ -34,11 +34,11 @@ Outputs = dict[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Tolerances:
-    """What a quantised model's outputs may do; None is the default of each.
+    """The limits for a quantised model's outputs; None for the default of each.
 
     Attributes:
-        tolerance: the most relative difference of token states and logits, as a root mean square.
-        agreement: the least agreement of what outputs are for: cosine and similarities of sentences, or predictions.
+        tolerance: the largest relative difference of token states and logits, as a root mean square.
+        agreement: the least agreement in the cosine and similarities of sentences, or in predictions.
     """
 
     tolerance: float | None = None
@@ -53,7 +53,15 @@ class Tolerances:
 
 @dataclass(frozen=True)
 class Check:
-    """One figure of one output. at_least: whether the limit is the least that it may be, not the most."""
+    """One figure of one output, compared with its limit.
+
+    Attributes:
+        output: name of the output.
+        measure: name of the figure.
+        value: the figure.
+        limit: its limit.
+        at_least: whether the limit is a lower one, not an upper one.
+    """
 
     output: str
     measure: str
@@ -63,7 +71,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the limit is kept; no number keeps none."""
+        """Whether the value is within the limit; NaN is not."""
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     def __str__(self) -> str:
@@ -73,7 +81,7 @@ class Check:
 
 @dataclass
 class _Difference:
-    """Of one output from the original's, summed up over batches."""
+    """The difference of one output from the original's, accumulated over batches."""
 
     largest: float = 0.0
     largest_output: float = 0.0
@@ -105,20 +113,20 @@ def compare(
     int8: bool,
     limits: Tolerances | None = None,
 ) -> dict[str, Any]:
-    """Return how far an exported model's outputs are from the original's: torch's, and of sentences the library's.
+    """Return the differences of an exported model's outputs from torch's, and of embeddings from the library's.
 
     Args:
         saved: the model in torch.
         exported: the model in ONNX Runtime.
-        sentences: three or more, to compare on.
-        int8: whether it is quantised, which allows more.
-        limits: how much more.
+        sentences: three or more sentences to compare on.
+        int8: whether the exported model is quantised, which allows larger differences.
+        limits: the limits if it is quantised.
 
     Returns:
-        `differences`: of each output `largest_difference`, `largest_output` and `relative_difference` (root mean
+        `differences`: for each output `largest_difference`, `largest_output` and `relative_difference` (root mean
         square of the differences over that of the output); the largest of each over the outputs; `agreement`: for
-        logits the share of equal predictions, else Spearman's correlation of all pairs' sentence similarities;
-        `checks`: what was judged, as `output`, `measure`, `value`, `limit` and `at_least`.
+        logits the share of equal predictions, else Spearman's correlation of the similarities of all pairs of
+        sentences; `checks`: each judged figure with `output`, `measure`, `value`, `limit` and `at_least`.
 
     Raises:
         RunFailed: a figure is beyond its limit.
@@ -136,7 +144,7 @@ def compare(
             if name == decides:
                 for decisions, output in zip(differences[name].decided, pair, strict=True):
                     decisions.append(_decisions(name, output, kept))
-            # a value for each token: what stands at padding has no meaning
+            # outputs per token have no meaning at padding
             differences[name].add(*(output[kept] if output.ndim == 3 else output for output in pair))
     found = {name: difference.describe() for name, difference in differences.items()}
     decided, decided_by_exported = map(np.concatenate, differences[decides].decided)
@@ -158,7 +166,7 @@ def compare(
 def _judge(
     found: dict[str, dict[str, float]], ours: NDArray[Any], theirs: NDArray[Any], int8: bool, limits: Tolerances
 ) -> tuple[str, float, list[Check]]:
-    """Return what agrees, how much of it, and all checks of all outputs."""
+    """Return the name of the agreement, its value, and the checks of all outputs."""
     tolerance = limits.tolerance or INT8_TOLERANCE
     checks = []
     for name, difference in found.items():
@@ -187,7 +195,7 @@ def _mean_cosine(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> floa
 
 
 def _decisions(name: str, output: NDArray[np.float32], kept: NDArray[np.bool_]) -> NDArray[Any]:
-    """Return what an output is for: predicted classes, of tokens those that are kept, or embedded sentences."""
+    """Return what an output decides: predicted classes (of tokens, for the kept ones), or embedded sentences."""
     if name == LOGITS:
         predicted = output.argmax(axis=-1)
         return predicted[kept] if predicted.ndim == 2 else predicted
@@ -197,7 +205,7 @@ def _decisions(name: str, output: NDArray[np.float32], kept: NDArray[np.bool_]) 
 
 
 def _expected(saved: Saved, texts: Sequence[str] | None, batch: dict[str, Tensor]) -> Outputs:
-    """Return torch's outputs, with the library's embeddings of the texts; without texts there are none of these."""
+    """Return torch's outputs, with the library's sentence embeddings if there are texts."""
     with torch.inference_mode():
         found = {
             name: output.numpy() for name, output in zip(saved.serving.outputs, saved.serving(**batch), strict=True)
@@ -219,9 +227,9 @@ def _check_finite(*outputs: Outputs) -> None:
 
 
 def _batches(saved: Saved, sentences: Sequence[str]) -> Iterator[tuple[Sequence[str] | None, dict[str, Tensor]]]:
-    """Yield the sentences alone, in eights and in what remains, a text that is cut, and an input of greatest length.
+    """Yield one sentence, the others in batches of eight, a text that is cut, and an input of the greatest length.
 
-    Each comes with its texts; the last, which sentence-transformers would cut where it embeds less, without.
+    All but the last come with their texts. The last is needed only if sentence-transformers cuts texts to fewer tokens.
     """
     long = [" ".join(sentences)]
     for group in [sentences[:1], *(sentences[i : i + _BATCH] for i in range(1, len(sentences), _BATCH)), long]:

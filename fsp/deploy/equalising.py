@@ -1,11 +1,11 @@
-"""Channels of activations brought to like ranges before they are quantised.
+"""Scaling the channels of activations to similar ranges before quantisation.
 
 An activation is quantised with one scale for all its channels. In trained encoders one channel of a layer norm, or of
-an intermediate state, is ten times as large as the others, and these are rounded to a few steps. A product x W is the
-same as (x / s)(s W) for any s > 0; with s = r ** 0.75, r the largest value of a channel, both factors lose little.
+an intermediate state, is ten times as large as the others, which are then rounded to a few steps. A product x W equals
+(x / s)(s W) for any s > 0; with s = r ** 0.75, r the largest value of a channel, both factors lose little.
 
-Source: Xiao et al., SmoothQuant (arXiv 2211.10438), equation 4, without its denominator: weights here have a scale a
-column, which a row of large weights hardly changes.
+Source: Xiao et al., SmoothQuant (arXiv 2211.10438), equation 4, without its denominator: weights here have one scale
+per column, which a row of large weights hardly changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,20 +18,20 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import onnx_ir
 
-EXPONENT = 0.75  # of 0 to 1, the one with the least error of the products of all-MiniLM-L6-v2
-_LEAST_SHARE = 1e-3  # of the largest channel; a channel that is always 0 has no range
+EXPONENT = 0.75  # between 0 and 1; this value gives the products of all-MiniLM-L6-v2 the least error
+_LEAST_SHARE = 1e-3  # least range as a share of the largest, as a channel that is always 0 has no range
 Batch = Mapping[str, NDArray[np.int64]]
 
 
 def equalise(
     model: "onnx_ir.Model", products: "Sequence[onnx_ir.Node]", batches: Sequence[Batch], scratch: Path
 ) -> None:
-    """Put a scale of channels before products, and its inverse into their weights: what they compute stays the same.
+    """Scale the channels of products' inputs, and the weights inversely, so that the products do not change.
 
     Args:
         model: the graph; changed in place.
-        products: nodes of it whose first input is `... x n` in float32 and whose second the weight, `n x m`.
-        batches: inputs of the model by name, as in use; the ranges are those that occur in them.
+        products: nodes of the graph; the first input is `... x n` in float32, the second the weight, `n x m`.
+        batches: typical inputs of the model by name, on which the ranges are measured.
         scratch: a file that may be written.
     """
     import onnx_ir as ir
@@ -59,7 +59,7 @@ def equalise(
 def _ranges(
     model: "onnx_ir.Model", values: "Sequence[onnx_ir.Value]", batches: Sequence[Batch], scratch: Path
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the largest absolute number of every channel, `n`, that values take over batches, by name."""
+    """Return the largest absolute value of each channel over batches, `(n,)`, by the value's name."""
     import onnx_ir as ir
     import onnxruntime
 

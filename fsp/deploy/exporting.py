@@ -1,4 +1,4 @@
-"""Export of a saved model to ONNX, its outputs checked against torch on real text before anything is kept."""
+"""Export of a saved model to ONNX; its outputs are checked against torch on real text before anything is kept."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,31 +34,32 @@ def export(
     column: str | None = None,
     display: Progress | None = None,
 ) -> dict[str, Any]:
-    """Write a saved model as ONNX with its tokenizer beside it, and return how far its outputs are from torch's.
+    """Write a saved model as ONNX with its tokenizer, and return how far its outputs are from torch's.
 
-    The file takes `input_ids`, `attention_mask` and, where the model has them, `token_type_ids`, int64,
+    The file takes `input_ids`, `attention_mask` and, if the model has them, `token_type_ids`, int64,
     `batch x sequence` of any size up to the model's longest input. It returns `logits`, or `last_hidden_state` and, for
     directories in sentence-transformers' layout, the `sentence_embedding` that `SentenceTransformer.encode` gives, with
-    their own pooling and further modules; their default prompt, if any, has to stand before the text. It is compared
-    with torch, and with `encode`, on 64 sentences in padded batches of different sizes, a text that is cut, and one
-    input of the greatest length. The tokenizer beside it cuts and pads as sentence-transformers does.
+    the directory's pooling and further modules; its default prompt, if any, must be put before the text. The file is
+    compared with torch, and with `encode`, on 64 sentences in padded batches of different sizes, a text that is cut,
+    and one input of the greatest length. The tokenizer beside it cuts and pads as sentence-transformers does.
 
     Args:
         model: a Hugging Face directory: a BERT or RoBERTa encoder, alone or with a head for masked tokens, sequences
             or tokens.
-        out: the folder for the files, by default `onnx` in the model's.
-        int8: quantise to `model.int8.onnx`, for ONNX Runtime alone; without, `model.onnx` has standard operators.
-        limits: what int8 may change; by default .2 of token states and logits, similarities of .95, predictions of .9.
+        out: the folder for the files, by default `onnx` in the model's folder.
+        int8: quantise to `model.int8.onnx`, for ONNX Runtime only; otherwise write `model.onnx`, of standard operators.
+        limits: limits of int8; by default 0.2 for token states and logits, 0.95 for similarities, 0.9 for predictions.
         corpus: files or folders of the text to compare on; Python's documentation by default.
-        column: of the text where the corpus has rows; None for `text`, else the only one of strings.
-        display: where progress goes.
+        column: the column of the text if the corpus has rows; None for `text`, else the only column of strings.
+        display: shows progress.
 
     Returns:
-        `file`, `bytes`, `outputs`, `longest` (where the tokenizer cuts), `prompt` (the default one), and what
-        `fsp.deploy.comparison.compare` returns.
+        `file`, `bytes`, `outputs`, `longest` (the number of tokens that the tokenizer cuts to), `prompt` (the default
+        one), and the result of `fsp.deploy.comparison.compare`.
 
     Raises:
-        InputError: no model of a supported family, too little text, packages missing, or limits without int8.
+        InputError: the model's family is not supported, there is too little text, packages are missing, or limits are
+            given without int8.
         RunFailed: an output differs, or the agreement falls, by more than the limits; nothing is kept.
     """
     require_onnx()
@@ -112,7 +113,7 @@ def write_onnx(serving: Serving, path: Path) -> None:
 
 
 def session(path: Path, threads: int | None = None) -> "InferenceSession":
-    """Return an ONNX Runtime session on the CPU that leaves the processor alone between its runs."""
+    """Return an ONNX Runtime session on the CPU whose threads do not spin between runs."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -123,15 +124,15 @@ def session(path: Path, threads: int | None = None) -> "InferenceSession":
 
 
 def _examples(saved: Saved, sentences: Sequence[str]) -> list[Batch]:
-    """Return inputs as in use."""
+    """Return the inputs for sentences, in batches."""
     batches = (tokenised(saved, sentences[i : i + _BATCH], saved.longest) for i in range(0, len(sentences), _BATCH))
     return [{name: tensor.numpy() for name, tensor in batch.items()} for batch in batches]
 
 
 def _samples(texts: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return sentences to compare on and others to take ranges from; the same ones where there are few.
+    """Return sentences to compare on, and others to measure ranges on; the same ones if there are few.
 
-    They are spread over the held-out part of a corpus, or over all of it where that is too small.
+    They are spread over the held-out part of a corpus, or over all of it if that is too small.
     """
     found = Corpus.of(texts).test_sentences
     if len(found) < 2 * _SENTENCES:

@@ -1,7 +1,7 @@
-"""ONNX graphs of networks: written by torch's exporter, and as int8 with fused attention for ONNX Runtime.
+"""ONNX graphs of networks: in float32 from torch's exporter, and in int8 with fused attention for ONNX Runtime.
 
-The exporter leaves attention as a dozen small operators. For int8 they are first fused into ONNX Runtime's
-`Attention`, so that its products are quantised as well (`QAttention`), and channels are brought to like ranges.
+The exporter writes attention as a dozen small operators. For int8 they are first fused into ONNX Runtime's
+`Attention`, so that its products are quantised as well (`QAttention`), and channels are scaled to similar ranges.
 """
 
 import logging
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 MASK = "attention_mask"
 _RUNTIME_DOMAIN = "com.microsoft"
-_FEWEST_ROWS = 16  # of an embedding table that is quantised; types have 2
+_FEWEST_ROWS = 16  # smaller embedding tables are not quantised; that of types has 2 rows
 _MOST_WEIGHTS = (1 << 31) - (1 << 26)  # bytes; a protobuf file holds 2 GiB
 
 
 def require_onnx() -> None:
-    """Raise InputError where the packages of the extra `onnx` are not installed."""
+    """Raise InputError if the packages of the extra `onnx` are not installed."""
     import importlib.util
 
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
@@ -41,7 +41,7 @@ def write_float32(
     """Write a network as one ONNX file of standard operators, with dynamic batch and sequence axes.
 
     Args:
-        network: takes the example's tensors in their order and returns one tensor, or a tuple of as many as outputs.
+        network: takes the example's tensors in order, and returns a tensor or a tuple with one tensor per output.
         example: inputs by name, `batch x sequence` each, both at least 2.
         outputs: names of the outputs.
         longest: the largest sequence length.
@@ -70,7 +70,7 @@ def write_float32(
                 output_names=list(outputs),
                 verbose=False,
             )
-        except Exception as error:  # the exporter raises many kinds
+        except Exception as error:  # the exporter raises many types
             reason = " ".join(str(error).split())[:200]
             raise RunFailed(f"torch cannot export this network: {type(error).__name__}: {reason}") from None
     if program is None:
@@ -81,16 +81,16 @@ def write_float32(
 
 
 def write_int8(float32: Path, path: Path, batches: Sequence[Batch]) -> None:
-    """Write an ONNX file of `write_float32` with int8 weights, activations quantised as they come.
+    """Quantise an ONNX file of `write_float32`, with int8 weights and dynamically quantised activations.
 
-    The result has operators of ONNX Runtime's own (`com.microsoft`). Quantised are the products of token states with
-    weights, a scale a column, and embedding tables, a scale a column. Layer norms, softmax, and what happens once per
-    text (a readout, the head of a classifier) stay float32: it takes no time, and an error there is not averaged out.
+    The result uses ONNX Runtime's own operators (`com.microsoft`). The products of token states with weights, and the
+    embedding tables, are quantised with one scale per column. Layer norms, softmax and operations once per text (a
+    readout, the head of a classifier) stay float32: they take hardly any time, and their errors would not average out.
 
     Args:
         float32: the file to quantise.
         path: the file to write.
-        batches: inputs as in use, by name, of which the ranges of channels are taken.
+        batches: typical inputs by name, on which the ranges of channels are measured.
     """
     import onnx_ir
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -117,7 +117,7 @@ def write_int8(float32: Path, path: Path, batches: Sequence[Batch]) -> None:
 
 
 def _is_product_of_tokens(node: "onnx_ir.Node") -> bool:
-    """Whether a node multiplies the states of tokens, not those of whole texts, by a weight."""
+    """Return whether a node multiplies the states of tokens, not those of whole texts, by a weight."""
     if node.op_type != "MatMul" and (node.op_type, node.domain) != ("Attention", _RUNTIME_DOMAIN):
         return False
     states, weight = node.inputs[0], node.inputs[1]
@@ -127,13 +127,13 @@ def _is_product_of_tokens(node: "onnx_ir.Node") -> bool:
 
 
 def _reads_attention(node: "onnx_ir.Node") -> bool:
-    """Whether a product's input is attention's output: sums of many values, whose channels are alike as they are."""
+    """Return whether a product's input is the output of attention: sums of many values, with similar channels."""
     producer = node.inputs[0].producer() if node.inputs[0] is not None else None
     return producer is not None and (producer.op_type, producer.domain) == ("Attention", _RUNTIME_DOMAIN)
 
 
 def _quantise_tables(graph: "onnx_ir.Graph") -> None:
-    """Keep embedding tables in int8, a scale a column."""
+    """Quantise embedding tables to int8, with one scale per column."""
     import onnx_ir as ir
 
     for node in [node for node in graph if node.op_type == "Gather"]:
@@ -158,8 +158,8 @@ def _quantise_tables(graph: "onnx_ir.Graph") -> None:
 def _mask_by_index(graph: "onnx_ir.Graph") -> None:
     """Give fused attention the mask of tokens instead of the `sequence x sequence` bias computed from it.
 
-    The int8 kernel takes no bias. Sizes of queries, keys and values need no attribute where they are equal, and with
-    it the quantiser passes attention over.
+    The int8 kernel takes no bias. The attribute for the sizes of queries, keys and values is removed if they are equal,
+    because the quantiser skips attention that has it.
     """
     import onnx_ir as ir
 
@@ -179,7 +179,7 @@ def _mask_by_index(graph: "onnx_ir.Graph") -> None:
 
 
 def _forget_origin(model: "onnx_ir.Model") -> None:
-    """Drop what the exporter notes of the source of each operator, paths of this machine among it."""
+    """Remove the exporter's notes on the source of each operator, which include paths of this machine."""
     values: list[Any] = [*model.graph.inputs, *model.graph.initializers.values()]
     for node in model.graph:
         values += [node, *node.outputs]
@@ -190,7 +190,7 @@ def _forget_origin(model: "onnx_ir.Model") -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's and quantiser's warnings, none of which a user can act on, from the screen."""
+    """Suppress the warnings of exporter and quantiser, because a user cannot act on any of them."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""A saved model as the network that serves it: token ids and mask to states, logits or sentence embeddings."""
+"""A saved model as a network to serve: from token ids and mask to states, logits or sentence embeddings."""
 
 import copy
 import re
@@ -29,8 +29,12 @@ LOGITS = "logits"
 class Serving(nn.Module):
     """A Hugging Face network as a function of tensors, `input_ids, attention_mask[, token_type_ids]`, each `n x s`.
 
-    outputs: the names of what it returns, in order: `logits` where the network has a head; else `last_hidden_state`
-    `n x s x H` and, in a layout, the `sentence_embedding` `n x d` that sentence-transformers computes.
+    Attributes:
+        network: the Hugging Face network.
+        layout: the layout of sentence-transformers, None if there is none.
+        prompt_tokens: number of tokens of the default prompt.
+        outputs: names of the outputs, in order: `logits` if the network has a head; else `last_hidden_state`
+            `n x s x H` and, with a layout, the `sentence_embedding` `n x d` that sentence-transformers computes.
     """
 
     def __init__(self, network: "PreTrainedModel", layout: SentenceLayout | None = None):
@@ -44,7 +48,7 @@ class Serving(nn.Module):
 
     @property
     def takes_types(self) -> bool:
-        """Whether the network tells the first of two texts from the second."""
+        """Whether the network distinguishes the first of two texts from the second by token types."""
         return self.network.config.type_vocab_size > 1
 
     @property
@@ -64,13 +68,13 @@ class Serving(nn.Module):
         if self.layout is None:
             return (states,)
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        if self.prompt_tokens and not self.layout.pooling.include_prompt:  # the library's own way cannot be exported
+        if self.prompt_tokens and not self.layout.pooling.include_prompt:  # the library's own code cannot be exported
             mask = mask * (torch.arange(mask.shape[1]) >= self.prompt_tokens)
         return states, self.layout.finish(self.layout.pool(states, mask))
 
 
 def _prompt_tokens(layout: SentenceLayout, network: "PreTrainedModel") -> int:
-    """Return how many tokens of the default prompt stand before every sentence."""
+    """Return the number of tokens of the default prompt before every sentence."""
     if not layout.prompt:
         return 0
     return int(layout.model(network).preprocess(["A text."], prompt=layout.prompt).get("prompt_length", 0))
@@ -78,10 +82,12 @@ def _prompt_tokens(layout: SentenceLayout, network: "PreTrainedModel") -> int:
 
 @dataclass(frozen=True)
 class Saved:
-    """A model directory, loaded: its network in float32 on the CPU, and its tokenizer.
+    """A loaded model directory: its network in float32 on the CPU, and its tokenizer.
 
-    tokenizer: as it is served: it makes letters small where the directory says so, and no longer input than `longest`.
-    library: the directory as sentence-transformers loads it; None where it has no layout of that kind.
+    Attributes:
+        serving: the network.
+        tokenizer: the tokenizer; it converts text to lower case if the directory requires it.
+        library: the directory as sentence-transformers loads it; None if it does not have that layout.
     """
 
     serving: Serving
@@ -90,18 +96,18 @@ class Saved:
 
     @property
     def longest(self) -> int:
-        """After how many tokens a text is cut off: where sentence-transformers does, or at the most of an input."""
+        """The number of tokens that texts are cut to: sentence-transformers' limit, and at most the network's."""
         layout = self.serving.layout
         return self.serving.longest if layout is None else min(layout.longest, self.serving.longest)
 
     @property
     def prompt(self) -> str:
-        """What sentence-transformers puts before every text that is encoded without naming a prompt."""
+        """The default prompt, which sentence-transformers puts before every text unless another is named."""
         return "" if self.serving.layout is None else self.serving.layout.prompt
 
 
 def tokenised(saved: Saved, texts: Sequence[str], longest: int) -> dict[str, Tensor]:
-    """Return the network's inputs for texts, behind the default prompt, cut to a length and padded to the longest."""
+    """Return the network's inputs for texts with the default prompt, cut to a length and padded to the longest text."""
     encoded = saved.tokenizer(
         [saved.prompt + text for text in texts], padding="longest", truncation=True, max_length=longest,
         return_tensors="pt",
@@ -125,7 +131,7 @@ def save_tokenizer(saved: Saved, folder: Path) -> None:
 
 
 def inputs_for(serving: Serving, *, batch: int, length: int, padded: bool = False) -> dict[str, Tensor]:
-    """Return random token ids, mask and, where the network takes them, types, `batch x length` each."""
+    """Return random token ids, mask and, if the network takes them, types, `batch x length` each."""
     vocabulary = serving.network.config.vocab_size
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(min(5, vocabulary - 1), vocabulary, (batch, length), generator=generator)
@@ -139,19 +145,19 @@ def inputs_for(serving: Serving, *, batch: int, length: int, padded: bool = Fals
 def load_saved(folder: Path) -> Saved:
     """Load a model directory in Hugging Face format: a BERT or RoBERTa encoder, alone or with a common head.
 
-    A folder in sentence-transformers' layout brings its pooling and further modules along. Nothing in the folder is run
-    as code.
+    A folder in sentence-transformers' layout is loaded with its pooling and further modules. No code in the folder is
+    executed.
 
     Args:
         folder: the directory, with config.json, model.safetensors and the tokenizer's files.
 
     Raises:
-        InputError: no such directory, another family or head, parts of a head missing, or what
-            `fsp.distillation.models.loading` refuses.
+        InputError: the directory does not exist, the family or head is not supported, weights are missing, or
+            `fsp.distillation.models.loading` rejects the model.
     """
     import transformers
 
-    if not folder.exists():  # no hub name, either
+    if not folder.exists():  # names on the hub are not accepted
         raise InputError(f"model {folder}: there is no such folder")
     found = open_model(folder)
     with found.blamed():
@@ -165,7 +171,7 @@ def load_saved(folder: Path) -> Saved:
         if missing:
             raise InputError(f"it lacks weights for {missing[0]} and {len(missing) - 1} more")
     if getattr(network, "pooler", None) is not None:
-        network.pooler = None  # its output is none of those served
+        network.pooler = None  # its output is not served
     layout = layout_of(found.root) if named.endswith("Model") else None
     serving = Serving(network, layout).eval().requires_grad_(False)
     if layout is None:
@@ -184,10 +190,10 @@ def _lower_case(tokenizer: Any) -> None:
 
 
 def _library(folder: Path, longest: int) -> "SentenceTransformer":
-    """Return the directory as its users load it; `layout_of` has checked that the library can.
+    """Return the directory as sentence-transformers loads it; `layout_of` has checked that it can be loaded.
 
-    Where it says that it takes more tokens than the network has positions for, the library would fail on longer texts,
-    so they are cut.
+    If the directory's limit is above the number of positions of the network, the library would fail on longer texts,
+    so the limit is lowered.
     """
     from sentence_transformers import SentenceTransformer
 

@@ -1,6 +1,6 @@
-"""What a run leaves for people: figures and one self-contained page.
+"""The readable results of a run: figures and one self-contained page.
 
-`figures` holds every figure for notebooks.
+`figures` lists all figures, for notebooks.
 """
 
 import lazy_loader

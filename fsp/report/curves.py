@@ -1,4 +1,4 @@
-"""Errors over what was spent on them: candidates against their training cost, and single trainings over steps."""
+"""Errors against the cost of training: candidates against their cost, and single trainings over steps."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from fsp.search.pareto import pareto_front
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LABELLED = len(PALETTE)  # trainings, up to which each has a name
+_LABELLED = len(PALETTE)  # up to this number of trainings, each is labelled
 
 
 def error_cost(
@@ -25,16 +25,18 @@ def error_cost(
     error: str = "error",
     axes: "Axes | None" = None,
 ) -> "Axes":
-    """Draw the error of each candidate against what its training took, and return the axes.
+    """Draw the error of each candidate against the cost of its training, and return the axes.
+
+    If there is a column `steps`, each number of steps has its own colour.
 
     Args:
         source: a table with a row per candidate, such as `Extraction.table`, or the folder of a finished run.
-        cost: the column of the cost. Where there is a column `steps`, it tells the candidates apart.
-        error: that of the error.
-        axes: where to draw; a new figure of 3.3 inches by default.
+        cost: the column of the cost.
+        error: the column of the error.
+        axes: the axes to draw on; a new figure of 3.3 inches by default.
 
     Raises:
-        InputError: no such column, or a folder without a finished run.
+        InputError: a column does not exist, or the folder holds no finished run.
     """
     table = source if isinstance(source, pd.DataFrame) else outcome(source, None, None).table
     table = columns_of(table, [cost, error])
@@ -61,19 +63,19 @@ def training(
     by: Sequence[str] = (),
     axes: "Axes | None" = None,
 ) -> "Axes":
-    """Draw trainings over their steps, a line each, and return the axes.
+    """Draw trainings over their steps, one line per training, and return the axes.
 
-    Up to six lines are named; of more, the colour tells where they end.
+    Up to six lines are labelled; if there are more, colours follow the order of their last values.
 
     Args:
         source: a table with a row per step, or the folder of a pretraining (`fsp pretrain`, its `log.jsonl`).
-        value: the column to draw; `loss` is that of a folder.
+        value: the column to draw; for a folder, give `loss`.
         step: the column of steps.
-        by: the columns that tell the trainings apart, such as the parameters and the seed.
-        axes: where to draw; a new figure of 3.3 inches by default.
+        by: the columns that distinguish the trainings, such as the parameters and the seed.
+        axes: the axes to draw on; a new figure of 3.3 inches by default.
 
     Raises:
-        InputError: no such file or column.
+        InputError: the file or a column does not exist.
 
     Example:
         >>> table = pd.DataFrame({"step": [0, 1, 0, 1], "D": [1, 1, 2, 2], "error": [0.9, 0.8, 0.9, 0.6]})

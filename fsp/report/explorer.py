@@ -1,8 +1,9 @@
 """The page's interactive part: linked Pareto plots and a sortable table of all candidates, by Bokeh.
 
-Python describes plots and table, `templates/explorer.js` links them. BokehJS comes out of the installed package and its
-licence (BSD, three clauses) stands in its own first lines, so that a page may be handed on. bokeh-gl is left out: it
-compiles strings, which the page's content security policy forbids, and a canvas is fast enough for 50,000 candidates.
+Python describes the plots and the table, `templates/explorer.js` links them. BokehJS is taken from the installed
+package; its first lines hold its licence (BSD, three clauses), so that a page may be redistributed. bokeh-gl is left
+out, because it compiles strings, which the page's content security policy forbids; a canvas is fast enough for 50,000
+candidates.
 """
 
 from dataclasses import dataclass
@@ -32,7 +33,13 @@ _TABLE_STYLE = """
 
 @dataclass(frozen=True)
 class Explorer:
-    """What the page needs. script: BokehJS. document: the models as JSON. roots: ids of those to place, in order."""
+    """The parts of the page's plots and table.
+
+    Attributes:
+        script: BokehJS.
+        document: the models as JSON.
+        roots: ids of the models to place on the page, in order.
+    """
 
     script: str
     document: dict[str, Any]
@@ -44,7 +51,7 @@ def explorer(held: Evaluated, table: pd.DataFrame) -> Explorer:
 
     Args:
         held: the outcome.
-        table: the rows and columns to show; candidates without an error are in no plot.
+        table: the rows and columns to show; plots leave out candidates without an error.
     """
     from bokeh.document import Document
     from bokeh.models import CDSView, ColumnDataSource, IndexFilter
@@ -117,7 +124,7 @@ def _plot(held: Evaluated, source: "ColumnDataSource", view: "CDSView", shape: l
 
 
 def _shares(held: Evaluated, rows: pd.DataFrame, x: str, y: str) -> tuple[list[float], list[float]]:
-    """Return where rows are drawn: the error as it is, other objectives in percent of T's."""
+    """Return the coordinates of rows in a plot: the error itself, other objectives in percent of T's."""
     units = {name: 1.0 if name == "error" else held.maximum[name] / 100 for name in (x, y)}
     return tuple((rows[name].astype(float) / units[name]).tolist() for name in (x, y))  # type: ignore[return-value]
 
@@ -171,7 +178,7 @@ def _data_table(source: "ColumnDataSource", view: "CDSView", table: pd.DataFrame
 
 
 def _compact(column: pd.Series) -> Any:
-    """Return a column in as few bytes as it needs: pages hold tens of thousands of candidates."""
+    """Return a column in few bytes, because pages may hold tens of thousands of candidates."""
     if pd.api.types.is_integer_dtype(column):
         small = len(column) == 0 or np.abs(column).max() < 2**31
         return column.to_numpy(dtype=np.int32 if small else np.float64)
@@ -181,7 +188,7 @@ def _compact(column: pd.Series) -> Any:
 
 
 def _renumbered(value: Any, numbers: dict[str, str]) -> Any:
-    """Return a document with its own ids, from 0: Bokeh's go on through a process, and the same run has one page."""
+    """Return a document with ids from 0: Bokeh counts on in a process, but a run must always give the same page."""
     if isinstance(value, dict):
         return {
             key: numbers.setdefault(inner, f"fsp{len(numbers)}")

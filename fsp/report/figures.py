@@ -1,6 +1,6 @@
-"""Figures, one an idea: each takes a table or what a command has written, and returns matplotlib's axes.
+"""Figures: each function takes a table, or the files that a command has written, and returns matplotlib's axes.
 
-New figures are 3.3 inches wide, a column of a paper, and told apart without colours as well.
+New figures are 3.3 inches wide, one column of a paper, and readable without colours.
 """
 
 from fsp.report.curves import error_cost, training

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PAIRS = (("encoder_parameters", "error"), ("operations", "error"), ("encoder_parameters", "operations"))
 _PAIRS_SIZE = (len(PAIRS) * WIDTH, 3)
-_MANY = 2_000  # points, from which on a vector picture holds them as pixels
+_MANY = 2_000  # above this number of points, a vector picture holds them as pixels
 
 
 def pareto(
@@ -33,20 +33,20 @@ def pareto(
 ) -> "Axes":
     """Draw two objectives of the evaluated candidates, their front, the choice and T, and return the axes.
 
-    Objectives other than the error are shares of T's, on a logarithmic axis, where T's are known.
+    Objectives other than the error are shares of T's, on a logarithmic axis, if T's are known.
 
     Args:
         source: a table with a row per candidate, such as `Extraction.table`, or the folder of a finished run.
-        x: a column to be small, such as `encoder_parameters`, `parameters`, `operations`, `latency` or `error`.
-        y: another.
-        selected: the chosen architecture; a run's own by default.
-        maximum: what is known of T, such as `Extraction.maximum`; a run's own by default.
-        by: the column that tells which three candidates are next behind the choice; the larger the better where its
-            name begins with `w_`, else the smaller.
-        axes: where to draw; a new figure of 3.3 inches by default.
+        x: a column to minimise, such as `encoder_parameters`, `parameters`, `operations`, `latency` or `error`.
+        y: another such column.
+        selected: the chosen architecture; by default that of the run.
+        maximum: the known objectives of T, such as `Extraction.maximum`; by default those of the run.
+        by: the column that ranks the three candidates next to the choice; larger is better if its name begins with
+            `w_`, else smaller.
+        axes: the axes to draw on; a new figure of 3.3 inches by default.
 
     Raises:
-        InputError: no such column, or a folder without a finished run.
+        InputError: a column does not exist, or the folder holds no finished run.
 
     Example:
         >>> import pandas as pd
@@ -70,7 +70,7 @@ def pareto_pairs(
 ) -> "list[Axes]":
     """Draw the fronts of all three pairs of encoder parameters, operations and error side by side; return their axes.
 
-    Arguments as for `pareto`.
+    The arguments are those of `pareto`.
     """
     import matplotlib as mpl
     import matplotlib.pyplot as plt
@@ -86,7 +86,7 @@ def save_pairs(held: Evaluated, path: Path, *, dpi: int = 150) -> None:
 
 
 def pairs_svg(held: Evaluated) -> bytes:
-    """Return the same figure as SVG, the same bytes every time."""
+    """Return the fronts of all three pairs as SVG, with the same bytes every time."""
     buffer = io.BytesIO()
     _save_pairs(held, buffer, format="svg", metadata={"Date": None}, dpi=150)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""What a certificate's gap depends on: how much was evaluated, and how far M is trusted."""
+"""A certificate's gap as a function of the number of evaluations, and of the tolerance of M."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,15 +20,15 @@ _TAUS = 31
 def gap_by_evaluations(source: Certificate, *, axes: "Axes | None" = None) -> "Axes":
     """Draw the gap that was proven after each evaluation of a certified search, and return the axes.
 
-    The gap after k evaluations is that of the best candidate until then, by its errors in the search alone; so the
-    last may be a little off the certificate's own, for which the choice was evaluated again.
+    The gap after k evaluations is that of the best candidate until then, from its errors in the search alone. The last
+    one may differ slightly from the certificate's gap, for which the choice was evaluated again.
 
     Args:
         source: a certificate, its file, or the folder of its `certificate.json`.
-        axes: where to draw; a new figure of 3.3 inches by default.
+        axes: the axes to draw on; a new figure of 3.3 inches by default.
 
     Raises:
-        InputError: no certificate there.
+        InputError: the source is not a certificate.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -48,7 +48,7 @@ def gap_by_evaluations(source: Certificate, *, axes: "Axes | None" = None) -> "A
         if audit:
             axes.axvspan(audit[0] - 0.5, audit[-1] + 0.5, color=GREY, alpha=0.2, lw=0, label="audit")
         proven = [gap for gap in gaps if gap == gap]
-        if proven and 0 < 10 * min(proven) < max(proven):  # the first gaps would flatten the last
+        if proven and 0 < 10 * min(proven) < max(proven):  # on a linear axis the last gaps would look like 0
             axes.set_yscale("log")
             plain_ticks(axes.yaxis)
         else:
@@ -61,15 +61,15 @@ def gap_by_evaluations(source: Certificate, *, axes: "Axes | None" = None) -> "A
 def gap_by_tau(source: Certificate, *, axes: "Axes | None" = None) -> "Axes":
     """Draw the gap that a certificate's evaluations prove under M(τ) for several τ, and return the axes.
 
-    Where the evaluated pairs contradict M(τ), nothing is proven: that range is shaded. Only the τ that was fixed before
-    the search has the certificate's confidence; the others show how the claim leans on it.
+    The range in which the evaluated pairs contradict M(τ), so that nothing is proven, is shaded. Only the τ that was
+    fixed before the search has the certificate's confidence; the others show how the claim depends on τ.
 
     Args:
         source: a certificate, its file, or the folder of its `certificate.json`.
-        axes: where to draw; a new figure of 3.3 inches by default.
+        axes: the axes to draw on; a new figure of 3.3 inches by default.
 
     Raises:
-        InputError: no certificate there.
+        InputError: the source is not a certificate.
     """
     record = _record(source)
     own, least = record["assumptions"]["tau"], assess(record)["evidence"]["least_tau"]
@@ -106,7 +106,7 @@ def _record(source: Certificate) -> Mapping[str, Any]:
 
 
 def _gap(record: Mapping[str, Any]) -> float:
-    """The proven gap, NaN where nothing is proven."""
+    """Return the proven gap, NaN if nothing is proven."""
     gap = assess(record)["gap"]
     return float("nan") if gap is None else float(gap)
 

@@ -31,14 +31,14 @@ _COLUMNS = (
 )
 _COMPARED = ("error", "encoder_parameters", "parameters", "operations")
 _REAL = ("error", "finalist_error", *_PREDICTED, "w_total", "w_encoder", "seconds")
-_PRINTED = 40  # rows of the table on paper
+_PRINTED = 40  # rows of the printed table
 
 
 def certificate_in(folder: Path, result: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what the `certificate.json` of a folder proves, recomputed, None where there is none.
+    """Return the recomputed result of the `certificate.json` in a folder, None if there is none.
 
     Raises:
-        InputError: it is no certificate, or one of another space than the run's.
+        InputError: the file is not a certificate, or is of another space than the run.
     """
     from fsp.search.certificates.certificate import check_certificate, verify
     from fsp.search.certificates.reading import read_certificate
@@ -58,7 +58,7 @@ def certificate_in(folder: Path, result: dict[str, Any]) -> dict[str, Any] | Non
 def write_page(
     result: dict[str, Any], table: pd.DataFrame, path: Path, *, certificate: dict[str, Any] | None = None
 ) -> None:
-    """Write the page; see `certificate_in` for what it may show of a certificate."""
+    """Write the page; `certificate` is the result of `certificate_in`."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     held = outcome_of(result, table)
@@ -71,7 +71,7 @@ def write_page(
         loader=PackageLoader("fsp.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"at_least": at_least, "at_most": at_most}
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # Bokeh reads its models in their order
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # the order of Bokeh's models matters
     page = environment.get_template("page.html").render(
         result=result,
         headline=headline(result),

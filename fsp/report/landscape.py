@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SIZES = {"w_total": "parameters", "w_encoder": "encoder_parameters"}
-_WRITTEN = 80  # cells, up to which each shows its number
+_WRITTEN = 80  # up to this number of cells, each shows its number
 
 
 def landscape(
@@ -30,21 +30,22 @@ def landscape(
 ) -> "Axes":
     """Draw the largest W over all candidates that share the values of two parameters, and return the axes.
 
-    A cell is empty where no candidate has an error, as where `Extraction.filled` withholds it; hatched where the best
-    one's comes from a fitted law (column `fitted`), not from an evaluation. The largest W of all is framed.
+    A cell is empty if none of its candidates has an error, for example where `Extraction.filled` gives NaN. It is
+    hatched if the error of its best candidate comes from a fitted law (column `fitted`), not from an evaluation. The
+    largest W of all is framed.
 
     Args:
         source: a table with a row per candidate, such as `Extraction.table` or `Extraction.filled()`, or the folder of
             a finished run.
         x: a parameter.
-        y: another.
-        w: `w_encoder` or `w_total`: the column of W, computed where the table has none.
-        speed: the column of i that W is then computed from.
-        maximum: p and i of T, for that.
-        axes: where to draw; a new figure of 3.3 inches by default.
+        y: another parameter.
+        w: `w_encoder` or `w_total`: the column of W, computed if the table has none.
+        speed: the column of i, to compute W.
+        maximum: p and i of T, to compute W.
+        axes: the axes to draw on; a new figure of 3.3 inches by default.
 
     Raises:
-        InputError: no such column, or no W and no maximum to compute it by.
+        InputError: a column does not exist, or there is neither W nor the maximum to compute it.
 
     Example:
         >>> import pandas as pd
@@ -85,7 +86,7 @@ def _computed(table: pd.DataFrame, size: str, speed: str, maximum: Mapping[str, 
 
 
 def _write(axes: "Axes", grid: pd.DataFrame) -> None:
-    """Write each cell's number, dark on light and light on dark."""
+    """Write each cell's number, dark on light cells and light on dark ones."""
     cells = grid.to_numpy(dtype=np.float64)
     low, high = np.nanmin(cells), np.nanmax(cells)
     for (i, j), value in np.ndenumerate(cells):

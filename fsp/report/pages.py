@@ -1,4 +1,4 @@
-"""Writing what a run leaves for people: `pareto.png` and the page."""
+"""Writing the readable results of a run: `pareto.png` and the page."""
 
 from pathlib import Path
 from typing import Any

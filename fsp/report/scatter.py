@@ -1,4 +1,4 @@
-"""Predictions beside what came true: the surrogate error and the latency."""
+"""Predictions against measurements: the surrogate error and the latency."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,19 +22,19 @@ def surrogate_truth(
     size: str = "encoder_parameters",
     axes: "Axes | None" = None,
 ) -> "Axes":
-    """Draw a surrogate error against the true error, the fifths of the sizes apart, and return the axes.
+    """Draw a surrogate error against the true error, with one colour per fifth of the sizes, and return the axes.
 
-    The legend tells each band's sizes and Spearman's correlation inside it.
+    The legend shows the sizes of each band and Spearman's correlation inside it.
 
     Args:
         source: a table, or the folder of `fsp error card` (its `card.csv`).
         surrogate: the column of the surrogate.
-        truth: that of the error after long training.
-        size: that of the sizes.
-        axes: where to draw; a new figure of 3.3 inches by default.
+        truth: the column of the error after long training.
+        size: the column of the sizes.
+        axes: the axes to draw on; a new figure of 3.3 inches by default.
 
     Raises:
-        InputError: no such file or column.
+        InputError: the file or a column does not exist.
     """
     from matplotlib import colormaps
 
@@ -68,17 +68,16 @@ def latency_predicted(
     *,
     axes: "Axes | None" = None,
 ) -> "Axes":
-    """Draw predicted against measured latency of networks that the predictor has not seen, and return the axes.
+    """Draw predicted against measured latency of networks outside the predictor's fit, and return the axes.
 
     Args:
-        source: a table, or the file of a calibration (`fsp latency calibrate`), of which the held-out candidates are
-            drawn.
+        source: a table, or the file of a calibration (`fsp latency calibrate`), whose held-out candidates are drawn.
         predicted: the column of predicted milliseconds.
-        measured: that of measured ones.
-        axes: where to draw; a new figure of 3.3 inches by default.
+        measured: the column of measured milliseconds.
+        axes: the axes to draw on; a new figure of 3.3 inches by default.
 
     Raises:
-        InputError: no such file or column.
+        InputError: the file or a column does not exist.
 
     Example:
         >>> table = pd.DataFrame({"predicted_ms": [10.0, 21.0], "measured_ms": [10.0, 20.0]})
@@ -110,5 +109,5 @@ def _held_out(path: Path) -> pd.DataFrame:
 
 
 def _short(size: float) -> str:
-    """A number of parameters in few characters, e.g. 0.4M."""
+    """Return a number of parameters in few characters, e.g. 0.4M."""
     return f"{size / 1e6:.2g}M" if size >= 5e4 else f"{size:,.0f}"

@@ -1,4 +1,4 @@
-"""What figures are drawn from: a table in memory, or what a command has written."""
+"""The sources of figures: a table in memory, or the files that a command has written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,14 +15,14 @@ Shape = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Evaluated candidates and what was made of them.
+    """Evaluated candidates and the choice among them.
 
     Attributes:
         table: one row per candidate, failed ones left out.
         selected: the choice.
-        maximum: p, i and, where it is known, error of T.
-        limits: absolute, by column.
-        largest_w: what W would choose with p = all and p = encoder parameters.
+        maximum: p, i and, if known, error of T.
+        limits: absolute limits, by column.
+        largest_w: the shapes of the largest W, with p of all parameters (`total`) and of the encoder (`encoder`).
     """
 
     table: pd.DataFrame
@@ -32,19 +32,19 @@ class Evaluated:
     largest_w: Mapping[str, Shape] = field(default_factory=dict)
 
     def row(self, shape: Shape | None) -> pd.Series | None:
-        """Return the row of an architecture, None where there is none."""
+        """Return the row of an architecture, None if there is none."""
         if shape is None:
             return None
         found = self.table[(self.table[list(shape)] == pd.Series(shape)).all(axis=1)]
         return None if found.empty else found.iloc[0]
 
     def runners_up(self, by: str = "error", count: int = 3) -> pd.DataFrame:
-        """Return the rows that come next behind the choice, the best first.
+        """Return the next best rows after the choice, the best first.
 
         Args:
-            by: the column that ranks; the larger the better where its name begins with `w_`, else the smaller.
-                Candidates trained longer (`finalist_error`) come before all others.
-            count: how many.
+            by: the column that ranks; larger is better if its name begins with `w_`, else smaller. With `error`,
+                candidates trained longer (`finalist_error`) come before all others.
+            count: number of rows.
         """
         chosen = self.row(self.selected)
         others = self.table if chosen is None else self.table.drop(index=[chosen.name])
@@ -56,7 +56,7 @@ Source = pd.DataFrame | Evaluated | str | Path
 
 
 def outcome(source: Source, selected: Shape | None, maximum: Mapping[str, float] | None) -> Evaluated:
-    """Return the outcome that a table or the folder of a run holds; what is given beside it goes before.
+    """Return the outcome in a table or the folder of a run; `selected` and `maximum` take precedence over its own.
 
     Raises:
         InputError: the folder holds no finished run, or the table has no column `error`.
@@ -71,7 +71,7 @@ def outcome(source: Source, selected: Shape | None, maximum: Mapping[str, float]
 
 
 def outcome_of(result: Mapping[str, Any], table: pd.DataFrame) -> Evaluated:
-    """Return the outcome that a run's `result.json` and `evaluations.csv` tell of."""
+    """Return the outcome in a run's `result.json` and `evaluations.csv`."""
     full = next(model for model in result["models"] if model["name"] == "T")
     known = {name: value for name, value in full.items() if isinstance(value, int | float)}
     return Evaluated(
@@ -84,7 +84,7 @@ def outcome_of(result: Mapping[str, Any], table: pd.DataFrame) -> Evaluated:
 
 
 def load_result(folder: Path) -> dict[str, Any]:
-    """Return a finished run's result. Raises InputError where there is none."""
+    """Return a finished run's result. Raises InputError if there is none."""
     if not (folder / "result.json").is_file():
         raise InputError(f"{folder} holds no finished run; make one with: fsp run SPACE --out {folder}")
     result = read_json(folder / "result.json")
@@ -94,12 +94,12 @@ def load_result(folder: Path) -> dict[str, Any]:
 
 
 def load_evaluations(folder: Path) -> pd.DataFrame:
-    """Return a run's table of evaluations. Raises InputError where there is none."""
+    """Return a run's table of evaluations. Raises InputError if there is none."""
     return read_evaluations(folder / "evaluations.csv")
 
 
 def read_evaluations(path: Path) -> pd.DataFrame:
-    """Return a CSV file that fsp has written. Raises InputError where it cannot be read."""
+    """Return a CSV file that fsp has written. Raises InputError if it cannot be read."""
     try:
         return pd.read_csv(path)
     except (ValueError, OSError):
@@ -107,7 +107,7 @@ def read_evaluations(path: Path) -> pd.DataFrame:
 
 
 def columns_of(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """Return the rows in which all the named columns have numbers. Raises InputError where there are none."""
+    """Return the rows in which all the named columns have numbers. Raises InputError if there are none."""
     for name in names:
         if name not in table:
             raise InputError(f"the table has no column {name}; it has {', '.join(map(str, table.columns))}")

@@ -1,4 +1,4 @@
-"""How figures look: a palette for colour-blind eyes, and axes that fit a column of a paper."""
+"""The style of figures: a palette for colour-blind readers, and axes that fit a column of a paper."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,8 +13,8 @@ WIDTH = 3.3  # inches, a column of a two-column paper
 BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"
 GREY = "#8a8a8a"
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW)
-MARKERS = "osD^vP"  # shapes tell apart what colours alone would
-MAP = "cividis"  # even in lightness, and so readable in grey
+MARKERS = "osD^vP"  # so that series can be distinguished without colours
+MAP = "cividis"  # its lightness rises evenly, so it is readable in grey
 
 SMALL: dict[Any, Any] = {
     "font.size": 8,
@@ -44,7 +44,7 @@ NAMES = {
 
 
 def named(column: str) -> str:
-    """Return what a column is called on an axis."""
+    """Return the label of a column on an axis."""
     return NAMES.get(column, column.replace("_", " "))
 
 
@@ -52,13 +52,13 @@ def named(column: str) -> str:
 def drawing(
     axes: "Axes | None", height: float = 2.6, *, columns: int = 2, legend: str | None = None
 ) -> Iterator["Axes"]:
-    """Yield the axes to draw in: those given, or new ones at column width with a legend below if anything is named.
+    """Yield the axes to draw on: those given, or new ones at column width, with a legend below if anything is labelled.
 
     Args:
-        axes: those given, left without a legend.
-        height: of a new figure, in inches.
-        columns: of its legend.
-        legend: the title of its legend.
+        axes: the given axes, which get no legend; None for a new figure.
+        height: height of a new figure, in inches.
+        columns: number of columns of its legend.
+        legend: title of its legend.
     """
     import matplotlib as mpl
     import matplotlib.pyplot as plt
@@ -74,7 +74,7 @@ def drawing(
 
 
 def plain_ticks(axis: Any) -> None:
-    """Write the ticks of a logarithmic axis as plain numbers, few enough to be read."""
+    """Write the ticks of a logarithmic axis as plain numbers, few enough to be readable."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))

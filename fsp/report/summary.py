@@ -1,4 +1,4 @@
-"""A run's result in words and rows, for the terminal and the page alike."""
+"""A run's result as sentences and table rows, for both the terminal and the page."""
 
 import shlex
 from typing import Any
@@ -24,15 +24,15 @@ COLUMNS = {
 }
 
 
-ERRORS = {  # by what students are matched to
+ERRORS = {  # by the outputs of T that students are trained to match
     "states": "1 − R² of T's token states read from the student's",
     "logits": "KL(T ‖ student) in nats at masked positions",
 }
 
 
 def error_of(result: dict[str, Any]) -> str:
-    """Return what the run's errors are, in words."""
-    return ERRORS[result.get("matching", "states")]  # runs of earlier versions matched states alone
+    """Return a description of the run's errors."""
+    return ERRORS[result.get("matching", "states")]  # runs of earlier versions matched states only
 
 
 def shape_text(shape: dict[str, int]) -> str:
@@ -41,7 +41,7 @@ def shape_text(shape: dict[str, int]) -> str:
 
 
 def with_half_width(summary: dict[str, Any], digits: int = 3) -> str:
-    """Return a mean over seeds, with ± half its 95% confidence interval where there is one."""
+    """Return a mean over seeds, with ± half its 95% confidence interval if there is one."""
     half = summary["half_width_95"]
     return f"{summary['mean']:.{digits}f}" + (f" ± {half:.{digits}f}" if half is not None else "")
 
@@ -102,14 +102,14 @@ def headline(result: dict[str, Any]) -> list[str]:
 
 
 def _cosine(model: dict[str, Any]) -> str:
-    """Runs of earlier versions have no cosine to T's own embeddings."""
+    """Return the mean cosine to T's own embeddings as text; empty for runs of earlier versions, which have none."""
     cosine = model.get("cosine")
     return f", and its embeddings have a mean cosine of {cosine['mean']:.3f} to T's" if cosine else ""
 
 
 def _maximal(search: dict[str, Any]) -> list[str]:
-    """Return what was evaluated and how it tests M, where the maximal shapes were."""
-    if search.get("method") != "maximal":  # runs of earlier versions do not tell their method, which was the interval
+    """Return a sentence on the evaluated shapes and their test of M, if the method is `maximal`."""
+    if search.get("method") != "maximal":  # runs of earlier versions do not store their method, which was `interval`
         return []
     looked_at = search["evaluated"] - search["audit"]
     count = "the" if looked_at == search["maximal"] else f"the largest {looked_at} of the"
@@ -157,12 +157,12 @@ def _number(value: float | None, form: str = ".2f") -> str:
 
 
 def trust(result: dict[str, Any]) -> str:
-    """Return in words what is known of how far to trust the search's error."""
+    """Return a paragraph on how far the search's error can be trusted."""
     card = result.get("card")
     if not card:
         return (
-            "No report card of this teacher's surrogate error is on record: how far the search error ranks candidates "
-            "of like size as long training would is not known. `fsp error card` measures it."
+            "No report card of this teacher's surrogate error is on record, so it is not known how well the search "
+            "error ranks candidates of similar size. `fsp error card` measures it."
         )
     ranking = next(iter(card["rankings"].values()))
     steps, ceiling = card["steps"], ranking["ceiling_in_bands"]
@@ -171,8 +171,8 @@ def trust(result: dict[str, Any]) -> str:
     same = card["corpus"] == result.get("config", {}).get("corpus")
     return (
         f"Against long training of {card['shapes']} shapes of space {card['space']}, the search error after {steps} "
-        f"steps ranks shapes of like size with Spearman {_number(inside)}{noise}. "
-        f"{'' if same else 'That was measured on other text than this run has. '}"
+        f"steps ranks shapes of similar size with Spearman {_number(inside)}{noise}. "
+        f"{'' if same else 'That was measured on a different text from that of this run. '}"
         "Smaller is better for every surrogate; zero-cost ones train nothing."
     )
 
@@ -193,7 +193,7 @@ _OPTIONS = (
 
 
 def command(result: dict[str, Any]) -> str:
-    """Return the command that repeats a run; runs of earlier versions do not tell of a teacher or corpus given."""
+    """Return the command that repeats a run; runs of earlier versions do not store a given teacher or corpus."""
     from fsp.spaces.loading import shipped_spaces
 
     config = {"method": "interval", **result["config"]}  # runs of earlier versions had no other method

@@ -1,6 +1,6 @@
-"""Which candidates to evaluate, which of the evaluated ones to choose, and what is proven of the choice.
+"""The extraction itself: which candidates to evaluate, which of them to choose, and what is proven about the choice.
 
-This is the extraction itself; errors come from outside.
+The caller provides the error.
 """
 
 import lazy_loader

@@ -10,10 +10,10 @@ _NEAR = 0.1  # of the choice's encoder parameters
 
 
 def most_even(space: SearchSpace, table: pd.DataFrame, selected: Architecture) -> Architecture | None:
-    """Return the candidate near the choice's encoder size that shrinks T most evenly, or None where none is near.
+    """Return the candidate near the choice's encoder size that shrinks T most evenly, or None if there is none.
 
-    Near is within 10% of the choice's encoder parameters; most even is the least variance of log(d / d_T) over the
-    parameters d. The choice itself is left out.
+    "Near" means within 10% of the choice's encoder parameters, "most evenly" with the least variance of log(d / d_T)
+    over the parameters d. The choice itself is left out.
 
     Args:
         space: the search space.
@@ -33,11 +33,11 @@ def most_even(space: SearchSpace, table: pd.DataFrame, selected: Architecture) -
 def layer_drop(space: SearchSpace, encoder_parameters: float, *, depth: str = "D") -> Architecture | None:
     """Return T with fewer layers and nothing else changed, of the encoder size nearest to the given one.
 
-    None where T has a single layer.
+    None if T has a single layer.
 
     Args:
         space: a space whose encoder parameters grow with its depth.
-        encoder_parameters: the size to come close to.
+        encoder_parameters: the given size.
         depth: the name of the depth parameter.
     """
     from fsp.objectives.counts import sizes

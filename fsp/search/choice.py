@@ -1,4 +1,4 @@
-"""Asking a finished study again: other limits, another p, without any training."""
+"""Choosing again from a finished study, under other limits or with another p, without training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,11 +22,15 @@ from fsp.studies.study import Evaluation, Stored, stored_studies
 
 @dataclass(frozen=True)
 class Choice:
-    """The answer of a finished study.
+    """The choice from a finished study.
 
-    selected: the best evaluated candidate. table: the evaluated candidates that meet the limits, best first: their
-    parameters, p, i, error, `score` (W, or 1/error) and `wins`, the share of bootstrap resamples in which each is
-    the best (NaN where no candidate has two seeds). limits: absolute. study: the name of the study.
+    Attributes:
+        selected: the best evaluated candidate.
+        table: the evaluated candidates that meet the limits, best first: their parameters, p, i, error, `score` (W, or
+            1/error) and `wins`, the share of bootstrap resamples in which each is the best (NaN if no candidate has
+            two seeds).
+        limits: the limits as absolute numbers.
+        study: the name of the study.
     """
 
     selected: Architecture
@@ -50,17 +54,17 @@ def choose(
 
     Args:
         study: the folder of a run or an extraction, a journal file or a database URL.
-        space: the search space; the constants of its family are those of the study. None for the study's own.
+        space: the search space, whose constants are taken from the study; None for the study's own space.
         objective: `limits` or `w`, as in `fsp.extract`.
         limits: as in `fsp.extract`.
         size: for `w`, what p(f) is.
-        exponents: for `w`, those of the factors of p and i.
-        name: of one study, where the file holds several of the space (other settings).
+        exponents: for `w`, of the factors of p and i.
+        name: the study's name, needed if the file holds several studies of the space (with other settings).
         speed: as in `fsp.extract`; with a calibration, `latency` can be limited.
 
     Raises:
-        InputError: no such study, several and no name, no space where the study's rules are Python functions, or limits
-            that no evaluated candidate meets.
+        InputError: there is no such study, or there are several and no name is given; no space is given and the
+            study's rules are Python functions; or no evaluated candidate meets the limits.
         RunFailed: every candidate failed.
     """
     found = _study_of(_journal_in(study), space, name)
@@ -90,7 +94,7 @@ def choose(
 
 
 def _journal_in(study: str | Path) -> str | Path:
-    """Return the journal of a folder; anything else is a study itself."""
+    """Return the journal in a folder; return any other path or URL unchanged."""
     folder = Path(study)
     if not folder.is_dir():
         return study
@@ -104,7 +108,7 @@ def _space_of(study: Stored) -> SearchSpace:
         return SearchSpace.described(study.space)
     except InputError as problem:
         raise InputError(
-            f"study {study.name} does not tell all of its space ({problem}); name it with --space"
+            f"study {study.name} does not describe all of its space ({problem}); name the space with --space"
         ) from None
 
 
@@ -113,14 +117,14 @@ def _study_of(path: str | Path, space: SearchSpace | None, name: str | None) -> 
     if space is None:
         of_space, advice = "", "name another file"
     else:
-        keys = ("name", "parameters", "rules", "maximum")  # the constants are the teacher's, known to the study alone
+        keys = ("name", "parameters", "rules", "maximum")  # not the constants, which come from the teacher
         wanted = space.describe()
         stored = [s for s in stored if all(s.space.get(k) == wanted[k] for k in keys)]
         of_space, advice = f" of space {space.name}", "name its space and study"
     if name is not None:
         stored = [s for s in stored if s.name == name]
     elif any("longer" not in s.settings for s in stored):
-        stored = [s for s in stored if "longer" not in s.settings]  # a search's finalists are no search of their own
+        stored = [s for s in stored if "longer" not in s.settings]  # a search's finalists are not a search
     if not stored:
         called = "" if name is None else f" called {name}"
         raise InputError(f"{path} holds no evaluations{of_space}{called}; {advice}")

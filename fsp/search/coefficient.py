@@ -1,4 +1,4 @@
-"""The W-coefficient: the paper's one number for size, speed and error together."""
+"""The W-coefficient: the paper's single number for size, speed and error."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

@@ -9,7 +9,7 @@ from fsp.objectives.counts import operations
 from fsp.search.planning import Plan
 from fsp.spaces.space import SearchSpace
 
-_PASSES = 3  # a step is a forward pass and a backward pass of twice its FLOPs
+_PASSES = 3  # a step is a forward pass, and a backward pass of twice its FLOPs
 EFFICIENCY = 0.5  # share of a matrix product's speed that a training step reaches
 _SIDE = 1024  # of the matrices that are timed
 _TIMED = 0.5  # seconds of timing, but at least one product
@@ -17,7 +17,14 @@ _TIMED = 0.5  # seconds of timing, but at least one product
 
 @dataclass(frozen=True)
 class Cost:
-    """What training costs at most: how many trainings, their FLOPs, and seconds at a machine's GFLOP/s."""
+    """The most that training costs.
+
+    Attributes:
+        evaluations: number of trainings.
+        flops: their floating-point operations.
+        seconds: their time at `EFFICIENCY` times the machine's speed.
+        gflops: the machine's speed, GFLOP/s.
+    """
 
     evaluations: int
     flops: int
@@ -39,7 +46,7 @@ def training_cost(
     """Return what the s training steps of all planned evaluations cost.
 
     FLOPs = 3 x forward FLOPs per token x tokens of the s steps, summed over the evaluations. The forward FLOPs are
-    `operations` at the training length. Where not all planned candidates are evaluated, the costliest count.
+    `operations` at the training length. If not all planned candidates are evaluated, the costliest are counted.
     Seconds = FLOPs / (`EFFICIENCY` x the machine's FLOP/s). Not counted: loading T and its states of the text,
     cutting and healing, the readout, the measurement on held-out text.
 
@@ -50,8 +57,8 @@ def training_cost(
         batch: sequences per step.
         length: tokens per sequence.
         gflops: of this machine, see `achieved_gflops`.
-        again: how many candidates are trained longer; the costliest count.
-        longer: how many times the steps these get.
+        again: how many candidates are trained longer; the costliest are counted.
+        longer: factor on their steps.
 
     Example:
         >>> from fsp.search.planning import plan
@@ -70,7 +77,7 @@ def training_cost(
 
 
 def achieved_gflops() -> float:
-    """Return the GFLOP/s of a float32 matrix product in torch, with the threads it has now; takes about a second.
+    """Return the GFLOP/s of a float32 matrix product in torch with its current threads; takes about a second.
 
     Example:
         >>> achieved_gflops() > 0

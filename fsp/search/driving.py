@@ -1,4 +1,4 @@
-"""The one loop of every search, real or replayed: a method asks for trials one at a time and is told their errors."""
+"""The loop of every search, real or replayed: a method yields one trial at a time and is sent its error."""
 
 import math
 from collections.abc import Callable, Generator, Sequence
@@ -13,9 +13,9 @@ class Trial(NamedTuple):
     """One evaluation that a method asks for.
 
     Attributes:
-        row: of the candidate.
-        seed: of the evaluation.
-        rung: which of several fidelities; 0 where there is one.
+        row: row of the candidate.
+        seed: seed of the evaluation.
+        rung: index of the fidelity; 0 if there is only one.
     """
 
     row: int
@@ -23,15 +23,14 @@ class Trial(NamedTuple):
     rung: int = 0
 
 
-# Yields what to evaluate, is sent its error (None where the evaluation failed), and returns a certificate's record if
-# it has one.
+# Yields a trial, is sent its error (None if the evaluation failed), and returns a certificate's record or None.
 Trials = Generator[Trial, float | None, dict[str, Any] | None]
 Evaluate = Callable[[Trial], float | None]
-Expect = Callable[[Sequence[Trial]], object]  # is told which trials will be asked for, whatever comes of them
+Expect = Callable[[Sequence[Trial]], object]  # is called with the next trials, before the first of them is evaluated
 
 
 def drive(trials: Trials, evaluate: Evaluate) -> dict[str, Any] | None:
-    """Evaluate what a method asks for until it ends, and return what it returns.
+    """Evaluate the trials that a method yields until it ends, and return its return value.
 
     Example:
         >>> def method():
@@ -49,12 +48,12 @@ def drive(trials: Trials, evaluate: Evaluate) -> dict[str, Any] | None:
 
 
 def one_by_one(proposals: Proposals, seeds: Sequence[int], budget: int, expect: Expect = lambda trials: None) -> Trials:
-    """Ask for at most so many proposed rows, each under all seeds; the proposals are sent the geometric mean error.
+    """Yield the trials of proposed rows, each under all seeds, and send the geometric mean errors to the proposals.
 
     Args:
-        proposals: yields rows and is sent errors, NaN where an evaluation failed.
-        seeds: of each row's evaluations.
-        budget: rows.
+        proposals: yields rows and is sent errors, NaN if an evaluation failed.
+        seeds: seeds of each row's evaluations.
+        budget: the most rows.
         expect: see `Expect`.
     """
     try:
@@ -75,7 +74,7 @@ def one_by_one(proposals: Proposals, seeds: Sequence[int], budget: int, expect: 
 def in_turn(
     rows: Sequence[int], seeds: Sequence[int], expect: Expect, rung: int = 0
 ) -> Generator[Trial, float | None, list[float]]:
-    """Ask for rows that are known beforehand, each under all seeds; return their mean errors, NaN for a failed one."""
+    """Yield the trials of rows known beforehand, each under all seeds; return the mean errors, NaN for failed rows."""
     expect([Trial(row, seed, rung) for row in rows for seed in seeds])
     means = []
     for row in rows:
@@ -87,11 +86,11 @@ def in_turn(
 
 
 def mean_error(errors: Sequence[float | None]) -> float:
-    """Return the geometric mean of errors, NaN where one is missing.
+    """Return the geometric mean of errors, NaN if one is missing.
 
     Example:
         >>> mean_error([1.0, 4.0]), mean_error([0.5, None])
         (2.0, nan)
     """
     known = [math.nan if error is None else error for error in errors]
-    return known[0] if len(known) == 1 else float(np.exp(np.log(known).mean()))  # one seed: not a digit is lost
+    return known[0] if len(known) == 1 else float(np.exp(np.log(known).mean()))  # exp(log(e)) may differ from e

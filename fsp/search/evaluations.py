@@ -17,11 +17,11 @@ def evaluation_table(
     seed: int,
     speed: str = "operations",
 ) -> pd.DataFrame:
-    """Return one row per candidate that was evaluated: p, i, its geometric mean error over seeds, W, and the rest.
+    """Return one row per evaluated candidate: its parameters, p, i, geometric mean error over seeds, W and cost.
 
     Args:
         everything: parameters, p and i of all candidates; its index names the rows of the result.
-        evaluations: of the candidates in some rows, in the order of the result.
+        evaluations: those of each evaluated row, in the order of the result.
         maximum: p and i of T.
         seed: the first seed.
         speed: the column of i in W.

@@ -38,23 +38,29 @@ from fsp.studies.study import Evaluation
 class Extraction:
     """The outcome of an extraction.
 
-    selected: the chosen architecture.
-    table: one row an evaluated candidate: its parameters, p, i, error (NaN where it failed), `w_total` and
-        `w_encoder`, seconds, and why it failed; where there are such, whether its heads have another size than T's.
-    method, objective, limits, interval: how it was chosen; no interval where the method has none.
-    feasible: how many candidates meet the limits.
-    maximal: how many of these are maximal (see `fsp.search.maximal`), None where the method does not look at that.
-    audit: how many of the evaluated are not, and were evaluated to test M.
-    maximum: p and i of the maximum point T.
-    certificate: what is proven of the choice (see docs/certificate.md), None where the method proves nothing.
-    finalists: the candidates evaluated again by the longer error, the search's best first; the table then has a
-        column `finalist_error` (NaN for all others but anchors, and where that failed).
+    With anchors, the table also has `predicted_error`, the longer error of all its rows (the measured one if known),
+    with the ends `predicted_low` and `predicted_high` of its 90% interval, see `fsp.objectives.anchored`.
 
-    With anchors the table also has `predicted_error` with the ends `predicted_low` and `predicted_high` of its 90%
-    interval: the longer error of all its rows, measured where it was, see `fsp.objectives.anchored`.
+    With fidelities, the table has a column `steps`, the number of training steps behind each error; only errors after
+    the most steps are compared with one another.
 
-    With fidelities the table has a column `steps`, after how many each error was measured; only errors after the most
-    steps are compared with one another.
+    Attributes:
+        space: the search space.
+        selected: the chosen architecture.
+        table: one row per evaluated candidate: its parameters, p, i, error (NaN if it failed), `w_total`, `w_encoder`,
+            seconds, and why it failed; if the head size of any differs from T's, also whether that of each does.
+        method: name of the search method.
+        objective: `limits` or `w`.
+        limits: the limits as absolute numbers.
+        interval: K, None if the method has none.
+        feasible: number of candidates that meet the limits.
+        maximum: p and i of the maximum point T.
+        certificate: the proof about the choice (see docs/certificate.md), None if the method proves nothing.
+        finalists: the candidates evaluated again by the longer error, the search's best first; the table then has a
+            column `finalist_error` (NaN if that failed, and for all others except anchors).
+        maximal: how many feasible candidates are maximal (see `fsp.search.maximal`), None if the method does not
+            determine it.
+        audit: how many evaluated candidates are not maximal and were evaluated to test M.
     """
 
     space: SearchSpace
@@ -73,13 +79,14 @@ class Extraction:
 
     @property
     def compared(self) -> pd.DataFrame:
-        """The rows whose errors can be compared: all, or with fidelities those after the most steps."""
+        """The rows whose errors can be compared: all or, with fidelities, those after the most steps."""
         return self.table[self.table["steps"] == self.table["steps"].max()] if "steps" in self.table else self.table
 
     def evidence(self) -> Evidence:
-        """Return what the evaluated candidates say about M(0): how many comparable pairs there are, which refute it.
+        """Return the evidence about M(0): the number of comparable pairs of evaluated candidates, and those against it.
 
-        Every pair counts in which the larger shape has the larger error, by however little: noise is not allowed for.
+        A pair is against M(0) if the larger shape has the larger error, however small the difference: no noise is
+        assumed.
         """
         known = self.compared.dropna(subset="error").reset_index(drop=True)
         shapes = {name: known[name].to_numpy() for name in self.space.names}
@@ -88,9 +95,9 @@ class Extraction:
         return evidence(order, range(len(known)), log_mean, np.ones(len(known)), Noise(0.0), alpha=0.05)
 
     def edges(self) -> dict[str, str]:
-        """Return in which parameters the choice has the `least` or the `largest` value of the space.
+        """Return the parameters in which the choice has the `least` or the `largest` value of the space.
 
-        Parameters with one choice only are left out.
+        Parameters with a single choice are left out.
         """
         ends = {name: (min(choices), max(choices)) for name, choices in self.space.parameters.items()}
         return {
@@ -100,7 +107,7 @@ class Extraction:
         }
 
     def row(self, architecture: Mapping[str, int]) -> pd.Series:
-        """Return the table's row of an evaluated architecture. Raises KeyError where there is none."""
+        """Return the table's row of an evaluated architecture. Raises KeyError if it was not evaluated."""
         match = np.logical_and.reduce([self.table[name] == architecture[name] for name in self.space.names])
         if not match.any():
             raise KeyError(f"{architecture} was not evaluated")
@@ -115,16 +122,16 @@ class Extraction:
         return pareto_front(self.compared, objectives)
 
     def filled(self) -> pd.DataFrame:
-        """Return p, i and error of all candidates: measured where they were evaluated, between them by a fitted law.
+        """Return p, i and error of all candidates: measured errors, and those that a fitted law predicts between them.
 
-        A candidate is between the evaluated ones where the logarithms of its sizes lie in the convex hull of theirs.
-        Everywhere else `error`, `low` and `high` are NaN: a power law does not reach the error of T, which is 0, and
-        its intervals hold for shapes like those it was fitted to. With fidelities the training steps count as a size.
+        A candidate is between the evaluated ones if the logarithms of its sizes lie in the convex hull of theirs. For
+        all others `error`, `low` and `high` are NaN: a power law does not reach the error of T, which is 0, and its
+        intervals hold only for shapes like those it was fitted to. With fidelities, the training steps count as a size,
+        and all errors are those after the most steps.
 
-        Columns `low` and `high` are the ends of 90% intervals (the error itself where measured), `fitted` tells which
-        rows nobody measured. With fidelities all errors are those after the most steps. What was evaluated for the
-        largest shapes within limits has hardly anything between it: `method="interval"` spreads evaluations over all
-        sizes.
+        Columns `low` and `high` are the ends of 90% intervals (the error itself if measured); `fitted` is true for rows
+        that were not measured. If only the largest shapes within limits were evaluated, few candidates lie between
+        them; `method="interval"` spreads evaluations over all sizes.
 
         Raises:
             InputError: too few candidates were evaluated successfully, see `FittedError.fit`.
@@ -156,26 +163,27 @@ def extract(
     display: Progress | None = None,
     **options: Any,
 ) -> Extraction:
-    """Return the best architecture of a search space that a search finds.
+    """Search a space for its best architecture, and return it with all that was evaluated.
 
     Args:
         space: the search space.
         error: e(f), smaller is better and positive: a function of an architecture, and of `seed` if it has a
-            parameter of that name; or an `fsp.studies.ErrorFunction`, which tells what else its values depend on.
-        search: what is asked, by which method, with which second look; None for the one that the options give.
-        speed: what i(f) is: `operations` of one sequence of 128 tokens; `calibrated`, the milliseconds predicted by
-            the calibration that `fsp latency calibrate` kept on this device; a calibration's file; or itself.
+            parameter of that name; or an `fsp.studies.ErrorFunction`, which declares what else its values depend on.
+        search: the question, the method and the second look; None to make the search from the options.
+        speed: the measure of i(f): `operations` of one sequence of 128 tokens; `calibrated` for the milliseconds
+            predicted by the calibration that `fsp latency calibrate` stored on this device; the file of a calibration;
+            or a `Calibration`.
         study: a journal file or a database URL (`sqlite:///FILE`, `postgresql://USER@HOST/DATABASE`) in which
             evaluations are kept and from which finished ones are taken. Processes that share it share the work; see
             docs/workers.md.
-        display: where progress goes.
+        display: shows progress.
         options: instead of a search: `objective`, `method`, `limits`, `interval`, `evaluations`, `finalists`, `seed`
             and so on, see `fsp.search.options.SearchOptions`.
 
     Raises:
-        InputError: limits that nothing meets, options that do not go together, a number out of range, several seeds of
-            an error that takes none, a second look at an error that has no `longer`, or fidelities of one that has no
-            `with_steps`.
+        InputError: no candidate meets the limits, options do not go together, a number is out of range, several seeds
+            are given for an error that takes none, a second look for an error without `longer`, or fidelities for an
+            error without `with_steps`.
         RunFailed: every candidate failed.
 
     Example:
@@ -195,7 +203,7 @@ def extract(
 def answer(
     asked: Asked, error: AnyError, *, study: str | Path | Store | None = None, display: Progress | None = None
 ) -> Extraction:
-    """Evaluate what a search asks for, and choose; see `extract`."""
+    """Evaluate the candidates that a search asks for, and choose one; see `extract`."""
     display, given = display or Progress(), as_error(error)
     space, search, question, seed = asked.space, asked.search, asked.question, asked.search.seed
     method, look = search.method, search.second_look
@@ -223,7 +231,7 @@ def answer(
                 evaluators[rung].expect((asked.shape(t.row), t.seed) for t in trials if t.rung == rung)
 
         def evaluate(trial: Trial) -> float | None:
-            if rungs.setdefault(trial.row, trial.rung) != trial.rung:  # what came of less training counts no more
+            if rungs.setdefault(trial.row, trial.rung) != trial.rung:  # errors after less training are discarded
                 rungs[trial.row], made[trial.row] = trial.rung, []
             evaluation = evaluators[trial.rung](asked.shape(trial.row), trial.seed)
             made.setdefault(trial.row, []).append(evaluation)
@@ -278,10 +286,10 @@ def _looked_again(
     evaluator: Evaluator,
     display: Progress,
 ) -> tuple[pd.DataFrame, NDArray[np.float64], tuple[Architecture, ...]]:
-    """Train anchors and finalists longer; return the table with what came of it, new scores and the finalists."""
+    """Train anchors and finalists longer; return the table with their longer errors, new scores and the finalists."""
     question, shapes = asked.question, [asked.shape(row) for row in table.index]
     runs = LongRuns(table, evaluator, long_error, look.longer, seed=asked.search.seed, display=display)
-    errors: list[list[float]] = []  # that the score is made of: their noise tells near-equals
+    errors: list[list[float]] = []  # behind the score; their noise decides which candidates are near-equals
     finals: tuple[Architecture, ...] = ()
     if look.anchors:
         predicted = runs.predict(look.anchors)

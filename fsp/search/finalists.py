@@ -1,4 +1,4 @@
-"""How sure a choice is among the evaluated candidates: which could be the best, and how often each would win."""
+"""How certain the choice among the evaluated candidates is: which could be the best, and how often each would win."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 from fsp.search.certificates.bounds import Floats, Noise
 
 _RESAMPLES = 10_000
-TOLERANCE = 0.03  # scores within this of the best are not told apart where the noise is unknown
-_LEVEL = 0.95  # of the test that tells two candidates apart where it is known
+TOLERANCE = 0.03  # scores within this share of the best count as equal if the noise is unknown
+_LEVEL = 0.95  # confidence level of the test between two candidates if the noise is known
 _AT_ONCE = 1_000_000  # numbers drawn at once, to bound memory
 
 
@@ -20,12 +20,12 @@ def win_shares(log_score: ArrayLike, errors: Sequence[Sequence[float]], *, seed:
     seeds of all candidates (a parametric bootstrap: single seeds cannot be resampled).
 
     Args:
-        log_score: log S of each candidate, its score being S/e, `(m,)`.
+        log_score: log S of each candidate, whose score is S/e, `(m,)`.
         errors: its errors, one per seed.
-        seed: of the resamples.
+        seed: seed of the resamples.
 
     Returns:
-        The shares, or None where no candidate has two seeds, and so the noise is unknown.
+        The shares, or None if no candidate has two seeds, so that the noise is unknown.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 6.5.
 
@@ -48,17 +48,17 @@ def win_shares(log_score: ArrayLike, errors: Sequence[Sequence[float]], *, seed:
 
 
 def undecided(score: ArrayLike, errors: Sequence[Sequence[float]], most: int, *, runs: int = 1) -> list[int]:
-    """Return the candidates that cannot be told from the best, best first, itself included.
+    """Return the candidates that are indistinguishable from the best, best first, the best included.
 
-    Where some candidate has two seeds, those whose log score lies within Φ⁻¹(0.95) √(2/r) σ of the best (σ of log e
-    pooled over the seeds: the one-sided test of a difference of two means of r evaluations); otherwise those within
-    `TOLERANCE`.
+    If some candidate has two seeds, these are the ones whose log score lies within Φ⁻¹(0.95) √(2/r) σ of the best (σ of
+    log e pooled over the seeds: the one-sided test of a difference of two means of r evaluations); otherwise those
+    within `TOLERANCE`.
 
     Args:
-        score: of each candidate, larger is better, NaN where it failed, `(n,)`.
+        score: score of each candidate, larger is better, NaN if it failed, `(n,)`.
         errors: its errors, one per seed.
         most: how many to return at most.
-        runs: r, how many evaluations each score is the mean of.
+        runs: r, the number of evaluations averaged in each score.
 
     Example:
         >>> undecided([1.0, 0.98, 0.9, float("nan"), 0.99], [[1.0]] * 5, most=3)

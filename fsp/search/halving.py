@@ -1,4 +1,4 @@
-"""Successive halving: many candidates after little training, the best of them after more."""
+"""Successive halving: many candidates are evaluated after little training, the best of them after more."""
 
 import math
 from collections.abc import Generator, Sequence
@@ -9,24 +9,24 @@ from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
 
-KEPT = 3  # one candidate of so many goes on to the next fidelity
+KEPT = 3  # one in this many candidates advances to the next fidelity
 
 
 def check_fidelities(fidelities: Sequence[int]) -> None:
-    """Raise InputError for fewer than two numbers of steps, some that do not rise, or one below 0."""
+    """Raise InputError unless the fidelities are two or more rising numbers of steps, from 0."""
     if len(fidelities) < 2 or fidelities[0] < 0 or any(b <= a for a, b in pairwise(fidelities)):
         given = ",".join(map(str, fidelities))
         raise InputError(f"fidelities {given} are no rising numbers of steps; give two or more, e.g. 0,16,64")
 
 
 def successive_halving(rows: Sequence[int], rungs: int) -> Generator[tuple[int, list[int]], NDArray[np.float64], None]:
-    """Yield a rung and the rows still in it, and be sent their scores (NaN for a failed one), rung after rung.
+    """Yield each rung with its remaining rows, and receive their scores (NaN for failed rows).
 
-    Of n rows at a rung the n/3 with the largest score go on to the next (rounded up); a row without one never does.
+    Of n rows at a rung, the n/3 (rounded up) with the largest scores advance to the next; failed rows never do.
 
     Args:
-        rows: what is halved.
-        rungs: how many evaluations the best rows get, the first included.
+        rows: the rows of the first rung.
+        rungs: number of rungs.
 
     Source: Jamieson and Talwalkar, Non-stochastic best arm identification and hyperparameter optimization (2016).
 

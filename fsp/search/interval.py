@@ -17,7 +17,7 @@ def order(
         size: p of each row, `(n,)`.
         speed: i of each row, `(n,)`.
         points: architectures, `n x d`.
-        seed: shuffles rows that are equal in everything.
+        seed: seed of the order among rows that are equal in everything.
 
     Example:
         >>> order([3, 1, 1], [1, 5, 4], np.array([[1], [2], [3]]), seed=0).tolist()
@@ -29,7 +29,7 @@ def order(
     equal = (size[before] == size[after]) & (speed[before] == speed[after])
     if not equal.any():
         return ordered
-    # few rows tie in both, so only those are sorted by the rest: a third of the time at ten million rows
+    # few rows tie in both, so only those are sorted further: this takes a third of the time at ten million rows
     tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
     rows = ordered[tied]
     run = np.cumsum(np.append(True, ~equal))[tied]
@@ -39,10 +39,10 @@ def order(
 
 
 def every_kth(ordered: NDArray[np.int64], interval: int) -> NDArray[np.int64]:
-    """Return every K-th element of an order, counted from the last, which is always among them: ceil(n / K) of them.
+    """Return every K-th element of an order, counted back from the last, which is included: ceil(n / K) elements.
 
-    The paper does not say where to begin. Counted from the first, the K-th on, the last n mod K elements are never
-    looked at, and these are the largest architectures, which have the least errors.
+    The paper does not define where to start. Counting K, 2K, ... from the first element would never include the last
+    n mod K elements, and these are the largest architectures, which have the least errors.
 
     Raises:
         InputError: the interval is not between 1 and the number of elements.
@@ -59,7 +59,7 @@ def every_kth(ordered: NDArray[np.int64], interval: int) -> NDArray[np.int64]:
 
 
 def interval_for(count: int, evaluations: int) -> int:
-    """Return the K of which `every_kth` takes nearest to so many of `count` elements, more where two are as near.
+    """Return the K for which `every_kth` takes closest to `evaluations` of `count` elements, the smaller K of a tie.
 
     Example:
         >>> [interval_for(count, 16) for count in (5, 16, 17, 24, 300)]

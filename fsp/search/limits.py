@@ -1,4 +1,4 @@
-"""Hard limits on the objectives: reading them, and what to say when nothing meets them."""
+"""Hard limits on the objectives: parsing them, and finding the rows that meet them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,10 +10,10 @@ from fsp.base.errors import InputError
 
 
 def parse_limits(given: Sequence[str] | None) -> dict[str, str | float] | None:
-    """Return limits written as `NAME=VALUE`, or None where none are given.
+    """Return limits written as `NAME=VALUE`, or None if none are given.
 
     Raises:
-        InputError: one is not written so, or is given twice.
+        InputError: a limit has another form, or is given twice.
 
     Example:
         >>> parse_limits(["operations=25%"])
@@ -36,11 +36,11 @@ def resolve_limits(limits: Mapping[str, float | str], maximum: Mapping[str, floa
     """Return limits as absolute numbers.
 
     Args:
-        limits: for each objective the largest value allowed, as a number or as a share of T's, e.g. `"25%"`.
+        limits: the largest value allowed for each objective, as a number or as a share of T's, e.g. `"25%"`.
         maximum: the objectives of the maximum point T.
 
     Raises:
-        InputError: an unknown objective, or a limit that is no positive number.
+        InputError: an objective is unknown, or a limit is not a positive number.
 
     Example:
         >>> resolve_limits({"operations": "25%"}, {"operations": 400.0})
@@ -72,7 +72,7 @@ def within(table: pd.DataFrame, limits: Mapping[str, float]) -> NDArray[np.bool_
     """Return which rows meet every limit.
 
     Raises:
-        InputError: none does; the message names the row that misses by the smallest factor.
+        InputError: no row does; the message gives the values of the row that exceeds them by the smallest factor.
     """
     met = np.ones(len(table), dtype=bool)
     for name, limit in limits.items():

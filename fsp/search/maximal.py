@@ -7,7 +7,7 @@ from fsp.base.rounding import at_most
 from fsp.search.certificates.bounds import Order
 from fsp.search.interval import order
 
-AUDIT = 3  # shapes below maximal ones that are evaluated to test M
+AUDIT = 3  # the most shapes below maximal ones that are evaluated to test M
 
 
 def maximal(points: NDArray[np.int64 | np.float64], neutral: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -17,7 +17,7 @@ def maximal(points: NDArray[np.int64 | np.float64], neutral: NDArray[np.bool_]) 
 
     Args:
         points: architectures, `n x d`, no two of them equal.
-        neutral: which parameters are no sizes and have to be equal in comparable shapes, `(d,)`.
+        neutral: which parameters are not sizes and must be equal in comparable shapes, `(d,)`.
 
     Source: Kung, Luccio and Preparata, Journal of the ACM 22 (1975), as implemented in moocore.
 
@@ -43,13 +43,12 @@ def with_audit(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
     """Return which rows to evaluate: maximal ones, and some below them that could contradict M.
 
-    A quarter of the evaluations, at most `AUDIT` of them, are kept for the audit, fewer where all maximal rows fit only
-    then. Where there are more maximal rows
-    than the rest allows, the largest in p are taken, then in i: against long training they lost less than rows spread
-    over the shapes did (experiments/ground_truth/regret.py).
+    The audit gets a quarter of the evaluations, at most `AUDIT`, or fewer if all maximal rows fit only then. If there
+    are more maximal rows than the remaining evaluations, those with the largest p, then i, are taken: judged by long
+    training, their regret was lower than that of rows spread over the shapes (experiments/ground_truth/regret.py).
 
-    The audit's rows are those that lose the least i to a maximal row that is evaluated, one for each set of
-    parameters in which such a pair differs, then the next best: between near shapes M is refuted most easily.
+    The audit takes the rows whose i is closest to that of an evaluated maximal row above them: first one for each set
+    of parameters in which such a pair differs, then the next closest. M is refuted most easily between similar shapes.
 
     Args:
         points: architectures, `n x d`.
@@ -86,7 +85,7 @@ def _below(
     rest: NDArray,
 ) -> NDArray[np.intp]:
     """Return the rows of `rest` that are below one of `top`, in the order in which they are to be evaluated."""
-    kept = np.zeros(len(points))  # the largest share of i that a row has of a maximal row above it
+    kept = np.zeros(len(points))  # the largest ratio of a row's i to that of a maximal row above it
     nearest = np.full(len(points), -1)
     comparable = Order(points[:, ~neutral], points[:, neutral], np.empty((len(points), 0)))
     for row in top.tolist():
@@ -100,7 +99,7 @@ def _below(
 
 
 def evidence_text(pairs: int, against: int, least_tau: float) -> str:
-    """Return in words what the evaluated shapes say about M; see `fsp.search.certificates.bounds.Evidence`.
+    """Return the evidence about M as a sentence; see `fsp.search.certificates.bounds.Evidence`.
 
     Example:
         >>> evidence_text(9, 0, 0.0)

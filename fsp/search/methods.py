@@ -15,17 +15,17 @@ from fsp.search.maximal import maximal as maximal_rows
 from fsp.search.samplers.fitted import fitted
 from fsp.search.samplers.optuna_samplers import gp, nsga2, tpe
 
-GAP = 0.05  # what `certified` proves before it stops
+GAP = 0.05  # the gap that `certified` proves before it stops
 
 
 def _in_sequence(rows: NDArray[np.int64]) -> Proposals:
-    for row in rows.tolist():  # noqa: UP028 - a list, unlike this loop, cannot be sent the errors
+    for row in rows.tolist():  # noqa: UP028 - `yield from` a list cannot receive the errors
         yield row
     return None
 
 
 def interval(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
-    """Propose every K-th row along (p, i, parameters) from the last, with the least K that keeps to the budget."""
+    """Propose every K-th row along (p, i, parameters) from the last, with the least K that keeps within the budget."""
     ordered = order(candidates.size, candidates.speed, candidates.parameters, seed=seed)
     return _in_sequence(every_kth(ordered, math.ceil(len(ordered) / evaluations)))
 
@@ -33,7 +33,7 @@ def interval(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
 def maximal(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
     """Propose the rows that no other exceeds in every size, from the largest p to the smallest.
 
-    If no larger row has a larger error, the least error is among them, and nothing is said of the largest W.
+    If no larger row has a larger error, the least error is among them; the largest W need not be.
     """
     rows = maximal_rows(candidates.parameters, candidates.neutral)
     size, speed = candidates.size[rows], candidates.speed[rows]
@@ -41,9 +41,9 @@ def maximal(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
 
 
 def certified(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
-    """Propose until a gap of 5% is proven, and return the certificate; errors are taken to be free of noise.
+    """Propose rows until a gap of 5% is proven, and return the certificate; errors are assumed to be free of noise.
 
-    Assumption M has no tolerance. Neutral parameters must be equal in comparable rows, as those of a search space.
+    Assumption M has no tolerance. Neutral parameters must be equal in comparable rows, as in a search space.
 
     Raises:
         InputError: more rows than can be certified.
@@ -126,4 +126,4 @@ METHODS: dict[str, Method] = {
     "params-ascending": params_ascending,
     "exhaustive": params_ascending,  # the same sequence without the limit on evaluations: see UNLIMITED
 }
-UNLIMITED = frozenset({"exhaustive"})  # methods that evaluate all there is, whatever the budget
+UNLIMITED = frozenset({"exhaustive"})  # methods that evaluate every row, whatever the budget

@@ -1,4 +1,4 @@
-"""A search as flat options: those of `fsp run`, `fsp extract` and of the Python call; loads nothing heavy."""
+"""The flat options of a search, for `fsp run`, `fsp extract` and the Python call; imports nothing heavy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,20 +41,20 @@ class LeastError:
     ] = None
     evaluations: Annotated[
         int | None,
-        Option("Evaluate at most so many candidates; not for interval and certified.", shown="32 for maximal, else 16"),
+        Option("The most candidates to evaluate; not for interval and certified.", shown="32 for maximal, else 16"),
     ] = None
     finalists: Annotated[
-        int, Option("Train at most so many near-equals of the best longer, then choose among them; 1: none.")
+        int, Option("Train at most this many near-equals of the best longer, then choose among them; 1: none.")
     ] = 3
     anchors: Annotated[
         int,
-        Option("Train so many candidates longer; a law predicts the longer error of the others; 0: none."),
+        Option("Train this many candidates longer; a law predicts the longer error of the others; 0: none."),
     ] = 0
     longer: Annotated[int, Option("How many times the steps finalists and anchors get.")] = LONGER
     seed: Annotated[int, SEED] = 0
 
     def search(self, space: "SearchSpace") -> "Search":
-        """Return the search, its method that of the space where none is given; see `SearchOptions.search`."""
+        """Return the search; its method defaults to the space's, see `SearchOptions.search`."""
         names = ("limits", "method", "interval", "evaluations", "finalists", "anchors", "longer", "seed")
         return SearchOptions(**{name: getattr(self, name) for name in names}).search(space)
 
@@ -77,7 +77,7 @@ class SearchOptions(LeastError):
     """
 
     finalists: Annotated[
-        int, Option("Train at most so many near-equals of the best longer, then choose among them; 1: none.")
+        int, Option("Train at most this many near-equals of the best longer, then choose among them; 1: none.")
     ] = 1
     objective: Annotated[str, Option("limits: least error within the limits; w: largest W-coefficient.")] = "limits"
     size: Literal["parameters", "encoder_parameters"] = "parameters"
@@ -85,18 +85,15 @@ class SearchOptions(LeastError):
     gap: Annotated[float, Option("For certified, the gap to prove: 0.05 for 5%.")] = 0.05
     certified: CertifiedSettings | None = None
     fidelities: Sequence[int] | None = None
-    seeds: Annotated[
-        int | None, Option("Evaluations of each candidate, with so many seeds.", shown="1; certified: 3")
-    ] = None
+    seeds: Annotated[int | None, Option("Evaluations of each candidate, one per seed.", shown="1; certified: 3")] = None
 
     def search(self, space: "SearchSpace") -> "Search":
         """Return the search.
 
-        The method is by default `interval` for W and where an interval is given, else what the space says, else
-        `maximal`.
+        The default method is `interval` for W or if an interval is given, else the space's method, else `maximal`.
 
         Raises:
-            InputError: an unknown objective or method, options that do not go together, or a number out of range.
+            InputError: an objective or method is unknown, options do not go together, or a number is out of range.
         """
         from fsp.search.question import LargestW, Limits
         from fsp.search.settings import Search, SecondLook
@@ -128,7 +125,7 @@ class SearchOptions(LeastError):
         if name == "certified" and assumed is None and self.seeds is not None:
             assumed = CertifiedSettings(seeds=self.seeds)
         budget = {} if self.evaluations is None else {"evaluations": self.evaluations}
-        certified = Certified(self.gap, assumed if name == "certified" else None)  # refuses a gap for any method
+        certified = Certified(self.gap, assumed if name == "certified" else None)  # checks the gap, whatever the method
         if name == "certified":
             made: Method = certified
         elif name == "interval":

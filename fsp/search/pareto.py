@@ -9,9 +9,9 @@ from fsp.base.errors import InputError
 
 
 def pareto_front(table: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
-    """Return the rows no other row beats in all objectives (all minimised), sorted by the first objective.
+    """Return the rows that no other row beats in all objectives (all minimised), sorted by the first objective.
 
-    Rows with a missing value are left out; of rows equal in all objectives all are kept.
+    Rows with a missing value are left out; rows that are equal in all objectives are all kept.
 
     Example:
         >>> pareto_front(pd.DataFrame({"p": [1, 2, 3], "e": [0.5, 0.6, 0.1]}), ["p", "e"]).index.tolist()
@@ -32,12 +32,12 @@ def hypervolume(table: pd.DataFrame, objectives: Sequence[str], *, reference: Se
     Rows with a missing value, and rows that do not beat the reference in every objective, add nothing.
 
     Args:
-        table: one row an architecture.
+        table: one row per architecture.
         objectives: its columns to compare.
         reference: the worst value of interest of each objective, such as T's, in the same order.
 
     Raises:
-        InputError: the reference has not one finite number for each objective.
+        InputError: the reference does not have one finite number for each objective.
 
     Source: Fonseca, Paquete and López-Ibáñez (2006), as implemented in moocore; O(n log n) in two and three
     objectives.

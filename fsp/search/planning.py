@@ -1,4 +1,4 @@
-"""A search asked of a space: candidates, p and i, limits, and what will be evaluated, known before any error."""
+"""A search applied to a space: its candidates, p, i, limits and planned evaluations, before any error is known."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,17 +25,16 @@ class Plan:
 
     Attributes:
         method: the name of the method.
-        table: p and i of the candidates that may be evaluated; where the errors do not decide, all of them are, in this
-            order.
-        limits: absolute.
-        interval: K, None where the method has none.
-        feasible: how many candidates there are to choose the evaluated ones from.
+        table: p and i of the candidates that may be evaluated; unless the errors decide, all are, in this order.
+        limits: the limits as absolute numbers.
+        interval: K, None if the method has none.
+        feasible: number of candidates that meet the limits.
         maximum: p and i of T.
-        candidates: the most that are evaluated.
+        candidates: the most candidates that are evaluated.
         seeds: evaluations of each.
-        again: how many of them may be evaluated on as many fresh seeds.
-        maximal: how many of the feasible are maximal, None where the method does not look at that.
-        audit: how many of the table, its last rows, are not maximal and are evaluated to test M.
+        again: how many of them may be evaluated again, on as many fresh seeds.
+        maximal: how many feasible candidates are maximal, None if the method does not determine it.
+        audit: how many rows of the table, the last ones, are not maximal and are evaluated to test M.
     """
 
     method: str
@@ -53,16 +52,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Asked:
-    """A search asked of a space; p and i of all candidates are counted once, here.
+    """A search applied to a space; p and i of all candidates are computed once, here.
 
     Attributes:
         space: the search space, with the constants of its family.
-        search: what is asked, and how.
-        calibration: predicts the latency that is i; None where i is the operations.
+        search: the search.
+        calibration: predicts the latency that is i; None if i is the operations.
         maximum: p and i of T.
-        question: the search's, with absolute limits.
+        question: the search's question, with absolute limits.
         everything: p and i of all candidates, in the order of `space.candidates`.
-        within: the rows of those that meet the limits.
+        within: the rows of the candidates that meet the limits.
     """
 
     space: SearchSpace
@@ -75,16 +74,16 @@ class Asked:
 
     @classmethod
     def of(cls, space: SearchSpace, search: Search, speed: str | Calibration = "operations") -> "Asked":
-        """Ask a search of a space.
+        """Apply a search to a space.
 
         Args:
             space: the search space, with the constants of its family.
-            search: what is asked, and how.
-            speed: what i is, see `fsp.extract`.
+            search: the search.
+            speed: the measure of i, see `fsp.extract`.
 
         Raises:
-            InputError: limits that nothing meets, no such speed, an interval out of range, or more anchors than planned
-                candidates.
+            InputError: no candidate meets the limits, the speed is unknown, an interval is out of range, or there are
+                more anchors than planned candidates.
         """
         calibration = calibration_for(space, speed, search.method.name)
         also = search.question.limits or ()
@@ -107,14 +106,14 @@ class Asked:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """P and i of the rows that the method asks for: within the limits, for a certificate all."""
+        """P and i of the rows that the method may use: those within the limits, or all for a certificate."""
         if isinstance(self.search.method, Certified):
             return self.everything
         return self.everything.iloc[self.within].reset_index(drop=True)
 
     @cached_property
     def candidates(self) -> Candidates:
-        """What the method may know of the table's rows."""
+        """The table's rows as the input of the method."""
         w = self.question.objective == "w"
         return Candidates(
             self.table[list(self.space.names)].to_numpy(),
@@ -132,7 +131,7 @@ class Asked:
 
     @cached_property
     def rows(self) -> Rows:
-        """Which of the table's rows are evaluated, as far as it is known."""
+        """The rows of the table to evaluate, as far as they are known before any evaluation."""
         return self.search.method.plan(self.candidates, seed=self.search.seed)
 
     def shape(self, row: int) -> Architecture:
@@ -141,7 +140,7 @@ class Asked:
 
     @property
     def plan(self) -> Plan:
-        """What will be evaluated."""
+        """The planned evaluations."""
         method, rows = self.search.method, self.rows
         table = self.table.iloc[np.asarray(rows.rows)]
         seeds, again, most = self.search.seeds, rows.again, rows.most
@@ -166,16 +165,16 @@ class Asked:
 def plan(
     space: SearchSpace, search: Search | None = None, *, speed: str | Calibration = "operations", **options: Any
 ) -> Plan:
-    """Return which candidates an extraction evaluates, at most where the errors decide; no teacher is needed.
+    """Return the candidates that an extraction evaluates, or may evaluate if the errors decide; needs no teacher.
 
     Args:
         space: the search space, with the constants of its family.
-        search: what is asked, and how; None for the one that the options give.
+        search: the search; None to make it from the options.
         speed: as in `fsp.extract`.
         options: see `fsp.search.options.SearchOptions`.
 
     Raises:
-        InputError: limits that nothing meets, options that do not go together, or a number out of range.
+        InputError: no candidate meets the limits, options do not go together, or a number is out of range.
 
     Example:
         >>> from fsp.spaces.loading import load_space
@@ -189,11 +188,11 @@ def plan(
 
 
 def calibration_for(space: SearchSpace, speed: str | Calibration, method: str = "interval") -> Calibration | None:
-    """Return the calibration that a speed asks for, None for `operations`; see `fsp.extract`.
+    """Return the calibration that a speed names, None for `operations`; see `fsp.extract`.
 
     Raises:
-        InputError: an unknown speed, no calibration on this device, one of a space with other parameters, or any for
-            a method that certifies.
+        InputError: the speed is unknown, this device has no calibration, the calibration is of a space with other
+            parameters, or the method is `certified`.
     """
     if speed == "operations":
         return None

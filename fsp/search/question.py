@@ -1,4 +1,4 @@
-"""What is asked of evaluated candidates: an objective with its limits, or W with its p and exponents."""
+"""The question that a search answers: an objective with its limits, or W with its p and exponents."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Limits:
     """The least error among the candidates within hard limits.
 
     Attributes:
-        limits: the largest value of each named objective, a number or a share of T's such as "25%": `parameters`,
+        limits: the largest value of each objective, a number or a share of T's such as "25%"; by name: `parameters`,
             `embedding_parameters`, `encoder_parameters`, `operations`, `peak_memory` (bytes, see
             `fsp.objectives.memory`) and, with a calibration, `latency` (milliseconds); None for a quarter of T's
             encoder parameters and i.
@@ -34,7 +34,7 @@ class Limits:
     limits: Mapping[str, float | str] | None = None
 
     def resolved(self, maximum: Mapping[str, float]) -> "Question":
-        """Return the question with limits made absolute by p and i of T."""
+        """Return the question with absolute limits, from p and i of T."""
         return Question.of("limits", self.limits, "parameters", (1.0, 1.0), maximum)
 
 
@@ -43,8 +43,8 @@ class LargestW:
     """The largest W-coefficient among all candidates.
 
     Attributes:
-        size: what p(f) is.
-        exponents: those of the factors of p and i.
+        size: the objective that is p(f).
+        exponents: exponents of the factors of p and i.
     """
 
     size: Size = "parameters"
@@ -60,8 +60,12 @@ class LargestW:
 class Question:
     """A question that a table of p, i and error answers.
 
-    objective: `limits` or `w`. limits: absolute, empty for `w`. size, exponents: of W. maximum: p and i of T; what
-    is i in W and in the default limits is its `latency` where it has one, else its `operations`.
+    Attributes:
+        objective: `limits` or `w`.
+        limits: the limits as absolute numbers, empty for `w`.
+        size: the objective that is p(f) in W.
+        exponents: exponents of the factors of p and i in W.
+        maximum: p and i of T. If it has `latency`, that is i in W and in the default limits; otherwise `operations` is.
     """
 
     objective: Objective
@@ -84,10 +88,10 @@ class Question:
         exponents: tuple[float, float],
         maximum: Mapping[str, float],
     ) -> "Question":
-        """Return the question, limits made absolute (a quarter of T where none are given).
+        """Return the question with absolute limits (a quarter of T if none are given).
 
         Raises:
-            InputError: an unknown objective or size, limits for W, a limit or exponent out of range.
+            InputError: an objective or size is unknown, limits are given for W, or a limit or exponent is out of range.
         """
         if objective not in ("limits", "w"):
             raise InputError(f"no objective {objective!r}; there are limits and w")
@@ -102,11 +106,11 @@ class Question:
         return cls(objective, absolute, size, exponents, maximum)
 
     def feasible(self, table: pd.DataFrame) -> NDArray[np.intp]:
-        """Return the positions of the rows within the limits. Raises InputError where there is none."""
+        """Return the positions of the rows within the limits. Raises InputError if there are none."""
         return np.flatnonzero(within(table, self.limits)) if self.limits else np.arange(len(table))
 
     def score(self, table: pd.DataFrame) -> NDArray[np.float64]:
-        """Return W or, under limits, 1/error of each row; NaN where it has no error, `(n,)`."""
+        """Return W or, under limits, 1/error of each row, `(n,)`; NaN for a row without an error."""
         error = table["error"].to_numpy(dtype=np.float64)
         scores = np.full(len(table), np.nan)
         known = ~np.isnan(error)
@@ -129,7 +133,7 @@ class Question:
             space: the search space; its neutral parameters must be equal in comparable shapes unless the settings
                 give them a tolerance.
             table: p and i of all candidates, in the order of `space.candidates`.
-            settings: what is assumed.
+            settings: the assumptions.
             gap: the gap to prove.
         """
         if self.objective == "limits":

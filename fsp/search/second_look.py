@@ -1,4 +1,4 @@
-"""Longer training of those candidates that it says most about: anchors of a law, and the finalists of a search."""
+"""Longer training of selected candidates: the anchors of a law, and the finalists of a search."""
 
 from collections.abc import Sequence
 
@@ -17,12 +17,14 @@ class LongRuns:
 
     Args:
         table: the evaluated candidates, see `fsp.search.evaluations.evaluation_table`.
-        evaluator: that of the search; the longer evaluations go into its study, under settings of their own.
-        longer: the error after longer training. factor: how much longer.
-        seed: of the longer evaluations.
-        display: where progress goes.
+        evaluator: the search's evaluator; the longer evaluations go into its study, under their own settings.
+        longer: the error after longer training.
+        factor: how many times longer.
+        seed: seed of the longer evaluations.
+        display: shows progress.
 
-    errors: of each row of the table, NaN where not measured or failed.
+    Attributes:
+        errors: the longer error of each row of the table, NaN if it was not measured or failed.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class LongRuns:
         self.errors = pd.Series(np.nan, index=table.index)
 
     def measure(self, rows: Sequence[int], called: str) -> None:
-        """Train the candidates in these rows longer, once each; `called` names them on the screen."""
+        """Train the candidates in these rows longer, once each; the progress display names them `called`."""
         new = [row for row in rows if row not in self._measured]
         with self._display.bar(f"training {len(new)} {called} longer", float(self._cost[new].sum())) as advance:
             self._evaluate.expect((self._shapes[row], self._seed) for row in new)
@@ -54,13 +56,13 @@ class LongRuns:
                 advance(self._cost[row])
 
     def predict(self, anchors: int) -> pd.DataFrame:
-        """Train so many anchors longer, and return the longer error of all rows that a law predicts from them.
+        """Train anchors longer, and return the longer errors of all rows, predicted by a law fitted to the anchors.
 
         Returns:
-            See `fsp.objectives.anchored.anchored`; with the table's index.
+            The table of `fsp.objectives.anchored.anchored`, with the index of this table.
 
         Raises:
-            RunFailed: too few of them could be trained.
+            RunFailed: too few anchors could be trained.
         """
         short, sizes, top = self._table["error"], *sizes_of(self._evaluate.space, self._table)
         self.measure(anchor_rows(short, sizes, top, self._cost, anchors), "anchors")

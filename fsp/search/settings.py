@@ -1,4 +1,4 @@
-"""A search: what is asked, by which method, with which second look. Frozen, and checked when it is made."""
+"""A search: its question, its method and its second look; immutable, and validated when it is made."""
 
 import math
 from collections.abc import Sequence
@@ -22,21 +22,21 @@ from fsp.search.maximal import with_audit
 from fsp.search.methods import GAP, METHODS, UNLIMITED, record_of
 from fsp.search.question import LargestW, Limits
 
-_EVALUATIONS = 16  # of a method that proposes; the default interval is chosen so that about so many are evaluated
-_MOST_MAXIMAL = 32  # the most that `maximal` evaluates by default
+_EVALUATIONS = 16  # default of methods that propose; the default interval gives about this number
+_MOST_MAXIMAL = 32  # the most candidates that `maximal` evaluates by default
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What a method may evaluate, as far as it is known before any error.
+    """The rows that a method may evaluate, as far as they are known before any evaluation.
 
     Attributes:
-        rows: of the candidates, in the order in which they are evaluated; where the errors decide, all there are.
-        most: how many of them are evaluated at most.
-        interval: K, None where the method has none.
-        maximal: how many of the candidates are maximal, None where the method does not look at that.
+        rows: rows of the candidates in the order of evaluation; all rows if the errors decide.
+        most: the most rows that are evaluated.
+        interval: K, None if the method has none.
+        maximal: how many of the candidates are maximal, None if the method does not determine it.
         audit: how many of the rows, the last ones, are not maximal and are evaluated to test M.
-        again: how many may be evaluated on as many fresh seeds.
+        again: how many may be evaluated again, on as many fresh seeds.
     """
 
     rows: Sequence[int]
@@ -52,15 +52,15 @@ class Method(Protocol):
 
     @property
     def name(self) -> str:
-        """As on the command line."""
+        """The name on the command line."""
         ...
 
     def plan(self, candidates: Candidates, *, seed: int) -> Rows:
-        """Return what is evaluated, as far as it is known before any error."""
+        """Return the rows to evaluate, as far as they are known before any evaluation."""
         ...
 
     def trials(self, candidates: Candidates, seeds: range, expect: Expect) -> Trials:
-        """Ask for evaluations, each candidate under all seeds; return a certificate or None."""
+        """Yield trials, each candidate under all seeds; return a certificate or None."""
         ...
 
 
@@ -69,7 +69,7 @@ class Maximal:
     """The shapes that no other within the limits exceeds in every size, and a few below them to test M.
 
     Attributes:
-        evaluations: the most candidates to evaluate; where there are more maximal ones, the largest.
+        evaluations: the most candidates to evaluate; if there are more maximal ones, the largest are taken.
     """
 
     evaluations: int = _MOST_MAXIMAL
@@ -139,7 +139,7 @@ class Halving:
         return self.of.plan(candidates, seed=seed)
 
     def trials(self, candidates: Candidates, seeds: range, expect: Expect) -> Trials:
-        """Ask for the rows of each rung."""
+        """Yield the trials of each rung."""
         halving = successive_halving(self.plan(candidates, seed=seeds[0]).rows, len(self.fidelities))
         rung, rows = next(halving)
         while True:
@@ -153,12 +153,12 @@ class Halving:
 
 @dataclass(frozen=True)
 class Certified:
-    """Whatever lowers the certified gap most, until it is proven.
+    """The candidates that lower the certified gap most, until the gap is proven.
 
     Attributes:
-        gap: to prove, 0.05 for 5%.
-        settings: what is assumed and may be spent; None for no noise where the error takes no seed, and three seeds of
-            each candidate where it does.
+        gap: the gap to prove, 0.05 for 5%.
+        settings: the assumptions and the budget; None for no noise if the error takes no seed, else for three seeds of
+            each candidate.
     """
 
     gap: float = GAP
@@ -170,7 +170,7 @@ class Certified:
             raise InputError(f"gap {self.gap} is out of range; give a share from 0, e.g. 0.05 for 5%")
 
     def under(self, seeded: bool) -> CertifiedSettings:
-        """Return the settings for an error that takes a seed or takes none."""
+        """Return the settings for an error that takes a seed (`seeded`) or takes none."""
         return self.settings or (CertifiedSettings() if seeded else CertifiedSettings(sigma=0, seeds=1))
 
     def plan(self, candidates: Candidates, *, seed: int) -> Rows:
@@ -181,7 +181,7 @@ class Certified:
         return Rows(range(count), most, again=0 if settings.sigma == 0 else min(FRESH_ROUNDS, most))
 
     def trials(self, candidates: Candidates, seeds: range, expect: Expect) -> Trials:
-        """Ask for what proves the gap, and return the certificate."""
+        """Yield the trials that prove the gap, and return the certificate."""
         settings = self.under(seeded=len(seeds) > 1)
         record = record_of(candidates, settings, self.gap)
         return seal((yield from trials(record, candidates.speed, settings, seed=seeds[0], expect=expect)))
@@ -192,7 +192,7 @@ class Proposed:
     """Any method that proposes one candidate after another: those of `METHODS`, or your own.
 
     Attributes:
-        proposing: a name in `fsp.search.methods.METHODS`, or such a function.
+        proposing: a name in `fsp.search.methods.METHODS`, or a function like those in it.
         evaluations: the most candidates to evaluate.
 
     Example:
@@ -210,7 +210,7 @@ class Proposed:
 
     @property
     def name(self) -> str:
-        """The method's name, its function's where it is your own."""
+        """The method's name; for a function of your own, the name of the function."""
         return self.proposing if isinstance(self.proposing, str) else getattr(self.proposing, "__name__", "own")
 
     def _most(self, candidates: Candidates) -> int:
@@ -221,7 +221,7 @@ class Proposed:
         return Rows(range(len(candidates)), self._most(candidates))
 
     def trials(self, candidates: Candidates, seeds: range, expect: Expect) -> Trials:
-        """Ask for what is proposed; the method is sent the mean error over the seeds."""
+        """Yield the trials of the proposed rows; the method is sent the mean error over the seeds."""
         propose = METHODS[self.proposing] if isinstance(self.proposing, str) else self.proposing
         most = self._most(candidates)
         return one_by_one(propose(candidates, most, seeds[0]), seeds, most, expect)
@@ -237,10 +237,10 @@ class SecondLook:
     """Longer training of some evaluated candidates, among which the choice is then made.
 
     Attributes:
-        finalists: at most so many candidates that cannot be told from the best are trained longer; 1 for none.
-        anchors: so many candidates, spread over the shapes, are trained longer; a law fitted to them gives the longer
-            error of all others, by which finalists are picked. 0 for none.
-        longer: how many times the training they get; with an error of no steps so many steps.
+        finalists: the most candidates, indistinguishable from the best, that are trained longer; 1 for none.
+        anchors: how many candidates, spread over the shapes, are trained longer so that a law fitted to them predicts
+            the longer error of all others, by which finalists are picked; 0 for none.
+        longer: factor on their training steps; for an error of no steps, the number of steps.
     """
 
     finalists: int = 3
@@ -260,17 +260,17 @@ class SecondLook:
 
 @dataclass(frozen=True)
 class Search:
-    """A search, ready for any space.
+    """A search that can be applied to any space.
 
     Attributes:
-        question: what is looked for, `Limits` or `LargestW`.
+        question: `Limits` or `LargestW`.
         method: `Maximal`, `Interval`, `Certified`, `Halving`, `Proposed` or one of your own.
         second_look: longer training of the best, None for none.
         seeds: evaluations of each candidate, under `seed`, `seed` + 1, ...; its error is their geometric mean.
-        seed: of the evaluations, and of the order among exact ties.
+        seed: seed of the evaluations, and of the order among exact ties.
 
     Raises:
-        InputError: parts that do not go together, or a number out of range.
+        InputError: the parts do not go together, or a number is out of range.
 
     Example:
         >>> Search(Limits({"operations": "20%"}), Proposed("fitted", 30)).method.name

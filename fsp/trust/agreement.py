@@ -1,6 +1,6 @@
-"""How far two columns agree in rank: over all rows, inside size bands, at the top, and what noise leaves possible.
+"""Rank agreement of two columns: over all rows, inside size bands, at the top, and the ceiling that noise sets.
 
-A correlation is undefined (NaN) in fewer than three rows or where the truth does not vary; such a band is left out of
+A correlation is undefined (NaN) for fewer than three rows or if the truth does not vary; such a band is left out of
 means and minima. A surrogate that does not vary while the truth does ranks nothing and scores 0.
 """
 
@@ -20,7 +20,7 @@ _CEILING_DRAWS = 200
 
 
 def spearman(surrogate: ArrayLike, truth: ArrayLike, /) -> float:
-    """Return Spearman's rank correlation, ties at their mean rank; NaN or 0 where the module says so.
+    """Return Spearman's rank correlation, ties at their mean rank; NaN or 0 as described in the module.
 
     Example:
         >>> spearman([1, 2, 3], [10, 30, 20]), spearman([1, 1, 1], [1, 2, 3]), spearman([1, 2], [1, 2])
@@ -32,7 +32,7 @@ def spearman(surrogate: ArrayLike, truth: ArrayLike, /) -> float:
 
 
 def kendall(surrogate: ArrayLike, truth: ArrayLike, /) -> float:
-    """Return Kendall's tau-b; NaN or 0 where the module says so.
+    """Return Kendall's tau-b; NaN or 0 as described in the module.
 
     Example:
         >>> round(kendall([1, 2, 3], [10, 30, 20]), 3)
@@ -44,7 +44,7 @@ def kendall(surrogate: ArrayLike, truth: ArrayLike, /) -> float:
 
 
 def size_bands(size: ArrayLike, /) -> NDArray[np.int64]:
-    """Return the quintile of each row's size, 0 to 4, `(n,)`; equal sizes are never parted, so bands may be empty.
+    """Return the quintile of each row's size, 0 to 4, `(n,)`; equal sizes share a band, so bands may be empty.
 
     Example:
         >>> size_bands([1, 2, 3, 4, 5, 5]).tolist()
@@ -56,7 +56,7 @@ def size_bands(size: ArrayLike, /) -> NDArray[np.int64]:
 
 
 def spearman_in_bands(surrogate: ArrayLike, truth: ArrayLike, bands: NDArray[np.int64], /) -> float:
-    """Return the mean over bands of Spearman's correlation inside them; NaN where it is undefined in every band.
+    """Return the mean over bands of Spearman's correlation inside them; NaN if it is undefined in every band.
 
     Example:
         >>> spearman_in_bands([1, 2, 3, 3, 2, 1], [1, 2, 3, 4, 5, 6], np.array([0, 0, 0, 1, 1, 1]))
@@ -67,10 +67,10 @@ def spearman_in_bands(surrogate: ArrayLike, truth: ArrayLike, bands: NDArray[np.
 
 
 def top_overlap(surrogate: ArrayLike, truth: ArrayLike, /, *, share: float = 0.1) -> float:
-    """Return which part of the truly best rows is among the surrogate's best, as many of both.
+    """Return the share of the truly best rows that are among the surrogate's best, equally many of both.
 
-    These are `share` of the rows, rounded, at least one. Where a tie straddles the end, its rows count by the
-    probability that breaking ties at random takes them in, so the result does not depend on the order of rows.
+    Their number is `share` of the rows, rounded, at least one. If a tie straddles the end, its rows count with the
+    probability that breaking ties at random includes them, so the result does not depend on the order of rows.
 
     Example:
         >>> top_overlap([1, 2, 3, 4], [1, 3, 2, 4], share=0.5), top_overlap([0, 0, 0, 0], [1, 2, 3, 4], share=0.5)
@@ -84,21 +84,21 @@ def top_overlap(surrogate: ArrayLike, truth: ArrayLike, /, *, share: float = 0.1
 def noise_ceiling(truth: ArrayLike, noise: ArrayLike, /, *, seed: int = 0) -> float:
     """Return the Spearman correlation to expect between the truth and an independent measurement of it.
 
-    By parametric resampling: two measurements of the same rows, 200 times, the mean of their correlations.
-    Assumed: noise of log e is normal, independent between rows, of the given sd; and the log errors without noise
-    are distributed as the measured ones, drawn together about their mean until noise added to them gives back the
-    measured variance (measured values taken as they are would hold the noise twice and set the ceiling too high).
-    A noise-free surrogate may exceed this ceiling, as only one side of its comparison is noisy.
+    It is the mean correlation of two measurements of the same rows over 200 parametric resamples. Two assumptions are
+    made: the noise of log e is normal with the given sd, and independent between rows; and the log errors without noise
+    are distributed like the measured ones, shrunk to their mean until added noise restores the measured variance
+    (without shrinking, the noise would be included twice and the ceiling would be too high). A noise-free surrogate may
+    exceed this ceiling, because only one side of its comparison is noisy.
 
     Args:
         truth: measured errors, `(n,)`, positive.
-        noise: sd of log e of a row's measurement (over the square root of its seeds where they were averaged),
-            a number or `(n,)`, not negative.
-        seed: of the draws.
+        noise: sd of log e of a row's measurement (divided by the square root of the number of seeds if they were
+            averaged), a number or `(n,)`, not negative.
+        seed: seed of the draws.
 
     Returns:
-        1 without noise, about 0 where noise explains all differences, NaN in fewer than three rows or where the
-        truth does not vary.
+        1 without noise, about 0 if noise explains all differences, NaN for fewer than three rows or if the truth does
+        not vary.
 
     Example:
         >>> noise_ceiling([0.1, 0.2, 0.4, 0.8], 0.0), noise_ceiling([0.1, 0.2, 0.4, 0.8], 0.3) < 0.95
@@ -117,7 +117,7 @@ def noise_ceiling(truth: ArrayLike, noise: ArrayLike, /, *, seed: int = 0) -> fl
 
 
 def row_spearman(surrogates: Floats, truths: Floats, /) -> Floats:
-    """Return the Spearman correlation of each row of one `k x n` array with that of another, `(k,)`.
+    """Return the Spearman correlation of each row of one `k x n` array with the same row of another, `(k,)`.
 
     Example:
         >>> row_spearman(np.array([[1.0, 2, 3], [1, 1, 1]]), np.array([[1.0, 2, 3], [3, 2, 1]])).tolist()
@@ -144,7 +144,7 @@ def rows_of(bands: NDArray[np.int64], /) -> list[NDArray[np.int64]]:
 
 
 def mean(values: Iterable[float], /) -> float:
-    """Return the mean of the values that are defined, NaN where none is.
+    """Return the mean of the values that are defined, NaN if none is.
 
     Example:
         >>> mean([0.5, math.nan, 1.0]), mean([math.nan])
@@ -162,7 +162,7 @@ def _correlation(measure: Callable[[Floats, Floats], float], surrogate: ArrayLik
 
 
 def _taken_in(values: Floats, count: int) -> Floats:
-    """Return the probability of each row to be among the least, ties broken at random, `(n,)`."""
+    """Return the probability that each row is among the `count` least, ties broken at random, `(n,)`."""
     last = np.partition(values, count - 1)[count - 1]
     before, tied = values < last, values == last
     return np.where(before, 1.0, np.where(tied, (count - before.sum()) / tied.sum(), 0.0))

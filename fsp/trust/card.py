@@ -1,4 +1,4 @@
-"""The report card of a surrogate error: how it ranks candidates whose true error, after long training, is known."""
+"""The report card of a surrogate error: how well it ranks candidates whose true error after long training is known."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -28,10 +28,10 @@ from fsp.trust.zero_cost import ZERO_COST
 Value = TypeVar("Value")
 
 _FOLDS = 5
-ANCHORS = 12  # of the law that is judged beside the surrogates, but no more than half of the shapes
+ANCHORS = 12  # anchors of the law that is judged beside the surrogates, but at most half of the shapes
 _NOISE_SHAPES = 8
-_NOISE_PARTS = 16  # of the test text
-_STABLE = 0.9  # Spearman inside bands with longer training from which on more steps are not worth their cost
+_NOISE_PARTS = 16  # parts of the test text
+_STABLE = 0.9  # from this Spearman with longer training inside bands, more steps are not worth their cost
 LEAST_SHAPES = 10
 
 
@@ -39,20 +39,21 @@ LEAST_SHAPES = 10
 class ReportCard:
     """How far to trust a surrogate on a space.
 
-    table: one row per shape: parameters, p, i, `truth` (geometric mean over seeds), and each surrogate's value, smaller
-        is better (zero-cost scores with their sign turned).
-    rankings: by surrogate.
-    noise: sd of log truth of one training by its seed alone, None where no shape has two seeds.
-    text_noise: sd of log truth by the text it is measured on, of a few shapes; see `text_noise_of`. The ceilings hold
-        both: a row's sd is the root of noise²/trainings + text_noise². None where all of them failed.
-    seconds: mean cost of one evaluation, where it was measured.
-    stability: Spearman inside size bands of the errors without any step against those after s, and of those after s
-        against those after 2s steps; by the name of the shorter.
-    surrogate_noise: sd of log e after s steps of one seed, of a few shapes; None where all of them failed.
-    anchored: how many shapes were anchors, and what share of the others' truths the 90% intervals cover.
-    fitted: Spearman inside bands and coverage of the 90% intervals of `fitted`, fitted to the errors after s steps
-        of four fifths of the shapes and predicting those of the others.
-    controls: the errors of T's mean state and of its embeddings without layers.
+    Attributes:
+        table: one row per shape: parameters, p, i, `truth` (geometric mean over seeds), and each surrogate's value,
+            smaller is better (zero-cost scores are negated).
+        rankings: how well each surrogate ranks, by its name.
+        noise: sd of log truth of one training due to its seed, None if no shape has two seeds.
+        text_noise: sd of log truth due to the text it is measured on, from a few shapes (see `text_noise_of`); None if
+            all of them failed. The ceilings include both: a row's sd is the root of noise²/trainings + text_noise².
+        seconds: mean cost of one evaluation of each surrogate, if it was measured.
+        stability: Spearman inside size bands between the errors after 0 and s steps, and after s and 2s steps, by the
+            name of the shorter training.
+        surrogate_noise: sd of log e after s steps with one seed, from a few shapes; None if all of them failed.
+        anchored: number of anchors, and the share of the others' truths that the 90% intervals cover.
+        fitted: Spearman inside bands and coverage of the 90% intervals of `fitted`, which is fitted to the errors after
+            s steps of four fifths of the shapes and predicts the errors of the others.
+        controls: the errors of T's mean state and of its embeddings without layers.
     """
 
     table: pd.DataFrame
@@ -68,7 +69,7 @@ class ReportCard:
 
     @property
     def suffices(self) -> str | None:
-        """The least training after which more hardly changes the ranking inside bands, None where none is enough."""
+        """The least training after which more hardly changes the ranking inside bands, None if none suffices."""
         return next((name for name, agreement in self.stability.items() if agreement >= _STABLE), None)
 
     def describe(self) -> dict[str, Any]:
@@ -97,24 +98,24 @@ def report_card(
     seed: int = 0,
     display: Progress | None = None,
 ) -> ReportCard:
-    """Return the report card of the error `distillation` at its number of steps s, beside zero-cost baselines.
+    """Return the report card of the error `distillation` after its number of steps s, beside zero-cost baselines.
 
-    The surrogates: the error without any step (`s=0`), after s, after 2s, extrapolated by a power law through both,
-    at equal FLOPs (those that s steps take in the shape of median cost), the law that the truths of 12 anchors give
-    with the error of no step and with that after s (see `fsp.objectives.anchored`; the anchors keep their truth), and
-    the baselines of `fsp.trust.zero_cost`.
+    The surrogates are the errors after 0 (`s=0`), s and 2s steps; the extrapolation of the last two by a power law; the
+    error at equal FLOPs (those of s steps for the shape of median cost); the laws fitted to the truths of 12 anchors
+    and the errors after 0 or s steps (see `fsp.objectives.anchored`; the anchors keep their truth); and the baselines
+    of `fsp.trust.zero_cost`.
 
     Args:
         space: the search space, with T's embedding tables.
         error: with at least one step.
-        truth: see `read_truth`; at least 10 shapes. For its noise it is taken to be measured on as much text as the
-            test text of `error` has.
+        truth: see `read_truth`; at least 10 shapes. The text noise assumes that it was measured on as much text as the
+            test text of `error`.
         study: a journal file in which evaluations are kept and from which finished ones are taken.
-        seed: of the surrogate's evaluations.
-        display: where progress goes.
+        seed: seed of the surrogate's evaluations.
+        display: shows progress.
 
     Raises:
-        InputError: fewer than 10 shapes whose surrogates and truth are known, or an error without steps.
+        InputError: surrogates and truth are known for fewer than 10 shapes, or the error has no steps.
     """
     steps = error.settings["steps"]
     if steps < 1:
@@ -190,7 +191,7 @@ def _evaluated(
     seed: int,
     display: Progress,
 ) -> tuple[list[float], float]:
-    """The error of each shape, NaN where it failed, and the mean seconds of one."""
+    """Return the error of each shape, NaN if it failed, and the mean seconds per shape."""
     evaluate = Evaluator(error, space, study)
     with display.bar(f"surrogate {name}", len(shapes)) as advance:
         found = []
@@ -201,7 +202,7 @@ def _evaluated(
 
 
 def _anchored(space: SearchSpace, table: pd.DataFrame, short: str) -> tuple[pd.Series, dict[str, float]]:
-    """The truth of every shape as anchors tell it, and how often the intervals of the others hold it."""
+    """Return the truth of every shape as predicted from anchors, and the coverage of the others' intervals."""
     sizes, top = sizes_of(space, table)
     rows = anchor_rows(table[short], sizes, top, table["operations"], min(ANCHORS, len(table) // 2))
     known = np.isin(np.arange(len(table)), rows)
@@ -219,7 +220,7 @@ def _noise_of(
     study: Path | None,
     seed: int,
 ) -> float | None:
-    """The sd of log e of one seed, pooled over a few shapes that are evaluated with another; `known`: with this one."""
+    """Return the sd of log e over seeds, from a few shapes evaluated with a second seed; `known` holds the first."""
     evaluate = Evaluator(error, space, study)
     by_shape = zip(_few(range(len(shapes))), _few(shapes), strict=True)
     pairs = [(known[k], evaluate(shape, seed + 1).error) for k, shape in by_shape if not math.isnan(known[k])]
@@ -228,25 +229,25 @@ def _noise_of(
 
 
 def _few(values: Sequence[Value]) -> list[Value]:
-    """At most `_NOISE_SHAPES` of them, evenly."""
+    """Return at most `_NOISE_SHAPES` of the values, evenly spaced."""
     rows = np.unique(np.linspace(0, len(values) - 1, min(_NOISE_SHAPES, len(values))).round().astype(int))
     return [values[row] for row in rows]
 
 
 def text_noise_of(error: Distillation, shapes: Sequence[Architecture], *, seed: int = 0) -> float | None:
-    """Return the sd of log e that the choice of the test text brings into a comparison of shapes.
+    """Return the sd of log e that the choice of the test text adds to a comparison of shapes.
 
-    The shapes are trained as `error` says and measured on 16 parts of its test text. What a part makes of all shapes
-    alike changes no order and is taken out: the sd is that of what is left of log e beside a mean of each shape and
-    one of each part, over the root of the number of parts. Shapes that fail are left out.
+    The shapes are trained like `error` and measured on 16 parts of its test text. An effect of a part that is equal for
+    all shapes changes no order and is removed: the sd is that of the residuals of log e after subtracting the mean of
+    each shape and of each part, divided by the root of the number of parts. Shapes that fail are left out.
 
     Args:
-        error: with its test text, whose size is what the sd is for.
+        error: the error; the sd is for a text of the size of its test text.
         shapes: two or more.
-        seed: of the trainings.
+        seed: seed of the trainings.
 
     Returns:
-        The sd; None where fewer than two shapes could be measured.
+        The sd; None if fewer than two shapes could be measured.
 
     Source: variance components of a two-way layout; Searle, Casella and McCulloch, Variance Components (1992).
     """
@@ -264,7 +265,7 @@ def text_noise_of(error: Distillation, shapes: Sequence[Architecture], *, seed: 
 
 
 def interaction_sd(logs: NDArray[np.float64], /) -> float:
-    """Return the sd of a row's mean by what its columns do to it and not to the other rows.
+    """Return the sd of a row's mean due to the interaction of rows and columns.
 
     Args:
         logs: two rows or more of two columns or more.
@@ -279,7 +280,7 @@ def interaction_sd(logs: NDArray[np.float64], /) -> float:
 
 
 def _score(score: Any, space: SearchSpace, shape: Mapping[str, int], advance: Any) -> float:
-    """A zero-cost score with its sign turned, NaN where there is none."""
+    """Return a zero-cost score, negated, NaN if there is none."""
     advance(1)
     try:
         return -float(score(space, shape))
@@ -288,7 +289,7 @@ def _score(score: Any, space: SearchSpace, shape: Mapping[str, int], advance: An
 
 
 def _fitted_quality(space: SearchSpace, table: pd.DataFrame, column: str) -> dict[str, float]:
-    """How well `fitted` predicts the errors of shapes it was not fitted to, by cross-validation; empty if too few."""
+    """Return how well `fitted` predicts shapes outside its fit, by cross-validation; {} if there are too few."""
     folds = np.random.default_rng(0).permutation(len(table)) % _FOLDS
     predicted = []
     try:

@@ -1,4 +1,4 @@
-"""Report cards on record: how far the surrogate error of a space and teacher was found to rank."""
+"""Report cards on record: how well the surrogate error of a space and teacher was found to rank."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ _NEEDED = ("space", "teacher", "corpus", "fingerprint", "steps", "shapes", "rank
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """Return the report card in a `card.json`. Raises InputError where it is none."""
+    """Return the report card in a `card.json`. Raises InputError if the file holds none."""
     card = read_json(path)
     if not isinstance(card, dict) or card.get("schema") != SCHEMA or any(name not in card for name in _NEEDED):
         raise InputError(f"{path} is no report card of this version of fsp (schema {SCHEMA}); see fsp error card")
@@ -20,15 +20,15 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def card_for(fingerprint: str, steps: int, given: Path | None = None) -> dict[str, Any] | None:
-    """Return the report card of a teacher's surrogate error after so many steps, None where none is on record.
+    """Return the report card of a teacher's surrogate error after `steps` steps, None if none is on record.
 
     Args:
-        fingerprint: of the teacher, see `fsp.distillation.models.identity`.
+        fingerprint: fingerprint of the teacher, see `fsp.distillation.models.identity`.
         steps: s.
-        given: a `card.json`; by default those that come with fsp beside its search spaces are looked through.
+        given: a `card.json`; None to look among the cards shipped with fsp beside its search spaces.
 
     Raises:
-        InputError: the given one is unreadable, or of another teacher or number of steps.
+        InputError: the given card is unreadable, or of another teacher or number of steps.
     """
     if given is not None:
         card = read_card(given)

@@ -1,7 +1,7 @@
-"""How far to trust a surrogate to rank: correlations inside size bands, their ceiling, and the regret of choosing.
+"""How far to trust a surrogate's ranking: correlations inside size bands, their ceiling, and the regret of choosing.
 
-Everywhere smaller is better, of truth and of surrogates alike; pass minus the parameter count where more is better.
-What is undefined (see `fsp.trust.agreement`) is NaN here and null in JSON.
+Smaller is better for truth and surrogates; negate a surrogate for which more is better, such as the parameter count.
+An undefined value (see `fsp.trust.agreement`) is NaN here and null in JSON.
 """
 
 import math
@@ -34,18 +34,29 @@ _NORMAL = 1.96  # 97.5% quantile of the normal distribution
 
 @dataclass(frozen=True)
 class Ranking:
-    """How well one surrogate stands for the truth. A value that is undefined or was not asked for is NaN.
+    """How well one surrogate predicts the order of the truth. A value that is undefined or was not requested is NaN.
 
-    rows: how many; band_rows: in each size band, smallest sizes first.
-    spearman, kendall: over all rows (tau-b); in_bands: Spearman inside each band; spearman_in_bands and
-        least_in_bands: their mean and minimum. Each `_interval` is a 95% interval for what more such rows would give;
-        the minimum has none, as that of a sample lies far below that of all rows.
-    ceiling, ceiling_in_bands: see `noise_ceiling`; over all rows, and the mean over bands.
-    top10_overlap: see `top_overlap`.
-    caps: sizes; regrets: of the least error by the surrogate among the rows no larger, for each cap.
-    w_regret: of the largest W by the surrogate.
-    finalists_regrets, finalists_w_regret: the same where the truth of the surrogate's best `FINALISTS` rows is looked
-        at, and the truly best of them chosen.
+    Each interval is a 95% interval for the value over many more such rows. The minimum over bands has no interval,
+    because the minimum of a sample lies far below that of all rows.
+
+    Attributes:
+        rows: number of rows.
+        band_rows: number of rows in each size band, smallest sizes first.
+        spearman: Spearman's correlation over all rows.
+        spearman_interval: interval of `spearman`.
+        kendall: Kendall's tau-b over all rows.
+        in_bands: Spearman's correlation inside each band.
+        spearman_in_bands: mean of `in_bands`.
+        spearman_in_bands_interval: interval of `spearman_in_bands`.
+        least_in_bands: minimum of `in_bands`.
+        ceiling: `noise_ceiling` over all rows.
+        ceiling_in_bands: mean of `noise_ceiling` over bands.
+        top10_overlap: see `top_overlap`.
+        caps: size caps.
+        regrets: for each cap, the regret of choosing the row of at most this size with the least surrogate.
+        w_regret: regret of choosing the largest W by the surrogate.
+        finalists_regrets: `regrets` if the truly best of the surrogate's best `FINALISTS` rows is chosen.
+        finalists_w_regret: `w_regret` in the same case.
     """
 
     rows: int
@@ -67,7 +78,7 @@ class Ranking:
     finalists_w_regret: float
 
     def describe(self) -> dict[str, Any]:
-        """Return all fields as a JSON-like value, None for what is undefined."""
+        """Return all fields as a JSON-like value, None for undefined values."""
         return {name: _json_like(value) for name, value in asdict(self).items()}
 
 
@@ -83,22 +94,22 @@ def rank(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Ranking]:
-    """Return how well each of several surrogates stands for one truth; all see the same bands, caps and resamples.
+    """Return how well each surrogate predicts the order of one truth, all with the same bands, caps and resamples.
 
     The bands are the quintiles of size (`size_bands`), the caps its quantiles at 20, 40, 60, 80 and 100%.
 
     Args:
-        surrogates: by name, `(n,)` each, smaller is better.
+        surrogates: surrogates by name, `(n,)` each, smaller is better.
         truth: the true error, `(n,)`, positive.
         size: p, `(n,)`, positive.
-        speed: i, `(n,)`, positive; without it W is not looked at.
+        speed: i, `(n,)`, positive; None for no regrets of W.
         maximum: p and i of T for W; by default the largest of the rows.
-        noise: sd of log truth of one row's measurement, a number or `(n,)`; without it there is no ceiling.
-        resamples: of the bootstrap; 0 for no intervals.
-        seed: of resamples and ceiling.
+        noise: sd of log truth of one row's measurement, a number or `(n,)`; None for no ceiling.
+        resamples: number of bootstrap resamples; 0 for no intervals.
+        seed: seed of the resamples and the ceiling.
 
     Raises:
-        InputError: no rows, lengths differ, a value is not finite, or truth, size or speed is not positive.
+        InputError: there are no rows, lengths differ, a value is not finite, or truth, size or speed is not positive.
 
     Example:
         >>> truth, size = [0.5, 0.4, 0.3, 0.25], [1, 2, 3, 4]
@@ -150,9 +161,9 @@ def rank(
 
 
 def regret(surrogate: ArrayLike, truth: ArrayLike, /, *, finalists: int = 1) -> float:
-    """Return (e - e*)/e*: e the true error of the row the surrogate calls best, e* the least; ties at their mean.
+    """Return (e - e*)/e*, with e the true error of the surrogate's best row and e* the least; ties are averaged.
 
-    With several finalists e is the least true error of the surrogate's best rows; ties by their place.
+    With several finalists, e is the least true error of the surrogate's best rows; ties are broken by row order.
 
     Example:
         >>> regret([3, 1, 2], [0.25, 0.5, 1.0]), regret([1, 1], [0.25, 0.5])
@@ -167,15 +178,15 @@ def regret(surrogate: ArrayLike, truth: ArrayLike, /, *, finalists: int = 1) -> 
 
 
 def w_regret(surrogate: ArrayLike, truth: ArrayLike, gain: ArrayLike, /, *, finalists: int = 1) -> float:
-    """Return (W* - W)/W*: W of the row that is best when the surrogate stands for the error; ties at their mean.
+    """Return (W* - W)/W*, with W of the row that is best if the surrogate replaces the error; ties are averaged.
 
-    W = gain/error asks for a ratio-scaled error: NaN for a surrogate that is not positive, and where W* is 0.
+    W = gain/error needs a ratio-scaled error: NaN for a surrogate that is not positive, and if W* is 0.
 
     Args:
         surrogate: `(n,)`.
         truth: the true error, `(n,)`, positive.
         gain: W without its error, (1 - p/p_T)(1 - i/i_T), `(n,)`.
-        finalists: of how many rows that the surrogate calls best the truly best is taken; ties by their place.
+        finalists: how many of the surrogate's best rows the truly best is chosen from; ties are broken by row order.
 
     Example:
         >>> w_regret([0.1, 0.5], [0.2, 0.1], [0.5, 0.5]), w_regret([-1, -2], [0.2, 0.1], [0.5, 0.5])
@@ -196,9 +207,10 @@ def _intervals(
 ) -> tuple[Interval, Interval]:
     """Return the intervals of Spearman over all rows and of its mean over bands.
 
-    Each is the smallest that holds two: the percentile interval of resamples, rows drawn in each band, and Fisher's
-    about the unbiased estimate. Rows drawn twice rank worse than fresh ones, so near 1 the first alone lies too low;
-    the second alone is too short in bands of few rows. What they cover: benchmarks/coverage.md.
+    Each is the smallest interval that contains two others: the percentile interval of resamples (rows drawn within each
+    band) and Fisher's interval around the unbiased estimate. The first alone lies too low near 1, because rows drawn
+    twice rank worse than fresh ones; the second alone is too short for bands of few rows. benchmarks/coverage.md has
+    their measured coverage.
 
     Source: Bonett and Wright, Sample size requirements for estimating Pearson, Kendall and Spearman correlations
     (2000), for the variance on Fisher's scale; Hoeffding, A class of statistics with asymptotically normal
@@ -229,7 +241,7 @@ def _percentiles(values: Floats) -> Interval:
 
 
 def _fisher(surrogate: Floats, truth: Floats, parts: Sequence[NDArray[np.int64]] | None = None) -> Interval:
-    """The interval of Spearman over all rows, or of its mean over parts, of those with more than three rows."""
+    """Return the interval of Spearman over all rows, or of its mean over the parts with more than three rows."""
     found = []
     for rows in [np.arange(len(truth))] if parts is None else parts:
         if len(rows) > 3 and not math.isnan(one := spearman(surrogate[rows], truth[rows])):
@@ -238,7 +250,7 @@ def _fisher(surrogate: Floats, truth: Floats, parts: Sequence[NDArray[np.int64]]
     if not found:
         return math.nan, math.nan
     counts, estimates = np.array(found).T
-    edge = 1 - 1 / counts.sum() ** 2  # so many rows do not tell more from 1
+    edge = 1 - 1 / counts.sum() ** 2  # keeps the Fisher transform finite
     centre = float(np.clip(estimates.mean(), -edge, edge))
     sd = math.sqrt(float(((1 + centre**2 / 2) / (counts - 3)).sum())) / len(counts)
     return math.tanh(math.atanh(centre) - _NORMAL * sd), math.tanh(math.atanh(centre) + _NORMAL * sd)

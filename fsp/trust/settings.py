@@ -1,4 +1,4 @@
-"""What a report card trains and compares."""
+"""Settings of a report card."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -17,7 +17,7 @@ class CardSettings:
 
     shapes: Annotated[int, Option("How many candidates to train long.")] = 24
     truth_steps: Annotated[int, Option("Steps of the long training.")] = 512
-    truth_seeds: Annotated[int, Option("Long trainings of each; 2 or more tell the noise.")] = 2
+    truth_seeds: Annotated[int, Option("Long trainings of each; 2 or more give the noise.")] = 2
     steps: Annotated[int, STEPS] = 16
     seed: Annotated[int, SEED] = 0
     threads: Annotated[int | None, THREADS] = None

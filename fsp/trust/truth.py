@@ -1,4 +1,4 @@
-"""True errors of candidates, to hold a surrogate against: read from a table, or measured by training long."""
+"""True errors of candidates, to compare a surrogate with: read from a table, or measured by long training."""
 
 import math
 from collections.abc import Sequence
@@ -16,20 +16,20 @@ from fsp.objectives.table import objectives_of
 from fsp.spaces.space import SearchSpace
 from fsp.studies.evaluator import Evaluator
 
-_TRUTH_SEEDS = 1000  # from here on: no search uses them
+_TRUTH_SEEDS = 1000  # first seed; no search uses seeds from here on
 
 
 def read_truth(path: Path, space: SearchSpace) -> tuple[pd.DataFrame, int]:
-    """Return measured errors of a space's candidates: its parameters and `error`, one row a training.
+    """Return measured errors of a space's candidates, one row per training: its parameters and `error`.
 
-    And the number of rows that are left out because their shapes are no candidates.
+    The second result is the number of rows that were left out because their shapes are not candidates.
 
     Args:
-        path: a CSV file with a column for every parameter and one `error`; others are ignored.
-        space: decides the parameters.
+        path: a CSV file with a column per parameter and a column `error`; other columns are ignored.
+        space: the search space.
 
     Raises:
-        InputError: the file cannot be read, lacks a column, or holds an error that is no positive number.
+        InputError: the file cannot be read, lacks a column, or holds an error that is not a positive number.
     """
     names = [*space.names, "error"]
     try:
@@ -54,9 +54,9 @@ def read_truth(path: Path, space: SearchSpace) -> tuple[pd.DataFrame, int]:
 
 
 def mean_truth(space: SearchSpace, table: pd.DataFrame) -> tuple[pd.DataFrame, float | None]:
-    """Return one row per shape with p, i, its geometric mean error `truth` and number of `trainings`, and the noise.
+    """Return a table with p, i, geometric mean error `truth` and number of `trainings` of each shape, and the noise.
 
-    The noise is the sd of log e of one training, pooled over the shapes with several.
+    The noise is the sd of log e of one training, pooled over the shapes with several; None if there are none.
     """
     groups = np.log(table["error"]).groupby([table[name] for name in space.names])
     logs = groups.agg(["mean", "count", "var"]).reset_index()
@@ -69,7 +69,7 @@ def mean_truth(space: SearchSpace, table: pd.DataFrame) -> tuple[pd.DataFrame, f
 
 
 def sample(space: SearchSpace, table: pd.DataFrame, count: int) -> list[Architecture]:
-    """Return that many candidates evenly spaced over a table that is ordered by size; all if it has no more."""
+    """Return `count` candidates, evenly spaced over a table ordered by size; all candidates if it has no more."""
     rows = np.unique(np.linspace(0, len(table) - 1, min(count, len(table))).round().astype(int))
     return space.architectures(table.iloc[rows][list(space.names)].to_numpy())
 
@@ -84,7 +84,7 @@ def train_truth(
     study: Path | None = None,
     display: Progress | None = None,
 ) -> pd.DataFrame:
-    """Train shapes long and return their errors on the test text, as `read_truth` does; failed ones are left out.
+    """Train shapes for many steps and return their errors on the test text, as `read_truth` does, without failed ones.
 
     The seeds, and so the order of the text, differ from those of any search.
     """
@@ -102,7 +102,7 @@ def train_truth(
 
 
 class _Truth:
-    """The error on the test text after training long."""
+    """The error on the test text after long training."""
 
     def __init__(self, error: Distillation):
         self._error = error

@@ -1,9 +1,9 @@
-"""Zero-cost baselines: scores of an architecture that need no training, to hold an error surrogate against.
+"""Zero-cost baselines: scores of an architecture that need no training, to compare an error surrogate with.
 
-All are to be read one way: the expected error falls as the score rises. Only their order means anything.
+For all of them the expected error falls as the score rises. Only the order of scores has a meaning.
 
-Two are closed forms. The two others build the untrained candidate (family `bert`) and look at its gradients once; they
-were defined for convolutional image classifiers, and their docstrings say what had to be adapted. For transformers
+Two are closed forms. The two others build the untrained candidate (family `bert`) and compute its gradients once; they
+were defined for convolutional image classifiers, and their docstrings list the adaptations. For transformers
 such proxies often rank worse than the plain number of parameters (Chen et al. 2025, arXiv 2503.18646), which alone
 ranks language models well (Javaheripi et al. 2022, arXiv 2203.02094): the closed forms are the baselines to beat.
 """
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-_SEQUENCES, _LENGTH = 32, 32  # of random tokens, where no text is given
-_K = 1e-5  # Mellor et al.'s constant: keeps logarithm and inverse of vanishing eigenvalues finite
+_SEQUENCES, _LENGTH = 32, 32  # random sequences and their tokens, if no text is given
+_K = 1e-5  # Mellor et al.'s constant, which keeps logarithm and inverse of vanishing eigenvalues finite
 
 Shape = Mapping[str, int]
 
 
 def encoder_parameters(space: SearchSpace, architecture: Shape, seed: int = 0) -> float:
-    """Return the number of encoder parameters, in closed form; `seed` is without meaning.
+    """Return the number of encoder parameters, in closed form; `seed` is ignored.
 
     Example:
         >>> from fsp.spaces.loading import load_space
@@ -40,7 +40,7 @@ def encoder_parameters(space: SearchSpace, architecture: Shape, seed: int = 0) -
 
 
 def operations(space: SearchSpace, architecture: Shape, seed: int = 0) -> float:
-    """Return the operations of one forward pass, in closed form (`counts.operations`); `seed` means nothing.
+    """Return the operations of one forward pass, in closed form (`counts.operations`); `seed` is ignored.
 
     Example:
         >>> from fsp.spaces.loading import load_space
@@ -62,15 +62,15 @@ def synflow(space: SearchSpace, architecture: Shape, seed: int = 0) -> float:
     the ones stand for embedded tokens, so embeddings do not count;
     layer norms, like the batch norms of Abdelfattah et al., are taken out;
     GELU becomes the identity that ReLU already is on positive values;
-    softmax over tokens that are all alike is uniform and passes no gradient: query and key carry no flow, and one token
-    suffices. What is left is linear in its input. In place of each layer norm the values are divided by their
-    mean, held constant, and the logarithms of the means are added to the result. By linearity that changes nothing, and
-    no depth or width overflows.
+    softmax over equal tokens is uniform and passes no gradient: query and key carry no flow, and one token suffices.
+    The remaining network is linear in its input. In place of each layer norm, the values are divided by their mean,
+    which is held constant, and the logarithms of the means are added to the result. By linearity this does not change
+    the result, and prevents overflow at any depth or width.
 
     Args:
         space: of family `bert`.
         architecture: D, A, H, I.
-        seed: of the init.
+        seed: seed of the initial weights.
 
     Raises:
         InputError: the space is of another family.
@@ -88,7 +88,7 @@ def synflow(space: SearchSpace, architecture: Shape, seed: int = 0) -> float:
 
 
 def _synflow(model: "PreTrainedModel") -> float:
-    """Return `log Σ |θ ∂R/∂θ|` of an encoder, which is changed in place."""
+    """Return `log Σ |θ ∂R/∂θ|` of an encoder; changes the encoder in place."""
     import torch
     from torch import nn
 
@@ -117,7 +117,7 @@ def _synflow(model: "PreTrainedModel") -> float:
 def jacobian_covariance(
     space: SearchSpace, architecture: Shape, seed: int = 0, tokens: NDArray[np.integer] | None = None
 ) -> float:
-    """Return how little the untrained network's responses to different sequences are alike, `jacob_cov`.
+    """Return how different the untrained network's responses to different sequences are, `jacob_cov`.
 
     With the eigenvalues v of the correlation matrix of the sequences' gradients, it is `-Σ (log(v + k) + 1 / (v + k))`,
     k = 1e-5 (Mellor et al. 2020, arXiv 2006.04647v1; `jacob_cov` of Abdelfattah et al. 2021, arXiv 2101.08134). The
@@ -134,12 +134,12 @@ def jacobian_covariance(
     Args:
         space: of family `bert`.
         architecture: D, A, H, I.
-        seed: of the init, the weights of the sum, and the random tokens.
+        seed: seed of the initial weights, the weights of the sum, and the random tokens.
         tokens: sequences of token ids, `n x length`; 32 random sequences of 32 tokens by default.
 
     Raises:
         InputError: the space is of another family, or there are fewer than two sequences.
-        Diverged: the gradients are zero or no numbers.
+        Diverged: the gradients are zero or not finite.
 
     Example:
         >>> from fsp.spaces.loading import load_space
@@ -158,7 +158,7 @@ def jacobian_covariance(
 
 
 def _jacobian(model: "PreTrainedModel", tokens: NDArray[np.integer], seed: int) -> NDArray[np.float64]:
-    """Return the gradients of the weighted sum of outputs by the embedded words, `n x (length H)`."""
+    """Return the gradients of the weighted sum of outputs with respect to the embedded words, `n x (length H)`."""
     import torch
 
     model.requires_grad_(False)
@@ -184,7 +184,7 @@ def _untrained(space: SearchSpace, architecture: Shape, seed: int) -> Any:
 
     if space.family_name != "bert":
         raise InputError(
-            f"this proxy knows the layers of family bert, and space {space.name} is of {space.family_name}"
+            f"this proxy supports family bert only, and space {space.name} is of family {space.family_name}"
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -170,7 +170,7 @@ def test_choose_asks_for_a_space_whose_rules_are_functions(run, tmp_path):
     fsp.extract(space, error=error, interval=50, objective="w", study=tmp_path / "s.journal")
     code, _, err = run("choose", tmp_path / "s.journal", "--objective", "w")
     assert code == 2
-    assert "name it with --space" in err
+    assert "name the space with --space" in err
     assert choose(tmp_path / "s.journal", space, objective="w").selected
 
 

@@ -132,7 +132,7 @@ def test_a_certificate_beside_the_run_is_shown_and_checked(folder):
     write_report(folder)
     page = html.unescape((folder / "report.html").read_text())
     assert certificate["result"]["statement"] in page
-    assert "It is of another choice than this run's: D=3 H=8" in page
+    assert "It is for a different choice from this run's: D=3 H=8" in page
     certificate["evaluations"][0]["errors"] = [0.9]
     (folder / "certificate.json").write_text(json.dumps(certificate))
     write_report(folder)

@@ -1,4 +1,4 @@
-"""Measuring what a calibration is fitted to and judged by."""
+"""Measuring the latencies that a calibration is fitted to and judged by."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from fsp.objectives.counts import operations
 from fsp.objectives.latency import Calibration, Timed, design, fit
 from fsp.spaces.space import SearchSpace
 
-_GROUP = 6  # networks in memory at a time, beside the reference
+_GROUP = 6  # networks in memory at a time, besides the reference
 _WARMUP = 1
 
 
@@ -30,11 +30,11 @@ def calibrate(
 
     Args:
         space: the search space.
-        settings: what is timed; T is timed beside the fitted candidates, and each held-out one twice, apart in time.
-        display: where progress goes.
+        settings: what to time; T is timed with the fitted candidates, and each held-out one twice, far apart in time.
+        display: shows progress.
 
     Raises:
-        InputError: a space without depth or with too few candidates.
+        InputError: the space has no depth or too few candidates.
     """
     import torch
 
@@ -56,7 +56,7 @@ def calibrate(
         def times(wanted: NDArray[np.int64]) -> NDArray[np.float64]:
             return relative_times(space, wanted, reference, batch=batch, length=length, rounds=rounds, advance=advance)
 
-        first = times(points[judged])  # the two passes over what is held out are as far apart as can be
+        first = times(points[judged])  # the two passes over held-out candidates are as far apart as possible
         learned = times(np.concatenate([points[rows], maximum]))
         second = times(points[judged])
     unit = reference_time(space, reference, batch=batch, length=length, rounds=2 * rounds)
@@ -97,7 +97,7 @@ def relative_times(
         reference: one architecture, `(d,)`.
         batch: sequences.
         length: tokens of each.
-        rounds: of each group.
+        rounds: rounds per group.
         advance: called with 1 after every group.
     """
     found: list[float] = []

@@ -22,16 +22,20 @@ from fsp.deploy.latency.runtimes import RUNTIMES, call_in, check_runtimes
 from fsp.deploy.latency.settings import MeasurementSettings
 from fsp.deploy.latency.targets import Loaded, Target, describe
 
-_NOISY = 0.05  # an interval of the median wider than this on either side is worth a warning
+_NOISY = 0.05  # a median that is uncertain by a larger share gives a warning
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured.
+    """The measured latencies and memory of networks.
 
-    targets, runtimes: of each network, in order. samples: milliseconds by (network, runtime), `(rounds,)` each.
-    memory: megabytes by (network, runtime), empty where it was not asked for. settings: batch, length, threads and
-    rounds. environment: see `fsp.base.fingerprint`.
+    Attributes:
+        targets: the networks.
+        runtimes: the runtimes in which each was timed.
+        samples: milliseconds by (network, runtime), `(rounds,)` each.
+        memory: megabytes by (network, runtime); empty if memory was not measured.
+        settings: batch, length, threads and rounds.
+        environment: see `fsp.base.fingerprint`.
     """
 
     targets: tuple[Target, ...]
@@ -43,7 +47,7 @@ class Measurement:
 
     @property
     def warnings(self) -> list[str]:
-        """What the measurement is too noisy to tell, one line each."""
+        """Warnings about noise and about differences too small to measure, one line each."""
         found = []
         medians = {key: median_of(samples) for key, samples in self.samples.items()}
         worst = max(medians, key=lambda key: medians[key].uncertainty)
@@ -64,7 +68,7 @@ class Measurement:
         """Return the measurement as a JSON-like value.
 
         `median_ms` with its 95% interval `low_ms, high_ms`; `ratio`: the latency over the first entry's, round by
-        round, with its interval; `samples_ms`, one per round; `peak_memory_mb` and `network_memory_mb` where memory was
+        round, with its interval; `samples_ms`, one per round; `peak_memory_mb` and `network_memory_mb` if memory was
         measured.
         """
         entries = []
@@ -111,12 +115,12 @@ def measure(
     Args:
         targets: the networks; see `fsp.deploy.latency.targets.parse_targets`.
         runtimes: names in `fsp.deploy.latency.runtimes.RUNTIMES`.
-        settings: what is timed, and how often; peak memory is measured in a process per network.
-        display: where progress goes.
+        settings: what to time, and how often; peak memory is measured in a process per network.
+        display: shows progress.
 
     Raises:
-        InputError: an unknown runtime or one that is not on this machine, a network whose
-            family cannot be exported, or missing packages.
+        InputError: a runtime is unknown or not available on this machine, the family of a network cannot be exported,
+            or packages are missing.
         RunFailed: a network cannot be exported or compiled.
     """
     import torch

@@ -15,7 +15,7 @@ _CALLS = 3
 def peak_memory(
     words: Sequence[str], runtime: str, *, batch: int, length: int, threads: int, path: Path | None
 ) -> dict[str, float]:
-    """Return megabytes (10^6 bytes) of a process that loads a network and runs it three times.
+    """Return the memory, in megabytes (10^6 bytes), of a process that loads a network and runs it three times.
 
     Args:
         words: the network, as `fsp.deploy.latency.targets.parse_targets` reads it.
@@ -26,12 +26,12 @@ def peak_memory(
         path: the ONNX file, for ONNX Runtime.
 
     Returns:
-        `peak`: the most the whole process ever held, libraries included. `network`: how much of it came after the
-        libraries were loaded: weights, activations, and what building or reading the network took. With `cuda` both
-        are of the device: what torch took from it, and the most that tensors held of that.
+        `peak`: the peak of the whole process, including libraries. `network`: the part added after the libraries were
+        loaded: weights, activations, and the memory for building or reading the network. With `cuda` both are of the
+        device: the most that torch reserved, and the most that tensors used of it.
 
     Raises:
-        RunFailed: the process ended in an error.
+        RunFailed: the process ended with an error.
     """
     settings = {"words": list(words), "runtime": runtime, "batch": batch, "length": length, "threads": threads}
     settings["path"] = str(path) if path else None
@@ -44,7 +44,7 @@ def peak_memory(
 
 
 def _measure(settings: dict[str, Any]) -> dict[str, float]:
-    """Load and run a network in this process; what it reports is of this process."""
+    """Load and run a network in this process, and return the memory of this process."""
     runtime, path = settings["runtime"], settings["path"]
     if runtime in ("onnx", "int8"):
         import numpy as np
@@ -81,7 +81,7 @@ def _measure(settings: dict[str, Any]) -> dict[str, float]:
 
 
 def _peak() -> float:
-    try:  # not `ru_maxrss`, which begins with what the parent process held
+    try:  # not `ru_maxrss`, which starts at the peak of the parent process
         with open("/proc/self/status", encoding="ascii") as file:
             kilobytes = next(int(line.split()[1]) for line in file if line.startswith("VmHWM:"))
         return kilobytes * 1024 / 1e6

@@ -1,7 +1,7 @@
-"""Timing in rounds, and what can be said of medians and ratios from them.
+"""Timing in rounds, and the intervals of medians and ratios that follow.
 
-All networks are timed in every round, so that a change of the machine's speed hits all of them alike, and two of them
-are compared by their ratio within each round.
+All networks are timed in every round, so that a change of the machine's speed affects all of them equally, and two of
+them are compared by their ratio within each round.
 """
 
 import gc
@@ -21,7 +21,13 @@ Call = Callable[[], object]
 
 @dataclass(frozen=True)
 class Median:
-    """A median with its 95% interval, which assumes only that the rounds are alike and independent."""
+    """A median with its 95% interval, which assumes only that the rounds are independent and identically distributed.
+
+    Attributes:
+        value: the median.
+        low: lower end of the interval.
+        high: upper end of the interval.
+    """
 
     value: float
     low: float
@@ -37,7 +43,7 @@ def median_of(samples: NDArray[np.float64]) -> Median:
     """Return the median of n >= 6 samples with its 95% interval.
 
     Raises:
-        InputError: fewer samples.
+        InputError: there are fewer samples.
 
     Source:
         Order statistics x_(k) and x_(n+1-k) with the largest k such that P(Binomial(n, 1/2) < k) <= 2.5%; Conover,
@@ -65,7 +71,7 @@ def ratio_of(first: NDArray[np.float64], second: NDArray[np.float64]) -> Median:
 
 
 def told_apart(first: NDArray[np.float64], second: NDArray[np.float64]) -> bool:
-    """Tell whether the rounds show two networks to differ: the interval of their ratio leaves out 1."""
+    """Return whether the rounds show that two networks differ: the interval of their ratio excludes 1."""
     ratio = ratio_of(first, second)
     return not ratio.low <= 1 <= ratio.high
 
@@ -79,9 +85,9 @@ def time_rounds(
 ) -> dict[str, NDArray[np.float64]]:
     """Return milliseconds of each call in each round, `(rounds,)`.
 
-    Each timed call comes right after an untimed one of the same network: as in serving, its weights are where they
-    stay between calls, and threads of other runtimes have come to rest. Every round begins with another network. The
-    garbage collector is off meanwhile.
+    Each timed call directly follows an untimed call of the same network, so that its weights are cached as far as they
+    are in serving, and threads of other runtimes are idle. Each round starts with another network. The garbage
+    collector is off during all rounds.
 
     Args:
         calls: what to time, by name; nothing else is inside the timed region.

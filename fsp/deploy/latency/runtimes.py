@@ -1,4 +1,4 @@
-"""The runtimes a network is timed in: each turns it into a call without arguments."""
+"""The runtimes in which a network is timed: each turns it into a call without arguments."""
 
 import copy
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from fsp.deploy.latency.targets import Loaded
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_NETWORKS = 1 << 14  # that torch.compile may keep at a time; all of them share the code of one `forward`
+_NETWORKS = 1 << 14  # the most that torch.compile may keep; all of them share the code of one `forward`
 RUNTIMES = {
     "eager": "torch eager, float32",
     "compile": "torch.compile (inductor), float32",
@@ -23,7 +23,7 @@ RUNTIMES = {
 
 
 def check_runtimes(names: list[str]) -> None:
-    """Raise InputError where a runtime is unknown, named twice or not on this machine."""
+    """Raise InputError if a runtime is unknown, named twice or not available on this machine."""
     import torch
 
     for k, name in enumerate(names):
@@ -42,12 +42,12 @@ def check_runtimes(names: list[str]) -> None:
 def call_in(runtime: str, loaded: Loaded | None, inputs: "dict[str, Tensor]", path: Path | None) -> Call:
     """Return a call that runs the network once.
 
-    Threads are torch's, in all runtimes on the CPU.
+    All runtimes on the CPU use as many threads as torch is set to.
 
     Args:
         runtime: one of `RUNTIMES`.
         loaded: the network; not needed by ONNX Runtime.
-        inputs: of `Loaded.inputs`.
+        inputs: the result of `Loaded.inputs`.
         path: the network's ONNX file, for ONNX Runtime.
     """
     import torch
@@ -74,7 +74,7 @@ def _call(run: Callable[..., object], inputs: "dict[str, Tensor]") -> Call:
 
 
 def _call_on(device: str, network: "nn.Module", inputs: "dict[str, Tensor]", wait: Call) -> Call:
-    """Return a call of a copy on another device: the network itself may be timed where it is as well."""
+    """Return a call of a copy on another device, as the network itself may also be timed on its own device."""
     run = _call(copy.deepcopy(network).to(device), {name: tensor.to(device) for name, tensor in inputs.items()})
 
     def call() -> None:
@@ -85,7 +85,7 @@ def _call_on(device: str, network: "nn.Module", inputs: "dict[str, Tensor]", wai
 
 
 def _compiled_call(network: "nn.Module", inputs: "dict[str, Tensor]") -> Call:
-    """Return a call of the compiled network. Raises RunFailed where torch would run it uncompiled instead."""
+    """Return a call of the compiled network. Raises RunFailed if torch would run it uncompiled instead."""
     import torch
 
     call = _call(torch.compile(network, dynamic=False), inputs)
@@ -93,7 +93,7 @@ def _compiled_call(network: "nn.Module", inputs: "dict[str, Tensor]") -> Call:
     with torch._dynamo.config.patch({**limits, "fail_on_recompile_limit_hit": True}):
         try:
             call()
-        except Exception as error:  # the compiler raises many kinds, e.g. where there is no C++ compiler
+        except Exception as error:  # the compiler raises many types, e.g. if there is no C++ compiler
             reason = " ".join(str(error).split())[:160]
             raise RunFailed(f"torch cannot compile the network: {type(error).__name__}: {reason}") from None
     return call

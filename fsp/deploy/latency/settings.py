@@ -1,4 +1,4 @@
-"""Settings of measurements of latency, checked before anything is built."""
+"""Settings of latency measurements, checked before anything is built."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -14,7 +14,7 @@ _Rounds = Annotated[int, Option("How often each network is timed.")]
 
 @dataclass(frozen=True)
 class Timing:
-    """What is timed, and how often; threads of None are all processors, and torch keeps them.
+    """What to time, and how often; `threads` of None uses all processors, and torch keeps the number afterwards.
 
     Raises:
         InputError: a number is out of range.

@@ -1,4 +1,4 @@
-"""What is timed: networks named on the command line, by directory or by search space and shape."""
+"""The networks to time, named on the command line by directory, or by search space and shape."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 class Target:
     """A network to time: a saved model, or a shape of a search space with random weights.
 
-    name: what results call it. words: what `parse_targets` makes it from. Exactly one of folder and (space, shape) is
-    there.
+    Exactly one of `folder` and (`space`, `shape`) is set.
+
+    Attributes:
+        name: its name in results.
+        words: the words from which `parse_targets` makes it.
+        folder: the model directory.
+        space: the search space.
+        shape: the shape.
     """
 
     name: str
@@ -51,14 +57,19 @@ class Target:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network in memory. space: where its inputs are defined, if it is no network for serving."""
+    """A network in memory.
+
+    Attributes:
+        network: the network.
+        space: the search space that defines its inputs; None for a `Serving` network.
+    """
 
     network: "nn.Module"
     space: SearchSpace | None
 
     @property
     def serving(self) -> "Serving":
-        """The network as one that can be exported. Raises InputError where its family cannot."""
+        """The network in a form that can be exported. Raises InputError if its family has none."""
         from fsp.deploy.serving import Serving
 
         if not isinstance(self.network, Serving):
@@ -67,7 +78,7 @@ class Loaded:
         return self.network
 
     def inputs(self, batch: int, length: int) -> "dict[str, Tensor]":
-        """Return inputs without padding: only token ids, which is the quickest way to call torch's networks.
+        """Return inputs without padding: only token ids, which is the fastest way to call torch's networks.
 
         Raises:
             InputError: the network takes no input of that length.
@@ -86,7 +97,7 @@ class Loaded:
 
 
 def check_inside(space: SearchSpace, shape: Mapping[str, int]) -> None:
-    """Raise InputError where a shape is neither one of a space's candidates nor its maximum point."""
+    """Raise InputError unless a shape is one of a space's candidates or its maximum point."""
     space.point(shape)
     if above := [name for name in space.names if shape[name] > space.maximum[name]]:
         name = above[0]
@@ -160,7 +171,7 @@ def parse_targets(words: Sequence[str]) -> list[Target]:
 
 
 def describe(target: Target) -> dict[str, Any]:
-    """Return what was timed as a JSON-like value."""
+    """Return a network to time as a JSON-like value."""
     if target.folder is not None:
         return {"name": target.name}
     assert target.space is not None

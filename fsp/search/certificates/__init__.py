@@ -1,6 +1,6 @@
-"""Certificates: bounds on what no evaluation has shown, and the record that anybody can recompute.
+"""Certificates: bounds on errors that were not measured, and the record from which anyone can recompute them.
 
-docs/certificate.md says what one claims and under which assumptions.
+docs/certificate.md describes what a certificate claims and under which assumptions.
 """
 
 import lazy_loader

@@ -20,10 +20,10 @@ class Order:
     M(tau): a ≼ b implies E(a) >= (1 - tau) E(b), with a further factor 1 - tau_j for every neutral parameter j in
     which a and b differ.
 
-    Args:
+    Attributes:
         sizes: the parameters that are sizes, `n x d`.
         equal: parameters in which comparable shapes must be equal, `n x q`.
-        neutral: parameters that comparable shapes may differ in, `n x k`.
+        neutral: parameters in which comparable shapes may differ, `n x k`.
         tau: tolerance of M, in [0, 1).
         neutral_tau: tolerance of each neutral parameter, `k` numbers in [0, 1).
 
@@ -51,7 +51,7 @@ class Order:
     def of(
         cls, columns: Mapping[str, ArrayLike], *, equal: Sequence[str], neutral: Mapping[str, float], tau: float
     ) -> "Order":
-        """Return the order on named columns: those neither `equal` nor `neutral` are the sizes."""
+        """Return the order on named columns; columns that are neither `equal` nor `neutral` are the sizes."""
         sizes = [name for name in columns if name not in equal and name not in neutral]
 
         def stack(names: Sequence[str]) -> NDArray:
@@ -90,9 +90,9 @@ class Order:
 class Noise:
     """The standard deviation of log e over seeds, the same for all candidates.
 
-    Args:
-        sigma: the standard deviation; 0 where an evaluation is a function of the architecture alone.
-        freedom: degrees of freedom of its estimate; infinite where it is declared.
+    Attributes:
+        sigma: the standard deviation; 0 if an evaluation depends on the architecture alone.
+        freedom: degrees of freedom of its estimate; infinite if sigma is declared.
 
     Example:
         >>> round(Noise(0.03).half_width(1, alpha=0.05, comparisons=1), 4)
@@ -142,13 +142,13 @@ def squared_deviations(errors: Sequence[float]) -> float:
 
 
 def log_error_bounds(order: Order, rows: Sequence[int], log_lower: ArrayLike, *, log_floor: float = -np.inf) -> Floats:
-    """Return log E_lo of all candidates, `(n,)`: what M and the lower ends of the evaluated ones leave possible.
+    """Return log E_lo of all candidates, `(n,)`: the lower bounds that follow from M and the evaluated candidates.
 
     Args:
         order: the candidates and M.
         rows: the evaluated ones, `m` row numbers.
         log_lower: the lower ends of their intervals on log e, `(m,)`.
-        log_floor: no error is below this.
+        log_floor: a lower limit of log e of all candidates.
 
     Example:
         >>> order = Order(np.array([[1], [2], [3]]), np.empty((3, 0)), np.empty((3, 0)), tau=0.5)
@@ -172,14 +172,14 @@ def gap_of(log_score: ArrayLike, log_error_lo: ArrayLike, *, selected: int, log_
     """Return the gap and the candidate that sets it.
 
     Args:
-        log_score: log S_hi of each candidate, -inf where it is no rival (infeasible, failed, S = 0), `(n,)`.
+        log_score: log S_hi of each candidate, -inf if it is not a rival (infeasible, failed, S = 0), `(n,)`.
         log_error_lo: log E_lo of each, `(n,)`.
-        selected: row of the choice; it is no rival of its own.
+        selected: row of the choice, which is not its own rival.
         log_value: log of S_lo/U of the choice.
 
     Returns:
-        max(0, max over the others of S_hi/E_lo, over the choice's S_lo/U, minus 1), and the row of that maximum
-        (the choice's own where it has no rival).
+        max(0, r / (S_lo/U of the choice) - 1), r being the maximum of S_hi/E_lo over the others, and the row of that
+        maximum (the choice's own row if it has no rival).
 
     Raises:
         InputError: the choice's S is 0, for which no gap is defined.
@@ -197,10 +197,12 @@ def gap_of(log_score: ArrayLike, log_error_lo: ArrayLike, *, selected: int, log_
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the evaluated candidates say about M.
+    """The evidence about M from the evaluated candidates.
 
-    pairs: how many comparable pairs were tested. violations: those that refute M(tau), as (smaller, larger) row
-    numbers, worst first. least_tau: the smallest tau that no pair refutes.
+    Attributes:
+        pairs: number of comparable pairs that were tested.
+        violations: the pairs that refute M(tau), as (smaller, larger) row numbers, worst first.
+        least_tau: the smallest tau that no pair refutes.
     """
 
     pairs: int
@@ -208,16 +210,16 @@ class Evidence:
     least_tau: float
 
     def describe(self) -> dict[str, Any]:
-        """Return the numbers as a JSON-like value: `pairs`, `against` (how many refute M(tau)), `least_tau`."""
+        """Return the numbers as a JSON-like value: `pairs`, `against` (pairs that refute M(tau)), `least_tau`."""
         return {"pairs": self.pairs, "against": len(self.violations), "least_tau": self.least_tau}
 
 
 def evidence(
     order: Order, rows: Sequence[int], log_mean: ArrayLike, runs: ArrayLike, noise: Noise, *, alpha: float
 ) -> Evidence:
-    """Test M on every comparable pair of evaluated candidates; all tests together refuse falsely at most `alpha`.
+    """Test M on every comparable pair of evaluated candidates; a false rejection has probability `alpha` at most.
 
-    A pair a ≼ b refutes M(tau) where log e(a) falls below log e(b) + log(1 - tau) by more than
+    A pair a ≼ b refutes M(tau) if log e(a) falls below log e(b) + log(1 - tau) by more than
     sigma sqrt(1/n_a + 1/n_b) times the normal (or t) quantile at 1 - alpha/pairs.
 
     Args:
@@ -236,7 +238,7 @@ def evidence(
     least_tau = 0.0
     for j, below in enumerate(tested):
         below[j] = False
-        level = noise.sigma * np.sqrt(1 / runs + 1 / runs[j]) * quantile + 1e-12  # a rounding error refutes nothing
+        level = noise.sigma * np.sqrt(1 / runs + 1 / runs[j]) * quantile + 1e-12  # rounding must not refute M
         neutral = order.log_slack(rows[j])[index] - np.log1p(-order.tau)
         shortfall = np.where(below, log_mean - log_mean[j] - neutral + level, 0.0)
         least_tau = max(least_tau, float(-np.expm1(shortfall.min(initial=0.0))))
@@ -246,7 +248,7 @@ def evidence(
 
 
 def audit_bound(failures: int, audited: int, *, alpha: float) -> float:
-    """Return the upper (1 - alpha) confidence limit on the share of all that fail, from a random sample.
+    """Return the upper (1 - alpha) confidence limit on the share of failures, from a random sample.
 
     Source: Clopper and Pearson, Biometrika 26 (1934), one-sided.
 
@@ -258,7 +260,7 @@ def audit_bound(failures: int, audited: int, *, alpha: float) -> float:
 
 
 def transferred(gap: float, *, low: float, high: float) -> float:
-    """Return the gap after full training, where e_final/e_s lies in [low, high] over all candidates.
+    """Return the gap after full training if e_final/e_s lies in [low, high] for all candidates.
 
     Example:
         >>> round(transferred(0.05, low=0.8, high=1.0), 4)

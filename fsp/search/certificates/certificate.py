@@ -1,6 +1,6 @@
 """Certificates: a record of the numbers behind a choice, the claim they support, and the check of both.
 
-A record is a JSON-like dict. `seal` adds what follows from it (`result`) and a checksum (`digest`); `verify`
+A record is a JSON-like dict. `seal` adds the result that follows from it (`result`) and a checksum (`digest`); `verify`
 computes the result again from the other numbers alone.
 """
 
@@ -31,15 +31,21 @@ from fsp.search.certificates.spread import spread_of
 from fsp.search.certificates.words import refutation, statement
 
 KIND, SCHEMA = "fsp.certificate", 2
-_ROUNDING = 1e-12  # of means of logarithms
-_LISTED = 20  # violations named in a result; their number is always given
+_ROUNDING = 1e-12  # tolerance for rounding in means of logarithms
+_LISTED = 20  # the most violations that a result lists; it always gives their number
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is chosen from: the candidates' order under M, which are feasible, and log S at both ends, `(n,)`.
+    """The candidates to choose from.
 
-    Infeasible candidates have S = 0 (log S = -inf); so have those that are no better than T in size or speed.
+    Infeasible candidates have S = 0 (log S = -inf), and so have those that are no better than T in size or speed.
+
+    Attributes:
+        order: the candidates' order under M.
+        feasible: which candidates are feasible, `(n,)`.
+        log_score_lo: log S at its lower end, `(n,)`.
+        log_score_hi: log S at its upper end, `(n,)`.
     """
 
     order: Order
@@ -52,7 +58,7 @@ def problem_of(record: Mapping[str, Any]) -> Problem:
     """Return the problem that a record describes.
 
     Raises:
-        InputError: limits that nothing meets, p or i above those of T, an unknown name.
+        InputError: no candidate meets the limits, p or i is above that of T, or a name is unknown.
     """
     columns, choice, assumed = record["parameters"], record["choice"], record["assumptions"]
     for name in (*record["equal"], *assumed["neutral"]):
@@ -88,7 +94,7 @@ def noise_of(record: Mapping[str, Any]) -> Noise:
 
 
 def _noise_facts(record: Mapping[str, Any], noise: Noise) -> dict[str, Any]:
-    """Return the noise, and what the seeds of all evaluations say about it."""
+    """Return the noise, and the test of it on the seeds of all evaluations."""
     declared = record["assumptions"]["sigma"] is not None
     seen = spread_of(
         [entry["errors"] for entry in (*record["evaluations"], *record["fresh"])],
@@ -102,15 +108,15 @@ def _noise_facts(record: Mapping[str, Any], noise: Noise) -> dict[str, Any]:
 
 
 def assess(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what follows from a record: status, gap, the evidence about M, the audit.
+    """Return the result of a record: status, gap, the evidence about M, the audit.
 
-    The status is `proven` (the gap is bounded), `vacuous` (the numbers give no finite gap, or no noise) or `refuted`
-    (the evaluations contradict M or the noise, and nothing is claimed).
+    The status is `proven` (the gap is bounded), `vacuous` (the numbers determine no finite gap or no noise) or
+    `refuted` (the evaluations contradict M or the noise, and nothing is claimed).
 
     Args:
         record: see docs/certificate.md for its keys.
 
-    Source: the certificate of this project; docs/certificate.md gives each formula and where it is from.
+    Source: the certificate of this project; docs/certificate.md gives each formula and its source.
     """
     problem, noise = problem_of(record), noise_of(record)
     order, assumed, alpha, selected = problem.order, record["assumptions"], record["alpha"], record["selected"]
@@ -195,13 +201,13 @@ def seal(record: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `verify` found.
+    """The outcome of `verify`.
 
     Attributes:
-        holds: the numbers support the stated claim, and the claim bounds the gap.
-        reasons: why not, empty where it holds.
-        result: the claim as computed again.
-        believed: what no computation from the file can check.
+        holds: whether the numbers support the stated claim, and the claim bounds the gap.
+        reasons: why the certificate does not hold; empty if it does.
+        result: the recomputed result.
+        believed: statements that cannot be checked by computation from the file.
     """
 
     holds: bool
@@ -217,7 +223,7 @@ def verify(certificate: Mapping[str, Any]) -> Verdict:
         certificate: the content of a `certificate.json`.
 
     Raises:
-        InputError: it is no certificate, or one of another schema.
+        InputError: it is not a certificate, or has another schema.
 
     Example:
         >>> verify({"kind": "fsp.certificate", "schema": 99})
@@ -240,7 +246,7 @@ def verify(certificate: Mapping[str, Any]) -> Verdict:
 
 
 def check_certificate(certificate: Any) -> None:
-    """Raise InputError where something is no certificate that this fsp reads, or malformed."""
+    """Raise InputError if a value is not a certificate that this version of fsp reads, or is malformed."""
     if not isinstance(certificate, Mapping) or certificate.get("kind") != KIND:
         raise InputError("this is no certificate of fsp; give the certificate.json of a certified extraction")
     schema = certificate.get("schema")
@@ -251,19 +257,19 @@ def check_certificate(certificate: Any) -> None:
         raise InputError(f"the certificate has schema {shown} and this fsp reads {SCHEMA}; upgrade fsp")
     if schema < SCHEMA:
         raise InputError(
-            f"the certificate has schema {schema}, which lacks what is checked since; certify again with the same "
+            f"the certificate has schema {schema}, which lacks data that fsp now checks; certify again with the same "
             "--study, which evaluates nothing twice"
         )
     check(certificate)
 
 
 def _exp(log_error: float) -> float:
-    """Return an error, at most the largest number that JSON can hold: noise may be stated as large as anyone likes."""
+    """Return the error, capped at the largest number that JSON can hold, as a declared sigma may be of any size."""
     return math.exp(min(log_error, math.log(sys.float_info.max)))
 
 
 def _audit(record: Mapping[str, Any], order: Order, mean: Floats, width: Floats, floor: float) -> dict[str, Any] | None:
-    """Compare each audited candidate with the bound that M gave it from the candidates evaluated before."""
+    """Compare each audited candidate with its bound from M and the candidates evaluated before the audit."""
     roles = [entry["role"] for entry in record["evaluations"]]
     if "audit" not in roles:
         return None

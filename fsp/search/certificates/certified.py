@@ -1,4 +1,4 @@
-"""The adaptive search: evaluate where it lowers the certified gap most, stop once the gap is proven."""
+"""The adaptive search: it evaluates the candidates that lower the certified gap most, until the gap is proven."""
 
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeVar
@@ -16,12 +16,12 @@ from fsp.search.driving import Expect, Trial, drive
 _T = TypeVar("_T")
 _Asking = Generator[Trial, float | None, _T]
 
-_MOST = 20_000  # candidates; the order takes their number squared in bytes
-_PILOT = 12  # candidates whose seeds give sigma, where it is estimated
-_FIRST = 16  # maximal shapes evaluated before anything is known
-_WEIGHED = 2_000  # open rivals that are weighed in a step
-_AT_ONCE = 250  # of them at once, to bound memory
-FRESH_ROUNDS = 3  # choices that may be evaluated again on fresh seeds
+_MOST = 20_000  # candidates; the matrix of their order takes n² bytes
+_PILOT = 12  # candidates whose seeds give sigma, if it is estimated
+_FIRST = 16  # the most maximal shapes that are evaluated before the adaptive part
+_WEIGHED = 2_000  # the most open rivals that are considered per step
+_AT_ONCE = 250  # open rivals per batch, to bound memory
+FRESH_ROUNDS = 3  # the most choices that are evaluated again on fresh seeds
 
 
 def search(
@@ -33,20 +33,20 @@ def search(
     seed: int = 0,
     expect: Expect = lambda trials: None,
 ) -> dict[str, Any]:
-    """Evaluate candidates until the gap of the best is at most the record's `target`, or as far as it goes.
+    """Evaluate candidates until the gap of the best is at most the record's `target`, or cannot be lowered further.
 
-    The maximal shapes come first: each bounds everything below it. Then, until the gap is proven: the candidate
-    predicted to beat the best so far, if there is one, otherwise the one expected to exclude the costliest set of
-    open rivals for its own cost (greedy weighted cover). Predictions are log-linear, within the bounds M gives.
+    The maximal shapes come first, because each bounds all shapes below it. Then, until the gap is proven, the next
+    candidate is the one predicted to beat the best so far. If there is none, it is the one expected to exclude the
+    most open rivals, weighted by their cost, per unit of its own cost (greedy weighted cover). Predictions are
+    log-linear, within the bounds that M gives.
 
     Args:
         record: a certificate's record without evaluations (see `fsp.search.certificates.certificate.problem_of`).
         cost: of evaluating each candidate once, `(n,)`.
-        evaluate: the error of the candidate in a row under a seed, None where it failed.
+        evaluate: returns the error of the candidate in a row under a seed, None if the evaluation failed.
         settings: see `CertifiedSettings`.
         seed: the first seed of the evaluations; also draws the audit.
-        expect: called with the trials that `evaluate` is going to be called with, whatever comes of the first; what
-            comes of the search does not depend on it.
+        expect: called with the next trials before the first of them is evaluated; it does not change the result.
 
     Returns:
         The record completed, ready for `fsp.search.certificates.certificate.seal`.
@@ -77,7 +77,7 @@ def trials(
     seed: int = 0,
     expect: Expect = lambda trials: None,
 ) -> _Asking[dict[str, Any]]:
-    """Ask for one evaluation at a time, a row and a seed; be `search` for a caller that brings the errors itself."""
+    """Yield the trials of `search` one at a time, for a caller that evaluates them and sends their errors."""
     target = record["target"]
     if not 0 <= target < np.inf:
         raise InputError(f"gap {target} is out of range; give a share from 0, e.g. 0.05 for 5%")
@@ -118,7 +118,7 @@ class _Run:
         self.audited = settings.audit == 0
 
     def start(self) -> _Asking[None]:
-        """Evaluate a set of candidates that no error has a say in, and estimate the noise from it."""
+        """Evaluate candidates that are chosen without regard to any error, and estimate the noise from them."""
         below, cost = self._below, self._cost
         usable = np.flatnonzero(self._problem.feasible)
         above = below[np.ix_(usable, usable)]
@@ -146,7 +146,7 @@ class _Run:
             self._bound(entry["row"])
 
     def explore(self, target: float) -> _Asking[None]:
-        """Evaluate until the gap is at most the target, or nothing that is left would lower it."""
+        """Evaluate until the gap is at most the target, or no remaining candidate would lower it."""
         while (row := self._next(target)) is not None:
             self._expect([Trial(row, seed) for seed in self._seeds()])
             yield from self._add(row, "search")
@@ -168,7 +168,7 @@ class _Run:
         self.audited = True
 
     def reevaluate(self) -> _Asking[bool]:
-        """Evaluate the best candidate on fresh seeds; return whether that was still to be done."""
+        """Evaluate the best candidate on fresh seeds if that is still needed; return whether it was."""
         best = self._best()
         known = any(entry["row"] == best for entry in self._fresh)
         if self._noise is None or not self._noise.sigma or known or len(self._fresh) == FRESH_ROUNDS:
@@ -186,7 +186,7 @@ class _Run:
         return True
 
     def confirms(self, target: float) -> bool:
-        """Tell whether the best candidate was evaluated on fresh seeds, and its gap is at most the target."""
+        """Return whether the best candidate was evaluated on fresh seeds and its gap is at most the target."""
         return bool(self._alive()) and any(e["row"] == self._best() for e in self._fresh) and self.gap()[0] <= target
 
     def gap(self) -> tuple[float, int]:
@@ -236,7 +236,7 @@ class _Run:
         return self._noise.half_width(runs, alpha=self._settings.alpha, comparisons=self._comparisons)
 
     def _bound(self, row: int) -> None:
-        """Let an evaluated candidate bound those below and above it."""
+        """Update the bounds of the candidates below and above an evaluated one."""
         order, half = self._problem.order, self._half(self._settings.seeds)
         self._lower = np.maximum(self._lower, log_error_bounds(order, [row], [self._mean[row] - half]))
         above = self._below[row]
@@ -244,17 +244,17 @@ class _Run:
         self._upper = np.where(above, np.minimum(self._upper, highest), self._upper)
 
     def _values(self) -> Floats:
-        """Log score of each evaluated candidate at its mean error; -inf elsewhere."""
+        """Return the log score of each evaluated candidate at its mean error, -inf for all others."""
         values = np.where(np.isnan(self._mean), -np.inf, self._problem.log_score_lo - np.nan_to_num(self._mean))
         values[self._failed] = -np.inf
         return values
 
     def _alive(self) -> list[int]:
-        """The rows evaluated without failure; on fresh seeds any of them may fail later."""
+        """Return the rows evaluated without failure; any of them may still fail on fresh seeds."""
         return [entry["row"] for entry in self._entries if entry["row"] not in self._failed]
 
     def _best(self) -> int:
-        evaluated = np.array(sorted(self._alive()))  # any of them may have W = 0
+        evaluated = np.array(sorted(self._alive()))  # only these, as all of them may have W = 0
         return int(evaluated[self._values()[evaluated].argmax()])
 
     def _value(self, row: int) -> float:
@@ -263,7 +263,7 @@ class _Run:
         return float(self._problem.log_score_lo[row] - centre - self._half(runs))
 
     def _next(self, target: float) -> int | None:
-        """Return the candidate to evaluate next, None when that is over."""
+        """Return the candidate to evaluate next, None when the search is over."""
         done = self._done()
         left = np.flatnonzero(self._problem.feasible & ~done)
         if not len(left) or done.sum() >= self._budget:
@@ -278,7 +278,7 @@ class _Run:
         promise = self._log_score[left] - predicted[left]
         if promise.max() > self._values()[best] + 1e-12:
             return int(left[promise.argmax()])
-        # the gap cannot fall below what the evaluated candidates' own intervals leave
+        # the gap cannot fall below the limit that the evaluated candidates' own intervals set
         highest = highest_values(self._log_score, self._lower)
         fixed = np.where(done, highest, -np.inf)
         fixed[best] = -np.inf
@@ -295,7 +295,7 @@ class _Run:
         return int(left[(saved / self._cost[left]).argmax()])
 
     def _predicted(self) -> Floats:
-        """Guess log e of all candidates, within the bounds of M."""
+        """Return log e of all candidates: the mean of the evaluated ones, a prediction within M's bounds of others."""
         rows = [entry["row"] for entry in self._entries]
         guess = log_linear(self._problem.order, rows, self._mean[rows])
         guess = np.minimum(np.maximum(guess, self._lower), np.maximum(self._upper, self._lower))

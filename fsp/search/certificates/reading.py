@@ -1,4 +1,4 @@
-"""What a certificate file must hold before its numbers mean anything, and when two results are the same."""
+"""Reading and validating a certificate file, and comparing two results."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from typing import Any
 from fsp.base.errors import InputError
 
 _ROLES = ("pilot", "search", "audit")
-_LARGEST = 2**63 - 1  # integer: closed forms count in 64 bits
+_LARGEST = 2**63 - 1  # largest integer allowed: closed forms count in 64 bits
 
 
 def read_certificate(path: Path) -> Any:
@@ -27,7 +27,7 @@ def check(body: Mapping[str, Any]) -> None:
     """Check types, ranges and references of a certificate's numbers.
 
     Raises:
-        InputError: naming the first thing that is wrong.
+        InputError: something is missing or wrong; the message names the first such thing.
     """
     try:
         _check(body)
@@ -37,7 +37,7 @@ def check(body: Mapping[str, Any]) -> None:
 
 
 def same(stated: Any, computed: Any) -> bool:
-    """Tell whether two JSON-like values are equal, numbers to nine digits (libraries differ in the last ones)."""
+    """Return whether two JSON-like values are equal, numbers to nine digits (libraries differ in the last ones)."""
     if isinstance(computed, Mapping):
         return (
             isinstance(stated, Mapping)
@@ -48,7 +48,7 @@ def same(stated: Any, computed: Any) -> bool:
         return isinstance(stated, list) and len(stated) == len(computed) and all(map(same, stated, computed))
     if isinstance(computed, bool) or isinstance(stated, bool) or not isinstance(computed, int | float):
         return type(stated) is type(computed) and stated == computed
-    if not isinstance(stated, int | float) or abs(stated) > sys.float_info.max:  # integers of JSON have any size
+    if not isinstance(stated, int | float) or abs(stated) > sys.float_info.max:  # a JSON integer may be of any size
         return False
     return math.isclose(stated, computed, rel_tol=1e-9, abs_tol=1e-12)
 

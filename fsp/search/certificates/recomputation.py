@@ -1,4 +1,4 @@
-"""What a certificate holds that follows from its search space, computed again; and what is left to believe."""
+"""Recomputes the parts of a certificate that follow from its search space, and lists those that must be believed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +9,11 @@ from fsp.search.certificates.words import count
 from fsp.spaces.rules import Rule
 from fsp.spaces.space import SearchSpace, family_of
 
-_COUNTED = ("peak_memory",)  # by torch, so not here
+_COUNTED = ("peak_memory",)  # objectives that torch counts, so they are not recomputed here
 
 
 def disagreement(certificate: Mapping[str, Any]) -> str | None:
-    """Return the first thing in which a certificate is not what its search space gives, None where it is all of that.
+    """Return the first disagreement between a certificate and its search space, None if there is none.
 
     Candidates, p and i of each and of T, and the parameters that must be equal in comparable shapes are computed from
     the space's choices, rules, maximum, constants, family and neutral parameters, without torch.
@@ -22,7 +22,7 @@ def disagreement(certificate: Mapping[str, Any]) -> str | None:
         certificate: checked by `fsp.search.certificates.reading.check`.
 
     Raises:
-        InputError: its space is no search space.
+        InputError: its space is not a valid search space.
     """
     described, columns = certificate["space"], certificate["parameters"]
     if described is None:
@@ -44,7 +44,7 @@ def disagreement(certificate: Mapping[str, Any]) -> str | None:
 
 
 def believed(certificate: Mapping[str, Any]) -> list[str]:
-    """Return what a certificate states and nobody can compute from it, one phrase each."""
+    """Return the statements of a certificate that cannot be computed from it, one phrase each."""
     errors = sum(len(entry["errors"]) for entry in (*certificate["evaluations"], *certificate["fresh"]))
     assumed = certificate["assumptions"]
     facts = [
@@ -63,7 +63,7 @@ def believed(certificate: Mapping[str, Any]) -> list[str]:
 
 
 def _space(described: Mapping[str, Any]) -> SearchSpace:
-    """Return the space that a description tells."""
+    """Return the search space of a description."""
     return SearchSpace(
         described["name"],
         {name: tuple(values) for name, values in described["parameters"].items()},
@@ -76,7 +76,7 @@ def _space(described: Mapping[str, Any]) -> SearchSpace:
 
 
 def _objectives(certificate: Mapping[str, Any], space: SearchSpace) -> str | None:
-    """Compare p and i of every candidate and of T."""
+    """Return the first disagreement in p or i of a candidate or of T, None if there is none."""
     try:
         family = family_of(space)
     except InputError as refused:

@@ -1,4 +1,4 @@
-"""What a certified extraction assumes of the error, and what it may spend."""
+"""The assumptions of a certified extraction about the error, and its budget."""
 
 import math
 from collections.abc import Mapping
@@ -10,19 +10,19 @@ from fsp.base.errors import InputError
 
 @dataclass(frozen=True)
 class CertifiedSettings:
-    """What a certified extraction assumes and may spend.
+    """The assumptions and the budget of a certified extraction.
 
-    Args:
-        alpha: the claim may be wrong this often.
+    Attributes:
+        alpha: the largest probability that the claim is wrong.
         tau: tolerance of assumption M.
         neutral: parameters that may differ between comparable shapes, each with its tolerance.
         sigma: standard deviation of log e over seeds; 0 for an error without noise, None to estimate it.
-        seeds: evaluations of each candidate; at least 2 where sigma is estimated.
+        seeds: evaluations of each candidate; at least 2 if sigma is estimated.
         evaluations: the most candidates to evaluate; None for as many as it takes.
         audit: how many unevaluated candidates, drawn at random, to evaluate as a check of M.
-        error_floor: no error is below this, None where no such number is known.
+        error_floor: a lower limit of all errors, None if none is known.
         tau_post_hoc: whether tau was chosen after seeing evaluations.
-        transfer: low, high and source of e_final/e_s over all candidates, from ground truth.
+        transfer: `low`, `high` and `source` of e_final/e_s over all candidates, from ground truth.
 
     Raises:
         InputError: a value out of range.

@@ -1,4 +1,4 @@
-"""The test of what a certificate assumes of the noise: that all evaluated candidates have that of the pilot."""
+"""The test of a certificate's assumption that all evaluated candidates have the same noise as the pilot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from fsp.search.certificates.bounds import Noise, squared_deviations
 
 @dataclass(frozen=True)
 class Spread:
-    """How the seeds of the candidates spread, beside sigma.
+    """The spread of errors over seeds, compared with sigma.
 
     Attributes:
-        tested: how many evaluations of two seeds or more were compared with sigma.
+        tested: number of evaluations with two seeds or more that were compared with sigma.
         larger: how many of them spread more than sigma allows.
-        others: their standard deviation of log e pooled over those that had no say in sigma, None where there is none.
-        contradicted: whether one of them, or those of `others` together, spread more than sigma allows.
+        others: standard deviation of log e pooled over the evaluations that did not give sigma, None if there are none.
+        contradicted: whether one evaluation, or those of `others` together, spread more than sigma allows.
     """
 
     tested: int
@@ -27,17 +27,17 @@ class Spread:
 
 
 def spread_of(errors: Sequence[Sequence[float]], noise: Noise, *, pilot: int, alpha: float, comparisons: int) -> Spread:
-    """Test whether any candidate's noise is larger than sigma; all tests together refuse falsely at most `alpha`.
+    """Test whether any candidate's noise is larger than sigma; a false rejection has probability `alpha` at most.
 
-    Half of `alpha` is that of single evaluations: s_i² over sigma², with sigma from the other candidates, against the
-    F quantile (chi-square where sigma is declared) at 1 - alpha/(2 comparisons). The other half is that of all
-    together that had no say in sigma. Seeds that agree to the last digit contradict no sigma, and a sigma of 0 is
-    contradicted by any spread.
+    Half of `alpha` goes to the tests of single evaluations: s_i²/sigma², with sigma from the other candidates, against
+    the F quantile (chi-square if sigma is declared) at 1 - alpha/(2 comparisons). The other half goes to one test of
+    all evaluations that did not give sigma. Equal errors under all seeds contradict no sigma, and any spread
+    contradicts a sigma of 0.
 
     Args:
-        errors: one list for each evaluation, an error for each seed; those that gave sigma first.
+        errors: one list per evaluation with one error per seed; those that gave sigma come first.
         noise: sigma and its degrees of freedom.
-        pilot: how many of the lists gave sigma; 0 where it is declared.
+        pilot: how many of the lists gave sigma; 0 if it is declared.
         alpha: level of all tests together.
         comparisons: the most evaluations there may be, fixed beforehand.
 
@@ -70,7 +70,7 @@ def spread_of(errors: Sequence[Sequence[float]], noise: Noise, *, pilot: int, al
 
 
 def _tail(variance: float, reference: float, freedom: float, of_reference: float) -> float:
-    """Return the probability of so large a ratio of two variances of equal noise."""
+    """Return the probability that the ratio of two sample variances of equal noise is at least this large."""
     if variance == 0:
         return 1.0
     if reference == 0:

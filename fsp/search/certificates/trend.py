@@ -1,4 +1,4 @@
-"""A guess of the errors not yet measured, to plan with; nothing that is certified rests on it."""
+"""A prediction of errors not yet measured, for planning only: no certified bound depends on it."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ from numpy.typing import ArrayLike
 
 from fsp.search.certificates.bounds import Floats, Order
 
-_SLOPE = -0.15  # of log e in the log of a size, before anything is known
-_STIFFNESS = 0.05  # of the slopes, in evaluations
+_SLOPE = -0.15  # prior slope of log e in the log of a size
+_STIFFNESS = 0.05  # weight of the prior slopes, in evaluations
 
 
 def log_linear(order: Order, rows: Sequence[int], log_mean: ArrayLike) -> Floats:
-    """Return log e of all candidates, guessed by a ridge regression on the logs of the parameters, `(n,)`.
+    """Return log e of all candidates, predicted by a ridge regression on the logs of the parameters, `(n,)`.
 
     Args:
         order: the candidates.

@@ -1,4 +1,4 @@
-"""A certificate's result in one sentence that says no more than its numbers, and what it rests on."""
+"""A certificate's result in one sentence that claims no more than its numbers support, with its assumptions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +11,8 @@ def statement(record: Mapping[str, Any], result: Mapping[str, Any], feasible: in
 
     Args:
         record: see docs/certificate.md for its keys.
-        result: what follows from it (`fsp.search.certificates.certificate.assess`), without a statement.
-        feasible: how many candidates the claim is about.
+        result: the result of the record (`fsp.search.certificates.certificate.assess`), without a statement.
+        feasible: number of candidates that the claim covers.
     """
     if result["status"] != "proven":
         return f"Nothing is claimed: {refutation(result)}."

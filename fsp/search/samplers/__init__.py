@@ -1,6 +1,6 @@
 """Methods that choose the next candidate by a model of the evaluated ones: fsp's own law and Optuna's samplers.
 
-`FPTASSampler` offers the former to any study of Optuna.
+`FPTASSampler` offers fsp's law to any Optuna study.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""The values of one parameter of a finite space, told apart by their position as Optuna's own samplers do."""
+"""The values of one parameter of a finite space, identified by their position as in Optuna's own samplers."""
 
 import bisect
 import math
@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-_TOLERANCE = 1e-6  # of the distance to the next value: by so much a float may differ and still be the same value
+_TOLERANCE = 1e-6  # share of the distance to the next value by which a float may differ and still be the same value
 _ULPS = 4
 
 
 class Axis:
-    """The different values of one parameter, in their order.
+    """The distinct values of one parameter, in order.
 
     Values of any type are allowed: 1, 1.0 and True are three values, NaN is one, lists and dictionaries are compared
-    by their content (a tuple is the list that a storage returns of it).
+    by their content (a tuple equals the list that a storage returns for it).
 
     Attributes:
         choices: the values, each once.
-        ambiguous: whether some of them are equal in Python, so that a value alone does not tell the position.
+        ambiguous: whether some of them are equal in Python, so that a value alone does not determine the position.
 
     Example:
         >>> axis = Axis([1, True, 0.3, [64, 32]])
@@ -39,7 +39,7 @@ class Axis:
         self._equal: dict[Any, int] = {}
         for k, choice in enumerate(self.choices):
             self._equal.setdefault(_key(choice, typed=False), k)
-        numpy = any(isinstance(choice, np.generic) for choice in self.choices)  # equal to numbers of other hashes
+        numpy = any(isinstance(choice, np.generic) for choice in self.choices)  # these equal numbers with other hashes
         self.ambiguous = numpy or len(self._equal) < len(self.choices)
         numbers = sorted((c, k) for k, c in enumerate(self.choices) if is_number(c))
         self._numbers, self._positions = [c for c, _ in numbers], [k for _, k in numbers]
@@ -48,7 +48,7 @@ class Axis:
         return len(self.choices)
 
     def index(self, value: Any) -> int | None:
-        """Return the position of a value: of the same type first, then of an equal value, then of a float near it."""
+        """Return the position of a value of the same type, else of an equal one, else of a float near it, else None."""
         position = self._exact.get(_key(value, typed=True))
         if position is None:
             position = self._equal.get(_key(value, typed=False))
@@ -83,7 +83,7 @@ def count_of(distribution: BaseDistribution) -> float:
 
 
 def axis_of(distribution: BaseDistribution) -> Axis:
-    """Return the values of a distribution that has finitely many, as Optuna makes them.
+    """Return the values of a distribution that has finitely many, as Optuna generates them.
 
     Example:
         >>> axis_of(FloatDistribution(0, 0.3, step=0.1)).choices
@@ -98,7 +98,7 @@ def axis_of(distribution: BaseDistribution) -> Axis:
 
 
 def value_in(distribution: BaseDistribution, value: Any) -> Any:
-    """Return a value as a distribution has it.
+    """Return the value of a distribution that equals the given one, floats within rounding.
 
     Raises:
         ValueError: the distribution does not contain it.
@@ -132,12 +132,12 @@ def _stepped(distribution: FloatDistribution, position: int) -> float:
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether a value is a finite number, truth values apart."""
+    """Return whether a value is a finite number other than a boolean."""
     return isinstance(value, Real) and not isinstance(value, bool) and abs(float(value)) <= sys.float_info.max
 
 
 def _key(value: Any, *, typed: bool) -> Any:
-    """Return what a value is found by: equal for equal values, and for values of one type alone where `typed`."""
+    """Return a key to find a value by: equal for equal values, if `typed` only for those of the same type."""
     if isinstance(value, Mapping):
         return ("mapping", frozenset((name, _key(part, typed=typed)) for name, part in value.items()))
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""The `fitted` method: a stratified start along the order, then the candidates a fitted law expects most of."""
+"""The `fitted` method: a stratified start along the order, then the best candidates according to a fitted law."""
 
 import math
 
@@ -11,7 +11,7 @@ from fsp.search.samplers.law import QuadraticLaw, expected_improvement, log_feat
 
 
 def stratified(ordered: NDArray[np.int64], count: int, *, seed: int | None) -> NDArray[np.int64]:
-    """Return one element at random of each of `count` equal parts of an order, in random sequence.
+    """Return one random element from each of `count` equal parts of an order, in random sequence.
 
     Example:
         >>> sorted(stratified(np.arange(100), 4, seed=0) // 25)
@@ -36,14 +36,14 @@ def best_expected(
 ) -> int:
     """Return the open row with the largest expected improvement of `offset - value` over the best one observed.
 
-    Where no row observed has a score yet, or no improvement is in reach, the largest predicted mean decides.
+    If no observed row has a score yet, or no improvement is expected, the largest predicted mean decides.
 
     Args:
-        law: over the `n` rows.
+        law: the law over the `n` rows.
         rows: the observed rows, `(m,)`.
         values: their values, `(m,)`, finite.
         open_rows: which rows may be returned, `(n,)`, at least one.
-        offset: known part of what is maximised, `(n,)`; -inf rules a row out while others remain.
+        offset: the known part of the maximised score, `(n,)`; -inf excludes a row while others remain.
     """
     mean, deviation = law.predict(rows, values)
     known = np.broadcast_to(np.asarray(offset, dtype=np.float64), mean.shape)
@@ -57,10 +57,10 @@ def best_expected(
 
 
 def fitted(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
-    """Propose by a law of log e: first a stratified start, then the largest expected improvement in log score.
+    """Propose rows by a law of log e: first a stratified start, then the largest expected improvement in log score.
 
-    The start has one candidate of each of d + 1 equal parts of the order; the one with the largest gain comes first
-    (for the least error the largest one), so that a search cut short is still of use.
+    The start takes one candidate from each of d + 1 equal parts of the order. The one with the largest gain (for the
+    least error, the largest one) comes first, so that an interrupted search is still useful.
 
     The law is a quadratic in the logarithms of the parameters, p and i (`fsp.search.samplers.law`). The score's other
     factor, the gain of W, is known beforehand, so only the error is modelled. A failed evaluation (NaN) is not
@@ -69,7 +69,7 @@ def fitted(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
     Args:
         candidates: what to choose from.
         evaluations: the budget; at most half of it goes into the start.
-        seed: decides the start; everything after it is deterministic.
+        seed: determines the start; everything after it is deterministic.
 
     Example:
         >>> size = np.arange(1.0, 101.0)
@@ -86,7 +86,7 @@ def fitted(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
     points = candidates.parameters
     ordered = order(candidates.size, candidates.speed, points, seed=seed)
     spread = stratified(ordered, min(start_size(points.shape[1]), math.ceil(evaluations / 2)), seed=seed)
-    promise = candidates.size if candidates.gain is None else candidates.gain  # as far as it is known without errors
+    promise = candidates.size if candidates.gain is None else candidates.gain  # the score without its error
     start = spread[np.argsort(promise[spread], kind="stable")].tolist()
     law = QuadraticLaw(log_features(points, candidates.size, candidates.speed))
     if candidates.gain is None:

@@ -23,36 +23,35 @@ class FPTASSampler(BaseSampler):
     """Proposes valid points of a finite discrete space, none twice: stratified along an order, then model-guided.
 
     The first points are spread along the order given by `size`. Then a quadratic law is fitted to the values (their
-    logarithms, if all are positive) and the point of the largest expected improvement is proposed; several objectives
-    are scalarised with random weights, anew for each proposal. Once all points are tried, a warning is given and
+    logarithms, if all are positive) and the point with the largest expected improvement is proposed; several objectives
+    are scalarised with random weights, drawn for each proposal. Once all points are tried, a warning is given and
     points are repeated at random. Points already tried by other workers, failed ones included, count as tried; two
-    processes that ask in the same instant may still draw the same point.
+    processes that ask at the same time may still draw the same point.
 
-    Without `search_space` the space is what the finished trials suggested: until one has finished, parameters are
-    drawn one by one, of the choices that `is_valid` does not exclude (a KeyError it raises, because a parameter is
-    still missing, excludes nothing). Where a parameter is continuous, or trials differ in their parameters or
-    ranges, Optuna's TPESampler takes over and a warning says so; it also draws the parameters that a given
-    `search_space` does not name.
+    Without `search_space`, the space is taken from the finished trials. Until one has finished, parameters are drawn
+    one by one from the choices that `is_valid` does not exclude (it excludes nothing if it raises KeyError because a
+    parameter is still missing). If a parameter is continuous, or trials differ in their parameters or ranges, Optuna's
+    TPESampler takes over with a warning; it also draws the parameters that a given `search_space` does not name.
 
-    Values are told apart by their position and type: 1, 1.0 and True are three choices, and lists and dictionaries
-    are choices like others. Optuna's record of a trial has the first of several equal choices; the objective gets the
-    right one, and the trial's system attributes keep it. The values of a stepped float are those that Optuna makes.
+    Values are distinguished by position and type: 1, 1.0 and True are three choices, and lists and dictionaries are
+    allowed. Of several equal choices Optuna's record of a trial shows the first; the objective gets the right one, and
+    the trial's system attributes store it. The values of a stepped float are those that Optuna generates.
 
-    A trial enqueued with some parameters fixed gets the others such that the point is valid and new. Where all valid
-    points with the fixed values were tried one is repeated, and where there is none the others are drawn at random;
-    a warning says so.
+    If a trial is enqueued with some parameters fixed, the others are chosen so that the point is valid and new. If all
+    valid points with the fixed values were tried, one is repeated; if there is none, the others are drawn at random;
+    both with a warning.
 
     Args:
         search_space: a `SearchSpace`, or the choices or the distribution of each parameter by name. Trials may
             suggest the parameters by any method that allows the values.
-        size: of a point, given as a dictionary; by default the mean rank of its values.
-        is_valid: tells of a point, given as a dictionary, whether it may be proposed.
+        size: returns the size of a point, given as a dictionary; by default the mean rank of its values.
+        is_valid: returns whether a point, given as a dictionary, may be proposed.
         interval: start with every K-th point along the order; by default with one point more than parameters.
-        seed: of everything random.
+        seed: seed of all random numbers.
 
     Raises:
-        InputError: an interval below 1 or above the number of points, no valid point, an empty space, or a trial
-            that suggests a parameter in a way that does not allow the space's value.
+        InputError: the interval is below 1 or above the number of points, no point is valid, the space is empty, or a
+            trial suggests a parameter in a way that does not allow the space's value.
 
     Source: stratified enumeration along p and i as in arXiv 2010.08512, Algorithm 1; scalarisation of Knowles,
     ParEGO (2006).
@@ -87,7 +86,7 @@ class FPTASSampler(BaseSampler):
         self._lock = threading.RLock()  # a study with n_jobs > 1 asks from several threads
 
     def _declare(self, space: SearchSpace | Mapping[str, BaseDistribution | Sequence[Any]]) -> Grid | None:
-        """Return the grid of a given space, or None where it is not finite."""
+        """Return the grid of a given space, or None if it is not finite."""
         if isinstance(space, SearchSpace):
             return self._grid(space_points(space, self._is_valid, seed=self._seed))
         axes: dict[str, Axis] = {}
@@ -115,14 +114,14 @@ class FPTASSampler(BaseSampler):
         self._lock = threading.RLock()
 
     def reseed_rng(self) -> None:
-        """Give this copy of the sampler its own random numbers; the start of the search stays."""
+        """Give this copy of the sampler its own random numbers; the start of the search does not change."""
         self._generator = np.random.default_rng()
         self._fallback.reseed_rng()
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the parameters that all finished trials share, if those are discrete and there are no others."""
+        """Return the parameters of the finished trials, if all trials have the same ones and all are discrete."""
         if self._declared is not None:
-            return {}  # its values are handed out one by one, as how a trial suggests them is not known yet
+            return {}  # its values are proposed one by one, as it is not yet known how the trial suggests them
         with self._lock:
             space = self._read(study).space
         return space if space and all(count_of(d) <= MAX_POINTS for d in space.values()) else {}
@@ -143,7 +142,7 @@ class FPTASSampler(BaseSampler):
                 axes = {name: axis_of(distribution) for name, distribution in search_space.items()}
                 history.grids[key] = Progress(self._grid(grid_points(axes, valid, seed=self._seed)))
             point = self._next(history, history.grids[key], study, trial)
-            # a tuple comes back from a storage as a list; how the trial has it is known once it asks for the parameter
+            # a storage returns a tuple as a list; the trial's own type is known once it suggests the parameter
             return {
                 name: self._noted(study, trial, name, distribution, point[name])
                 for name, distribution in search_space.items()
@@ -153,7 +152,7 @@ class FPTASSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Return the given space's next value of a parameter; a valid choice or a draw of TPE where none is given."""
+        """Return a parameter's next value in the given space; without one, a valid choice or a draw of TPE."""
         value = self._value(study, trial, param_name, param_distribution)
         return self._noted(study, trial, param_name, param_distribution, value)
 
@@ -180,7 +179,7 @@ class FPTASSampler(BaseSampler):
         return self._draw(study, trial, name, distribution)
 
     def _draw(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution) -> Any:
-        """Return a draw of Optuna's TPESampler; say so where it takes over from this one."""
+        """Return a draw of Optuna's TPESampler; warn if it takes over from this sampler."""
         if self._declared is None and self._history.space is not None:
             many = [n for n, d in {**self._history.space, name: distribution}.items() if count_of(d) > MAX_POINTS]
             reason = (
@@ -192,13 +191,13 @@ class FPTASSampler(BaseSampler):
         return self._fallback.sample_independent(study, trial, name, distribution)
 
     def _noted(self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution, value: Any) -> Any:
-        """Return the value, kept with the trial where Optuna's record would not tell it from another choice."""
+        """Return the value; store it with the trial if Optuna's record does not distinguish it from another choice."""
         if isinstance(distribution, CategoricalDistribution) and Axis(distribution.choices).ambiguous:
             note_value(study, trial, name, value)
         return value
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Forget which point the trial was given; from now on its own record tells."""
+        """Forget the point given to the trial, as the trial's own record now holds it."""
         self._history.claims.pop(trial.number, None)
         self._fallback.after_trial(study, trial, state, values)
 
@@ -236,7 +235,7 @@ class FPTASSampler(BaseSampler):
     def _proposal(
         self, history: History, progress: Progress, fixed: dict[str, Any], study: Study, trial: FrozenTrial
     ) -> dict[str, Any]:
-        """Return the point to try next of those with the fixed values, one that was tried only if there is no other."""
+        """Return the next point with the fixed values, one that was already tried only if there is no other."""
         grid = progress.grid
         progress.read(history)
         open_rows = progress.tried == 0
@@ -258,7 +257,7 @@ class FPTASSampler(BaseSampler):
         return grid.points.point(int(self._generator.choice(np.flatnonzero(matching))))
 
     def _completions(self, progress: Progress, fixed: dict[str, Any]) -> Progress | None:
-        """Return a grid that has valid points with the fixed values, also where they are no choices; None without."""
+        """Return a grid with valid points that have the fixed values, even if these are not choices; else None."""
         if progress.grid.matching(fixed).any():
             return progress
         key = repr(fixed)
@@ -272,7 +271,7 @@ class FPTASSampler(BaseSampler):
         return progress.completions[key]
 
     def _fulfils(self, point: dict[str, Any]) -> bool:
-        """Tell whether a point fulfils all rules; its values may be others than the choices."""
+        """Return whether a point meets all rules; its values need not be among the choices."""
         if self._space is not None and (
             any(type(value) is not int for value in point.values()) or self._space.broken_rules(point)
         ):
@@ -287,7 +286,7 @@ def _shown(point: Mapping[str, Any]) -> str:
 def _smaller_is_better(
     values: Mapping[int, Sequence[float]], directions: Sequence[StudyDirection], generator: np.random.Generator
 ) -> dict[int, float]:
-    """Return one number per row, to be minimised: the logarithm where it exists, a random scalarisation of several."""
+    """Return one number per row, to be minimised: the logarithm if all have one; of several, a random scalarisation."""
     if not values:
         return {}
     signs = np.where([d == StudyDirection.MAXIMIZE for d in directions], -1.0, 1.0)

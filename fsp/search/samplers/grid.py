@@ -1,4 +1,4 @@
-"""A finite set of points under an ask-and-tell search: which are left, and which of them to try next."""
+"""A finite set of points for an ask-and-tell search: the valid points, and the choice of the next one."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from fsp.spaces.space import SearchSpace
 
 Point = dict[str, Any]
 
-MAX_POINTS = 100_000  # of a larger grid a random part is considered, to keep a proposal in milliseconds
+MAX_POINTS = 100_000  # larger grids are sampled at random, so that a proposal takes milliseconds
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Points:
 
     Attributes:
         axes: the values of each parameter, by name.
-        positions: of each point's values on the axes, `n x d`, at least one point.
+        positions: position of each point's values on the axes, `n x d`, at least one point.
     """
 
     axes: Mapping[str, Axis]
@@ -40,7 +40,7 @@ class Points:
         return _point(self.axes, self.positions[row].tolist())
 
     def those(self, is_valid: Callable[[Point], bool] | None) -> "Points":
-        """Return the points that are also valid. Raises InputError where there is none."""
+        """Return the points that are also valid. Raises InputError if there are none."""
         if is_valid is None:
             return self
         kept = [is_valid(_point(self.axes, row)) for row in self.positions.tolist()]
@@ -54,13 +54,13 @@ def _point(axes: Mapping[str, Axis], row: Sequence[int]) -> Point:
 
 
 class Grid:
-    """The valid points of a finite space, and what was tried of them.
+    """The valid points of a finite space, and the proposal of the next one.
 
     Args:
         points: the valid points.
-        size: of a point; the start is spread along it. By default the mean rank of its values.
-        interval: start with every K-th point along the order instead of one in each of d + 1 equal parts.
-        seed: decides the start and the order among ties.
+        size: returns the size of a point, along which the start is spread; None for the mean rank of its values.
+        interval: start with every K-th point along the order; None for one point from each of d + 1 equal parts.
+        seed: determines the start and the order among ties.
 
     Raises:
         InputError: the interval is out of range, or a size is not finite.
@@ -97,13 +97,13 @@ class Grid:
         self._law = QuadraticLaw(features)
 
     def row(self, point: Mapping[str, Any]) -> int | None:
-        """Return the number of a point, or None where it is incomplete or not one of the valid points."""
+        """Return the row of a point, or None if it is incomplete or not one of the valid points."""
         if not point.keys() >= self.axes.keys():
             return None
         return self._rows.get(tuple(axis.index(point[name]) for name, axis in self.axes.items()))
 
     def matching(self, fixed: Mapping[str, Any]) -> NDArray[np.bool_]:
-        """Return which rows have these values, `(n,)`; names beside the grid's restrict nothing."""
+        """Return which rows have these values, `(n,)`; names that the grid does not have are ignored."""
         rows = np.ones(len(self.points), dtype=bool)
         for j, (name, axis) in enumerate(self.axes.items()):
             if name in fixed:
@@ -117,7 +117,7 @@ class Grid:
         observed: Mapping[int, float],
         generator: np.random.Generator,
     ) -> int:
-        """Return the open row to try next: of the start while there is any, then the largest expected improvement.
+        """Return the next open row: from the start while any is left, then the largest expected improvement.
 
         Args:
             open_rows: which rows may be proposed, `(n,)`, at least one.
@@ -135,7 +135,7 @@ class Grid:
 
 
 def grid_points(axes: Mapping[str, Axis], is_valid: Callable[[Point], bool] | None, *, seed: int | None) -> Points:
-    """Return the valid points of a product of choices; of a product above MAX_POINTS a random part is considered.
+    """Return the valid points of a product of choices; a product above MAX_POINTS is sampled at random.
 
     Raises:
         InputError: no point is valid.
@@ -154,7 +154,7 @@ def grid_points(axes: Mapping[str, Axis], is_valid: Callable[[Point], bool] | No
 
 
 def space_points(space: SearchSpace, is_valid: Callable[[Point], bool] | None, *, seed: int | None) -> Points:
-    """Return the candidates of a search space that are also valid, of at most MAX_POINTS random ones.
+    """Return the valid candidates of a search space; of more than MAX_POINTS candidates a random sample is taken.
 
     Raises:
         InputError: no candidate is valid.

@@ -1,4 +1,4 @@
-"""What a sampler has read of an Optuna study so far."""
+"""The part of an Optuna study that a sampler has read so far."""
 
 import math
 import warnings
@@ -13,15 +13,18 @@ from optuna.trial import FrozenTrial, TrialState
 from fsp.search.samplers.grid import Grid
 
 DECLARED = ""
-_VALUE = "fsp:value:"  # how the names of a trial's attributes begin that say which of several equal choices it has
+_VALUE = "fsp:value:"  # prefix of the trial attributes that store which of several equal choices was given
 
 
 class Progress:
-    """What the finished trials of a study say of one grid.
+    """The finished trials of a study on one grid.
 
-    tried: how often each point was tried, `(n,)`, whatever came of it.
-    values: the last finite objective values of each row that has any.
-    completions: what is known of the points with fixed values that no point of this grid has, by those values.
+    Attributes:
+        grid: the grid.
+        tried: how often each point was tried, `(n,)`, successfully or not.
+        values: the last finite objective values of each row that has any.
+        completions: the same for fixed values that no point of this grid has, by those values; None if no point is
+            valid.
     """
 
     def __init__(self, grid: Grid):
@@ -32,7 +35,7 @@ class Progress:
         self._read = 0
 
     def read(self, history: "History") -> None:
-        """Take in what has finished since the last call."""
+        """Read the trials that have finished since the last call."""
         for trial in history.done[self._read :]:
             row = self.grid.row(point_of(trial))
             if row is not None:
@@ -43,9 +46,9 @@ class Progress:
 
 
 def point_of(trial: FrozenTrial) -> dict[str, Any]:
-    """Return what a trial evaluates as far as it is known: its values, those noted by `note_value` and fixed ones.
+    """Return the point of a trial as far as it is known: its values, those stored by `note_value`, and fixed ones.
 
-    Of choices that are equal in Python, such as 1 and True, Optuna's own record keeps the first alone.
+    Of choices that are equal in Python, such as 1 and True, Optuna's own record keeps only the first.
     """
     fixed = trial.system_attrs.get("fixed_params", {})
     noted = {name: trial.system_attrs.get(_VALUE + name, value) for name, value in trial.params.items()}
@@ -53,32 +56,36 @@ def point_of(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def note_value(study: Study, trial: FrozenTrial, name: str, value: Any) -> None:
-    """Keep with a trial which one of several equal choices it was given."""
+    """Store with a trial which of several equal choices it was given."""
     study._storage.set_trial_system_attr(trial._trial_id, _VALUE + name, value)
 
 
 class History:
-    """One study as far as it was read: a trial is looked at once when it has finished, so a proposal stays cheap.
+    """The part of a study read so far; each trial is read once, when it has finished, so that proposals stay cheap.
 
-    space: the distributions that all finished trials share; {} where they differ, None while there are none.
-    pending: the points of trials under way or enqueued.
-    grids: the finite spaces met so far by their distributions, the declared one as DECLARED.
-    claims: the point given to each trial under way, by its number.
+    Attributes:
+        study: the name of the study.
+        finished: how many trials, counted from the first without a gap, have finished and were read.
+        done: the finished trials that were read.
+        pending: the points of running or enqueued trials.
+        space: the distributions that all finished trials share; {} if they differ, None while there are none.
+        grids: the finite spaces found so far, by their distributions; the declared one is under DECLARED.
+        claims: the point given to each running trial, by the trial's number.
     """
 
     def __init__(self, study: str, declared: Grid | None):
         self.study = study
-        self.finished = 0  # trials up to here have finished and were read
+        self.finished = 0
         self.done: list[FrozenTrial] = []
         self.pending: list[dict[str, Any]] = []
         self.space: dict[str, BaseDistribution] | None = None
         self.grids: dict[str, Progress] = {} if declared is None else {DECLARED: Progress(declared)}
         self.claims: dict[int, dict[str, Any]] = {}
-        self._early: set[int] = set()  # finished before one with a lower number
+        self._early: set[int] = set()  # numbers of trials that finished before one with a lower number
         self._warned: set[str] = set()
 
     def read(self, trials: list[FrozenTrial]) -> None:
-        """Take in all trials of the study, in the order of their numbers."""
+        """Read all trials of the study, given in the order of their numbers."""
         self.pending = []
         in_front = True
         for trial in trials[self.finished :]:
@@ -88,7 +95,7 @@ class History:
                 continue
             if trial.number not in self._early:
                 self.done.append(trial)
-                if trial.state != TrialState.FAIL:  # it may have failed before suggesting everything
+                if trial.state != TrialState.FAIL:  # a failed trial may lack parameters
                     if self.space is None:
                         self.space = dict(trial.distributions)
                     elif self.space and repr(self.space) != repr(trial.distributions):
@@ -100,7 +107,7 @@ class History:
                 self._early.add(trial.number)
 
     def warn_once(self, message: str) -> None:
-        """Warn, once for each study."""
+        """Warn, once per study."""
         if message not in self._warned:
             warnings.warn(message, stacklevel=2)
             self._warned.add(message)

@@ -3,18 +3,18 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Prior variances of the quadratic terms, and of the noise, both relative to the linear terms': the evidence chooses
-# among the decades from nearly linear to fully quadratic, and from noise-free to nothing but noise.
+# Prior variances of the quadratic terms and of the noise, both relative to that of the linear terms. The evidence
+# chooses among the decades from nearly linear to fully quadratic, and from noise-free to pure noise.
 _CURVATURES = (0.01, 0.1, 1.0)
 _NOISES = np.array([0.001, 0.01, 0.1, 1.0])
-_FENCE = 3.0  # of the interquartile range (Tukey's outer fence)
+_FENCE = 3.0  # interquartile ranges (Tukey's outer fence)
 
 
 def log_features(*columns: ArrayLike) -> NDArray[np.float64]:
-    """Return columns side by side as standardised logarithms, `n x k`; columns that do not vary are left out.
+    """Return standardised logarithms of columns, `n x k`; columns that do not vary are left out.
 
     Args:
-        columns: `(n,)` or `n x d` each; one with a value that is not positive is taken as it is.
+        columns: `(n,)` or `n x d` each; a column with a value that is not positive is standardised without logarithm.
 
     Example:
         >>> log_features([1, 10, 100], [7, 7, 7]).round(2).tolist()
@@ -31,8 +31,8 @@ def log_features(*columns: ArrayLike) -> NDArray[np.float64]:
 class QuadraticLaw:
     """Bayesian regression of a value on all features, their squares and products.
 
-    Ridge priors shrink the terms, the quadratic ones more; how much, and the noise, is chosen by the marginal
-    likelihood in closed form. One prediction takes O(m k^2 + k^3 + n k^2) for m observations of n rows and k terms.
+    Ridge priors shrink the terms, the quadratic ones more; the marginal likelihood in closed form chooses how much,
+    and the noise. One prediction takes O(m k^2 + k^3 + n k^2) for m observations, n rows and k terms.
 
     Args:
         features: standardised, `n x d`.
@@ -59,14 +59,14 @@ class QuadraticLaw:
 
         Args:
             rows: numbers of the observed rows, `(m,)`, m ≥ 1.
-            values: their values, `(m,)`, finite. A value far above the others, such as a diverged training, is
-                drawn down to three interquartile ranges above the third quartile.
+            values: their values, `(m,)`, finite. A value far above the others, such as that of a diverged training, is
+                clipped to three interquartile ranges above the third quartile.
         """
         lower, upper = np.quantile(values, (0.25, 0.75))
         values = np.minimum(values, upper + _FENCE * (upper - lower))
         centre, scale = values.mean(), values.std() or 1.0
         target = (values - centre) / scale
-        # kept as an eigendecomposition: the evidence of every noise level and the predictions follow from one
+        # one eigendecomposition gives the evidence of every noise level and the predictions
         best_evidence = -np.inf
         for design in self._designs:
             observed = design[rows]
@@ -94,7 +94,7 @@ class QuadraticLaw:
 
 
 def expected_improvement(mean: NDArray[np.float64], deviation: NDArray[np.float64], best: float) -> NDArray[np.float64]:
-    """Return by how much a normal variable is expected to exceed `best`, `(n,)`; 0 where the mean is -inf.
+    """Return the expected improvement of a normal variable over `best`, `(n,)`; 0 where the mean is -inf.
 
     Source: Jones, Schonlau and Welch, Efficient global optimization (1998), equation 15.
 

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 def tpe(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
-    """Propose by Optuna's TPESampler at its defaults."""
+    """Propose rows by Optuna's TPESampler with its defaults."""
     from optuna.samplers import TPESampler
 
     return _snapped(TPESampler(seed=seed), candidates, seed)
 
 
 def nsga2(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
-    """Propose by Optuna's NSGAIISampler, with a population of a fifth of the budget, between 4 and its default 50.
+    """Propose rows by Optuna's NSGAIISampler, with a population of a fifth of the budget, between 4 and the default 50.
 
-    At the default population a small budget would end within the first generation, which is random.
+    With the default population a small budget would end within the first generation, which is random.
     """
     from optuna.samplers import NSGAIISampler
 
@@ -30,7 +30,7 @@ def nsga2(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
 
 
 def gp(candidates: Candidates, evaluations: int, seed: int) -> Proposals:
-    """Propose by Optuna's GPSampler at its defaults (it needs torch)."""
+    """Propose rows by Optuna's GPSampler with its defaults (it needs torch)."""
     from optuna.samplers import GPSampler
 
     return _snapped(GPSampler(seed=seed), candidates, seed)
@@ -48,7 +48,7 @@ def unit_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _snapped(sampler: "BaseSampler", candidates: Candidates, seed: int) -> Proposals:
-    """Propose the open row nearest to the sampler's point, and tell the sampler that row's own coordinates."""
+    """Propose the open row nearest to the sampler's point, and report that row's coordinates to the sampler."""
     import optuna
 
     generator = np.random.default_rng(seed)

@@ -1,6 +1,6 @@
 """Replays over measured tables: what a search, an error law or a latency law would have found on them.
 
-A table is any CSV file with an architecture a row.
+A table is any CSV file with one architecture per row.
 """
 
 import lazy_loader

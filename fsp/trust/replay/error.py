@@ -1,4 +1,4 @@
-"""Replays of the error `fitted` over measured tables: from so many rows, how well does it rank the others?"""
+"""Replays of the error `fitted` over measured tables: fitted to some rows, how well does it rank the others?"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,18 +14,20 @@ from fsp.objectives.power_law import least_groups
 from fsp.trust.agreement import kendall, mean, size_bands, spearman, spearman_in_bands, top_overlap
 from fsp.trust.replay.table import Table
 
-_ERROR = ""  # its column: no parameter is called so
+_ERROR = ""  # name of the error's column, which no parameter can have
 _LEAST_TEST_ROWS = 3  # fewer have no rank correlation
 
 
 @dataclass(frozen=True)
 class ErrorReplay:
-    """What `fitted` made of a table, one row per seed.
+    """How well `fitted` predicts a table.
 
-    train: how many rows were fitted each time.
-    scores: on the rows not fitted, a column each: `spearman`, `kendall`, `spearman_in_bands`, `top10_overlap` (see
-        `fsp.trust.agreement`), `coverage_90` (the share inside the 90% intervals), and the same rank scores of the
-        table's p, where more is taken to be better, as `baseline_params_...`.
+    Attributes:
+        table: the table.
+        train: number of rows it was fitted to, for each seed.
+        scores: one row per seed, with the scores on all other rows: `spearman`, `kendall`, `spearman_in_bands`,
+            `top10_overlap` (see `fsp.trust.agreement`), `coverage_90` (the share inside the 90% intervals), and as
+            `baseline_params_...` the same rank scores of the table's p, of which more is assumed to be better.
     """
 
     table: Table
@@ -33,7 +35,7 @@ class ErrorReplay:
     scores: pd.DataFrame
 
     def describe(self) -> dict[str, Any]:
-        """Return the replay as a JSON-like value: of each score the mean over seeds, None where it is undefined.
+        """Return the replay as a JSON-like value: the mean of each score over seeds, None if it is undefined.
 
         `coverage_90_sd` is over seeds; `ahead_in_bands` is the share of seeds in which `fitted` ranks better
         inside bands than p.
@@ -56,14 +58,14 @@ class ErrorReplay:
 def replay_error(table: Table, *, train: int, seeds: int = 1, display: Progress | None = None) -> ErrorReplay:
     """Return how well the error `fitted` predicts a table from a part of it.
 
-    For each seed 0, 1, ... the law is fitted on so many rows chosen at random, by their parameters alone, and
-    judged on all others. The bands are the quintiles of p over the whole table, so they are the same for all seeds.
+    For each seed 0, 1, ... the law is fitted to `train` random rows, by their parameters alone, and judged on all
+    others. The bands are the quintiles of p over the whole table, so they are the same for all seeds.
 
     Args:
         table: the measurements.
-        train: rows to fit, from 12 (see `least_groups`) to three fewer than the table's.
-        seeds: how often.
-        display: where progress goes.
+        train: number of rows to fit, from 12 (see `least_groups`) to three fewer than the table has.
+        seeds: number of repetitions.
+        display: shows progress.
 
     Raises:
         InputError: train or seeds is out of range, or a parameter is not positive.

@@ -19,15 +19,19 @@ from fsp.trust.replay.table import Table
 
 @dataclass(frozen=True)
 class SearchReplay:
-    """What one method found on a table, over several seeds.
+    """The findings of one method on a table, over several seeds.
 
-    method, objective: as asked for.
-    feasible: how many architectures meet the limits.
-    regret: of each seed after each evaluation, `K x m`; a method that stopped early keeps what it had.
-    evaluated: the table's rows that each seed evaluated, in sequence.
-    best: the best row that any seed found; optimum: the best there is.
-    seconds: of all seeds together, without any training.
-    certificate: of the first seed, where the method gives one.
+    Attributes:
+        table: the table.
+        method: the name of the method.
+        objective: `w` or `error`.
+        feasible: number of architectures that meet the limits.
+        regret: regret of each seed after each evaluation, `K x m`; if a method stopped early, its last regret is kept.
+        evaluated: the table's rows that each seed evaluated, in sequence.
+        best: the best row that any seed found.
+        optimum: the best of all rows.
+        seconds: time of all seeds together, without any training.
+        certificate: certificate of the first seed, None if the method gives none.
     """
 
     table: Table
@@ -45,8 +49,7 @@ class SearchReplay:
         """Return the replay as a JSON-like value.
 
         `regret_mean` and `regret_max` are over seeds, after the last evaluation; `curve` is the mean regret after
-        1, 2, ... evaluations. `evaluations` and `unique_evaluations` are those of the seed with the most and with
-        the fewest.
+        1, 2, ... evaluations. `evaluations` is the most of any seed, `unique_evaluations` the fewest of any seed.
         """
         final = self.regret[:, -1]
         return {
@@ -80,20 +83,20 @@ class SearchReplay:
 
 
 def replay_search(table: Table, settings: ReplaySettings, *, display: Progress | None = None) -> SearchReplay:
-    """Return what a search method would have found on a measured table with so many evaluations.
+    """Return what a search method would have found on a measured table with a number of evaluations.
 
-    The methods see parameters, p and i of every row within the limits, and the error of a row once they ask for it.
+    The methods get parameters, p and i of every row within the limits, and the error of a row once they propose it.
     For `w`, p(T) and i(T) are the largest p and i of the whole table.
 
     Args:
         table: the measurements.
-        settings: method is a name in `fsp.search.methods.METHODS`; where fewer rows than evaluations meet the limits,
+        settings: the method is a name in `fsp.search.methods.METHODS`; if fewer rows than evaluations meet the limits,
             all of them are evaluated; seeds are 0, 1, ... The regret is (W* - W)/W* for `w` and (e - e*)/e* for
             `error`; the asterisk marks the best within the limits.
-        display: where progress goes.
+        display: shows progress.
 
     Raises:
-        InputError: an unknown method, evaluations out of range, limits that nothing meets, or W = 0 throughout.
+        InputError: the method is unknown, evaluations are out of range, no row meets the limits, or W is 0 in each.
 
     Example:
         >>> d = np.arange(1.0, 31.0)

@@ -1,4 +1,4 @@
-"""What a replay of a search asks."""
+"""Settings of a replay of a search."""
 
 from dataclasses import dataclass
 from typing import Annotated

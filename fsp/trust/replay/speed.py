@@ -1,4 +1,4 @@
-"""Replays of latency predictors over measured tables: how well does one fitted to some rows predict the others?"""
+"""Replays of latency predictors over measured tables: fitted to some rows, how well does one predict the others?"""
 
 import itertools
 from collections.abc import Sequence
@@ -14,16 +14,21 @@ from fsp.base.progress import Progress
 from fsp.objectives.products import LEAST_ROWS, fit_products, relative_errors
 from fsp.trust.replay.table import read_columns
 
-_BASELINE_FACTORS = 3  # of D * H * H or D * H * I, what most operations of a layer are proportional to
+_BASELINE_FACTORS = 3  # as in D * H * H or D * H * I, to which most operations of all layers are proportional
 
 
 @dataclass(frozen=True)
 class LatencyTable:
     """Distinct architectures and their measured latencies.
 
-    names: of the parameters that vary. parameters: `n x d`. latencies: one column per target, `n x m`, positive.
-    constant: parameters that are the same in every row and say nothing. rows_read, rows_missing, rows_merged: as in
-    `fsp.trust.replay.table.Table`.
+    Attributes:
+        names: names of the parameters that vary.
+        parameters: values of these parameters, `n x d`.
+        latencies: one column per target, `n x m`, positive.
+        constant: names of the parameters that are the same in every row and are left out.
+        rows_read: as in `fsp.trust.replay.table.Table`.
+        rows_missing: as in `fsp.trust.replay.table.Table`.
+        rows_merged: as in `fsp.trust.replay.table.Table`.
     """
 
     names: tuple[str, ...]
@@ -46,12 +51,12 @@ def read_latencies(path: str | Path, *, parameters: Sequence[str], targets: Sequ
 
     Args:
         path: a UTF-8 CSV file.
-        parameters: columns that make an architecture, none negative.
-        targets: columns of latencies, positive; each is predicted apart, and their sum is what counts.
+        parameters: columns that define an architecture, none negative.
+        targets: columns of latencies, positive; each is predicted separately, and their sum is judged.
 
     Raises:
-        InputError: no such file or column, a column named twice, a cell that is no finite number, a latency that is
-            not positive, a negative parameter, or no parameter that varies.
+        InputError: the file or a column does not exist, a column is named twice, a cell is not a finite number, a
+            latency is not positive, a parameter is negative, or no parameter varies.
 
     Example:
         >>> import tempfile
@@ -98,10 +103,16 @@ def read_latencies(path: str | Path, *, parameters: Sequence[str], targets: Sequ
 
 @dataclass(frozen=True)
 class SpeedReplay:
-    """How well a predictor and the baseline do on rows they have not seen, over several splits.
+    """How well a predictor and the baseline predict rows outside their fit, over several splits.
 
-    predicted, baseline: one entry a split, with `mape`, `within_5_percent`, `within_10_percent`, `spearman`.
-    n_train, n_test: rows of each split. law: of each target, the products of the first split's fit.
+    Attributes:
+        table: the table.
+        predicted: scores of the predictor, one entry per split, with `mape`, `within_5_percent`, `within_10_percent`
+            and `spearman`.
+        baseline: the same scores of the baseline.
+        n_train: rows that each split fits.
+        n_test: rows that each split predicts.
+        law: for each target, the products of the first split's fit.
     """
 
     table: LatencyTable
@@ -113,7 +124,7 @@ class SpeedReplay:
 
     @property
     def warnings(self) -> list[str]:
-        """What speaks against the predictor, one line each."""
+        """Findings against the predictor, one line each."""
         ours, line = (_means(scores)["mape"] for scores in (self.predicted, self.baseline))
         if ours <= line:
             return []
@@ -149,18 +160,18 @@ def replay_speed(
 ) -> SpeedReplay:
     """Return how well latencies are predicted from a random part of a table.
 
-    Beside it stands a baseline: a straight line, by ordinary least squares, in the one product of at most three
-    parameters that follows the latency best on the training rows; that is what a count of operations gives.
+    The baseline is a straight line, fitted by ordinary least squares, in the product of at most three parameters that
+    fits the latency of the training rows best; it corresponds to a count of operations.
 
     Args:
         table: the measurements.
         targets: names of the columns of `table.latencies`.
-        train: rows to fit to; all others are predicted.
-        seeds: how often to split, with seeds 0, 1, ...
-        display: where progress goes.
+        train: number of rows to fit; all others are predicted.
+        seeds: number of splits, with seeds 0, 1, ...
+        display: shows progress.
 
     Raises:
-        InputError: fewer than ten rows to fit to or to predict, or no seed.
+        InputError: fewer than ten rows to fit or to predict, or no seed.
     """
     if not LEAST_ROWS <= train <= len(table) - LEAST_ROWS:
         raise InputError(
@@ -191,7 +202,7 @@ def replay_speed(
 def _line(
     parameters: NDArray[np.float64], latency: NDArray[np.float64], others: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the predictions of the straight line in the product that follows the latency best."""
+    """Return the predictions of the straight line in the product that fits the latency best."""
     columns = range(parameters.shape[1])
     best, least = np.full(len(others), latency.mean()), np.inf
     for k in range(1, _BASELINE_FACTORS + 1):

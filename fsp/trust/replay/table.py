@@ -1,4 +1,4 @@
-"""Measured tables: rows of architectures with real-valued parameters, p, i and e, and no declared space."""
+"""Measured tables: rows of architectures with real-valued parameters, p, i and e, without a declared space."""
 
 import csv
 import re
@@ -11,22 +11,28 @@ from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
 
-_MISSING = frozenset({"", "na", "n/a", "null", "none"})  # "nan" is a number gone wrong, not a missing one
+_MISSING = frozenset({"", "na", "n/a", "null", "none"})  # "nan" is an invalid number, not a missing one
 
 _SCORES = frozenset({"accuracy", "acc", "score", "f1", "auc", "bleu", "rouge", "r2", "map", "precision", "recall"})
-_RISES = 0.5  # Spearman's correlation of an error with p, above which it is doubted
+_RISES = 0.5  # an error is doubted if its Spearman correlation with p is above this
 _FEW_ROWS = 5
 
 
 @dataclass(frozen=True)
 class Table:
-    """Distinct architectures and what was measured of them.
+    """Distinct architectures and their measurements.
 
-    parameters: `n x d`, columns named `names`; neutral: which of them are no sizes, `(d,)`.
-    size, speed, error: p, i and e, `(n,)`, positive.
-    lines: the line of the file at which each row first stands, `(n,)`.
-    rows_read: rows of the file; rows_missing: those left out because a used column is empty there;
-    rows_merged: those that repeat another's parameters and were averaged into it.
+    Attributes:
+        names: names of the parameters.
+        parameters: their values, `n x d`.
+        neutral: which of them are not sizes, `(d,)`.
+        size: p, `(n,)`, positive.
+        speed: i, `(n,)`, positive.
+        error: e, `(n,)`, positive.
+        lines: the first line of the file with each architecture, `(n,)`.
+        rows_read: number of rows in the file.
+        rows_missing: rows left out because a used column is empty.
+        rows_merged: rows that repeat the parameters of another and were averaged into it.
     """
 
     names: tuple[str, ...]
@@ -56,19 +62,19 @@ def read_table(
     r"""Return the measured table in a CSV file with a header.
 
     Rows in which a used column is empty (or NA, N/A, null, none) are left out. Rows equal in all parameters are one
-    architecture measured several times: their p, i and e are averaged. How many there were of both is in the table.
+    architecture measured several times: their p, i and e are averaged. The table holds the number of both.
 
     Args:
         path: a UTF-8 CSV file.
-        parameters: names of the columns that make an architecture, numbers of any kind.
-        neutral: those parameters that are no sizes, e.g. attention heads; they need not be named twice.
+        parameters: names of the columns that define an architecture, numbers of any kind.
+        neutral: parameters that are not sizes, e.g. attention heads; they need not be repeated in `parameters`.
         size: the column of p.
-        speed: the column of i, smaller is faster; for who has no use for i, that of p by default.
+        speed: the column of i, smaller is faster; None for that of p, for a caller that needs no i.
         error: the column of e, smaller is better.
 
     Raises:
-        InputError: no such file or column, a cell that is no finite number, a p, i or e that is not positive, or
-            no complete row.
+        InputError: the file or a column does not exist, a cell is not a finite number, p, i or e is not positive, or
+            no row is complete.
 
     Example:
         >>> import tempfile
@@ -114,9 +120,9 @@ def read_table(
 
 
 def looks_like_a_score(column: str, table: Table) -> str | None:
-    r"""Return why an error column seems to be one of which more is better; None where it does not.
+    r"""Return why an error column seems to be a score, of which more is better; None if it does not.
 
-    By its name, or because it rises with p: larger networks err less in nearly every table.
+    The reason is its name, or that it rises with p: larger networks have smaller errors in nearly every table.
 
     Example:
         >>> import tempfile
@@ -139,7 +145,7 @@ def looks_like_a_score(column: str, table: Table) -> str | None:
 
 
 def read_columns(path: str | Path, used: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.int64], int]:
-    """Return the complete rows of some columns of a CSV file, the lines they stand at, and how many rows it has.
+    """Return the complete rows of some columns of a CSV file, their line numbers, and the number of rows in the file.
 
     Rows in which one of the columns is empty (or NA, N/A, null, none) are left out.
 
@@ -148,7 +154,7 @@ def read_columns(path: str | Path, used: Sequence[str]) -> tuple[NDArray[np.floa
         used: m names of columns; the first result is `n x m`, the second `(n,)`.
 
     Raises:
-        InputError: no such file or column, a cell that is no finite number, or no complete row.
+        InputError: the file or a column does not exist, a cell is not a finite number, or no row is complete.
     """
     header, rows = _read(path)
     for column in used:

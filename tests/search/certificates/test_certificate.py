@@ -234,7 +234,7 @@ def test_lists_of_ones_own_are_refused_or_said(certificate):
 
 
 def test_a_certificate_of_an_earlier_schema_is_refused_with_the_way_on(certificate):
-    with pytest.raises(InputError, match="schema 1, which lacks what is checked since; certify again"):
+    with pytest.raises(InputError, match="schema 1, which lacks data that fsp now checks; certify again"):
         verify({**certificate, "schema": 1})
 
 
