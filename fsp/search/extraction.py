@@ -21,9 +21,8 @@ from fsp.search.certificates.bounds import Evidence, Noise, Order, evidence
 from fsp.search.driving import Trial, drive
 from fsp.search.evaluations import evaluation_table
 from fsp.search.finalists import undecided
-from fsp.search.options import SearchOptions
 from fsp.search.pareto import pareto_front
-from fsp.search.planning import Asked
+from fsp.search.planning import Asked, asked_for
 from fsp.search.question import Objective
 from fsp.search.second_look import LongRuns
 from fsp.search.settings import Certified, Halving, Search, SecondLook
@@ -196,8 +195,7 @@ def extract(
         >>> result.selected, len(result.table), result.certificate["result"]["gap"]
         (Architecture(D=6, A=8, H=256, I=256), 17, 0.0)
     """
-    asked = search or SearchOptions(**options).search(space)
-    return answer(Asked.of(space, asked, speed), error, study=study, display=display)
+    return answer(Asked.of(space, asked_for(space, search, options), speed), error, study=study, display=display)
 
 
 def answer(

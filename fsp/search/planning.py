@@ -1,5 +1,6 @@
 """A search applied to a space: its candidates, p, i, limits and planned evaluations, before any error is known."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -139,7 +140,20 @@ class Asked:
         return self.space.architectures(self.candidates.parameters[[row]])[0]
 
     @property
-    def plan(self) -> Plan:
+    def asked_for(space: SearchSpace, search: Search | None, options: Mapping[str, Any]) -> Search:
+    """Return a search, or the one that the options of `SearchOptions` make.
+
+    Raises:
+        InputError: both are given, or the options do not go together.
+    """
+    if search is None:
+        return SearchOptions(**options).search(space)
+    if options:
+        raise InputError(f"give a search or options, not both; the search already decides {', '.join(options)}")
+    return search
+
+
+def plan(self) -> Plan:
         """The planned evaluations."""
         method, rows = self.search.method, self.rows
         table = self.table.iloc[np.asarray(rows.rows)]
@@ -184,7 +198,7 @@ def plan(
         >>> planned.method, planned.maximal, planned.audit, planned.candidates, planned.feasible
         ('maximal', 17, 3, 20, 139)
     """
-    return Asked.of(space, search or SearchOptions(**options).search(space), speed).plan
+    return Asked.of(space, asked_for(space, search, options), speed).plan
 
 
 def calibration_for(space: SearchSpace, speed: str | Calibration, method: str = "interval") -> Calibration | None:

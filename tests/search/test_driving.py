@@ -107,6 +107,8 @@ def test_rows_in_turn_give_their_means():
         (lambda: Search(seeds=0), "seeds 0"),
         (lambda: Proposed("magic"), "no method 'magic'"),
         (lambda: Proposed("random", 0), "evaluations 0"),
+        (lambda: extract(SPACE, toy, Search(), interval=2), "give a search or options, not both"),
+        (lambda: plan(SPACE, Search(), limits=SHARE), "already decides limits"),
         (lambda: Halving((16, 0)), "rising"),
         (lambda: SecondLook(anchors=2), "anchors 2"),
         (lambda: Asked.of(SPACE, Search(method=Interval(1000))).rows, "interval 1000"),
