@@ -140,20 +140,7 @@ class Asked:
         return self.space.architectures(self.candidates.parameters[[row]])[0]
 
     @property
-    def asked_for(space: SearchSpace, search: Search | None, options: Mapping[str, Any]) -> Search:
-    """Return a search, or the one that the options of `SearchOptions` make.
-
-    Raises:
-        InputError: both are given, or the options do not go together.
-    """
-    if search is None:
-        return SearchOptions(**options).search(space)
-    if options:
-        raise InputError(f"give a search or options, not both; the search already decides {', '.join(options)}")
-    return search
-
-
-def plan(self) -> Plan:
+    def plan(self) -> Plan:
         """The planned evaluations."""
         method, rows = self.search.method, self.rows
         table = self.table.iloc[np.asarray(rows.rows)]
@@ -174,6 +161,19 @@ def plan(self) -> Plan:
             rows.maximal,
             rows.audit,
         )
+
+
+def asked_for(space: SearchSpace, search: Search | None, options: Mapping[str, Any]) -> Search:
+    """Return a search, or the one that the options of `SearchOptions` make.
+
+    Raises:
+        InputError: both are given, or the options do not go together.
+    """
+    if search is None:
+        return SearchOptions(**options).search(space)
+    if options:
+        raise InputError(f"give a search or options, not both; the search already decides {', '.join(options)}")
+    return search
 
 
 def plan(
