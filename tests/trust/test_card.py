@@ -168,8 +168,8 @@ def test_the_command(tiny, tmp_path):
             card_for(teacher, steps, out / "card.json")
     assert card_for(fingerprint, 1) is None  # not on record
     assert "size with Spearman" in trust({"card": facts})
-    assert "other text" in trust({"card": facts})
-    assert "other text" not in trust({"card": facts, "config": {"corpus": facts["corpus"]}})
+    assert "different text" in trust({"card": facts})
+    assert "different text" not in trust({"card": facts, "config": {"corpus": facts["corpus"]}})
     assert card_rows(facts)[1]["surrogate"] == "s=1"
     again = CliRunner().invoke(app, [*base, *limits, *short])
     assert again.exit_code == 0
