@@ -109,6 +109,7 @@ class FamilyContract:
             counted = {name: int(count[0]) for name, count in sizes(self.space, self.space.point(shape)).items()}
             assert counted["parameters"] == built, f"{shape}: {counted['parameters']:,} counted, {built:,} built"
             parts = counted["embedding_parameters"] + counted["encoder_parameters"]
+            assert min(counted.values()) >= 0, f"{shape}: {counted}"
             assert parts == built, f"{shape}: embeddings and encoder have {parts:,} of {built:,}"
             self._assert_is(network, shape)
 
@@ -170,12 +171,20 @@ class FamilyContract:
         torch.testing.assert_close(self.output(copy), self.output(network))
 
     def test_cuts_have_their_shape_and_leave_t_alone(self) -> None:
-        """Every candidate can be cut out of T, and runs."""
+        """Every candidate can be cut out of T, runs in evaluation mode, and consists of copies of T's weights."""
+        import torch
+
         network, family = self.trained(), self.family
         before = {name: weight.clone() for name, weight in network.state_dict().items()}
+        values = torch.cat([weight.flatten() for weight in before.values() if weight.is_floating_point()])
+        places = {weight.data_ptr() for weight in network.parameters()}
         for shape in self.shapes[1:]:
             cut = family.cut(network, shape)
             self._assert_is(cut, shape)
+            assert not cut.training, f"the cut {shape} is in training mode"
+            for name, weight in cut.named_parameters():
+                assert weight.data_ptr() not in places, f"{name} of the cut {shape} shares T's memory"
+                assert torch.isin(weight, values).all(), f"{name} of the cut {shape} has weights that T does not have"
             weights = sum(weight.numel() for weight in cut.parameters())
             assert weights == int(family.parameters(shape, self.space.constants)["parameters"]), str(shape)
             assert self.output(cut).isfinite().all(), f"the cut {shape} computes numbers that are not finite"

@@ -74,9 +74,9 @@ LARGER = "shapes_that_cannot_be_cut_are_refused"
         ({"operations": by_floats}, {COLUMNS}),
         ({"constants_of": swapped}, {BUILT, SHAPES}),
         ({"constants_of": lambda config: {"inputs": config.inputs, "outputs": config.outputs}}, {OTHERS}),
-        ({"cut": fresh}, {FULL}),
+        ({"cut": fresh}, {FULL, SHAPES}),
         ({"cut": lambda model, shape: model}, {FULL, SHAPES, LARGER}),
-        ({"cut": anything}, {FULL, LARGER}),
+        ({"cut": anything}, {FULL, SHAPES, LARGER}),
     ],
 )
 def test_families(members, tests):

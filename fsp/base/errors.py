@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 
@@ -24,6 +25,8 @@ def check_least(given: Mapping[str, Any], **least: int) -> None:
         fsp.base.errors.InputError: steps must be at least 1, not 0
     """
     for name, bound in least.items():
+        if not isinstance(given[name], Integral):
+            raise InputError(f"{name} must be a whole number, not {given[name]!r}")
         if given[name] < bound:
             raise InputError(f"{name} must be at least {bound}, not {given[name]}")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fsp.base.errors import InputError
+from fsp.base.errors import InputError, check_least
 from fsp.base.progress import Bars
 from fsp.cli.fields import expanded
 from fsp.cli.options import Bounds, Json, ModelFolder, OfSpace, Seed, Shape, Source, Threads
@@ -43,6 +43,7 @@ def distill(
     shape = shape_of(architecture)
     if shape is None:
         raise InputError("name an architecture, as D=3 A=8 H=256 I=768")
+    check_least({"seed": seed}, seed=0)
     settings = SurrogateSettings(tokens=tokens, threads=threads)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} already exists; choose a new directory")

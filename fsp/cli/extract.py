@@ -85,6 +85,7 @@ def extract(
     from fsp.distillation.inputs import SEARCH_TOKENS, fitted_to, from_scratch, load_inputs, surrogate
     from fsp.distillation.teacher import load_teacher
     from fsp.distillation.trained import check_trained
+    from fsp.search.certificates.settings import CertifiedSettings
     from fsp.search.extraction import answer
     from fsp.search.limits import parse_limits
     from fsp.search.planning import Asked, calibration_for
@@ -99,7 +100,10 @@ def extract(
     chosen, bars = load_space(space), Bars()
     check_trained(chosen)
     search = replace(search, limits=parse_limits(limit), fidelities=_numbers(fidelities))
-    wanted = search.search(chosen)
+    asked_for = search
+    if (search.method or chosen.method) == "certified" and search.seeds is not None:
+        asked_for = replace(search, certified=CertifiedSettings(seeds=search.seeds), seeds=None)
+    wanted = asked_for.search(chosen)
     if certificate is not None and wanted.method.name != "certified":
         raise InputError("a certificate comes with --method certified; add it, or leave --certificate out")
     if certificate is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,8 @@ def answer(
                 evaluators[rung].expect((asked.shape(t.row), t.seed) for t in trials if t.rung == rung)
 
         def evaluate(trial: Trial) -> float | None:
+            if not isinstance(trial.row, Integral) or not 0 <= trial.row < len(cost):
+                raise InputError(f"method {method.name} asks for row {trial.row!r}; there are {len(cost)}, from 0")
             if rungs.setdefault(trial.row, trial.rung) != trial.rung:  # errors after less training are discarded
                 rungs[trial.row], made[trial.row] = trial.rung, []
             evaluation = evaluators[trial.rung](asked.shape(trial.row), trial.seed)
@@ -237,11 +240,14 @@ def answer(
             return evaluation.error
 
         try:
-            certificate = drive(method.trials(asked.candidates, seeds, expect), evaluate)
+            ended = drive(method.trials(asked.candidates, seeds, expect), evaluate)
+            certificate = ended if isinstance(method, Certified) else None
         except AllFailed as problem:
             first = next(e.failure for found in made.values() for e in found if e.failure)
             raise AllFailed(f"{problem}; the first: {first}") from None
 
+    if not made:
+        raise InputError(f"method {method.name} asks for no evaluation")
     table = evaluation_table(asked.table, made, asked.maximum, seed, question.speed)
     changed = [head_size_changed(space.maximum, asked.shape(row)) for row in table.index]
     if any(changed):
@@ -252,12 +258,12 @@ def answer(
         table["steps"] = np.array(method.fidelities)[reached]
         score[reached < reached.max()] = np.nan
         if np.isnan(score).all():
-            failure = table["failure"].dropna().iloc[0]
+            failure = table["failure"][reached == reached.max()].dropna().iloc[0]
             raise AllFailed(f"all {(reached == reached.max()).sum()} candidates failed; the first: {failure}")
     finals: tuple[Architecture, ...] = ()
     if look is not None and long_error is not None:
         table, score, finals = _looked_again(asked, look, long_error, table, score, evaluators[0], display)
-    best = certificate["selected"] if certificate else table.index[int(np.nanargmax(score))]
+    best = certificate["selected"] if certificate is not None else table.index[int(np.nanargmax(score))]
     return Extraction(
         space=space,
         selected=asked.shape(best),

@@ -102,13 +102,15 @@ class SearchOptions(LeastError):
             raise InputError(f"no objective {self.objective!r}; there are limits and w")
         if self.objective == "w" and self.limits:
             raise InputError("limits belong to objective 'limits'; leave them out for 'w'")
-        question = Limits(self.limits) if self.objective == "limits" else LargestW(self.size, self.exponents)
+        w = LargestW(self.size, self.exponents)  # checks both, whatever the objective
+        question = Limits(self.limits) if self.objective == "limits" else w
         look = SecondLook(self.finalists, self.anchors, self.longer)
-        method = self._method(space)
-        seeds = 1 if self.seeds is None or (method.name == "certified" and self.certified is None) else self.seeds
-        return Search(question, method, look if self.finalists > 1 or self.anchors else None, seeds, self.seed)
+        seeds = 1 if self.seeds is None else self.seeds
+        second = look if self.finalists > 1 or self.anchors else None
+        return Search(question, self._method(space), second, seeds, self.seed)
 
     def _method(self, space: "SearchSpace") -> "Method":
+        from fsp.search.methods import UNLIMITED
         from fsp.search.settings import NAMES, Certified, Halving, Interval, Maximal, Proposed
 
         name = self.method
@@ -119,13 +121,10 @@ class SearchOptions(LeastError):
             raise InputError(f"no method {name!r}; there are {', '.join(NAMES)}")
         if name != "interval" and self.interval is not None:
             raise InputError(f"an interval belongs to method 'interval'; leave it out for {name!r}")
-        if name in ("interval", "certified") and self.evaluations is not None:
+        if name in ("interval", "certified", *UNLIMITED) and self.evaluations is not None:
             raise InputError(f"a number of evaluations does not belong to method {name!r}; leave it out")
-        assumed = self.certified
-        if name == "certified" and assumed is None and self.seeds is not None:
-            assumed = CertifiedSettings(seeds=self.seeds)
         budget = {} if self.evaluations is None else {"evaluations": self.evaluations}
-        certified = Certified(self.gap, assumed if name == "certified" else None)  # checks the gap, whatever the method
+        certified = Certified(self.gap, self.certified if name == "certified" else None)  # checks the gap
         if name == "certified":
             made: Method = certified
         elif name == "interval":

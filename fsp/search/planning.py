@@ -1,7 +1,7 @@
 """A search applied to a space: its candidates, p, i, limits and planned evaluations, before any error is known."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -86,7 +86,7 @@ class Asked:
             InputError: no candidate meets the limits, the speed is unknown, an interval is out of range, or there are
                 more anchors than planned candidates.
         """
-        calibration = calibration_for(space, speed, search.method.name)
+        calibration = calibration_for(space, speed, "certified" if isinstance(search.method, Certified) else "")
         also = search.question.limits or ()
         maximum = objectives_at_maximum(space, calibration, also)
         question = search.question.resolved(maximum)
@@ -170,6 +170,9 @@ def asked_for(space: SearchSpace, search: Search | None, options: Mapping[str, A
         InputError: both are given, or the options do not go together.
     """
     if search is None:
+        known = [one.name for one in fields(SearchOptions)]
+        if unknown := sorted(set(options) - set(known)):
+            raise TypeError(f"no option {unknown[0]!r} of a search; there are {', '.join(known)}")
         return SearchOptions(**options).search(space)
     if options:
         raise InputError(f"give a search or options, not both; the search already decides {', '.join(options)}")

@@ -1,7 +1,7 @@
 """The question that a search answers: an objective with its limits, or W with its p and exponents."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -31,7 +31,15 @@ class Limits:
             encoder parameters and i.
     """
 
-    limits: Mapping[str, float | str] | None = None
+    limits: Mapping[str, float | str] | None = field(default=None, hash=False)
+
+    def __post_init__(self) -> None:
+        if self.limits is None:
+            return
+        if not isinstance(self.limits, Mapping):
+            raise InputError(f'limits {self.limits!r} are no limits by name; write e.g. {{"operations": "25%"}}')
+        object.__setattr__(self, "limits", dict(self.limits))
+        resolve_limits(self.limits, dict.fromkeys(self.limits, 1.0))  # refuses what is no number
 
     def resolved(self, maximum: Mapping[str, float]) -> "Question":
         """Return the question with absolute limits, from p and i of T."""
@@ -50,6 +58,12 @@ class LargestW:
     size: Size = "parameters"
     exponents: tuple[float, float] = (1.0, 1.0)
     limits: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        if self.size not in ("parameters", "encoder_parameters"):
+            raise InputError(f"no size {self.size!r} for W; there are parameters and encoder_parameters")
+        if len(self.exponents) != 2 or not all(0 <= exponent < np.inf for exponent in self.exponents):
+            raise InputError(f"exponents {self.exponents} are out of range; give two numbers from 0, e.g. 1 and 1")
 
     def resolved(self, maximum: Mapping[str, float]) -> "Question":
         """Return the question with p and i of T."""
@@ -97,10 +111,7 @@ class Question:
             raise InputError(f"no objective {objective!r}; there are limits and w")
         if objective == "w" and limits:
             raise InputError("limits belong to objective 'limits'; leave them out for 'w'")
-        if size not in ("parameters", "encoder_parameters"):
-            raise InputError(f"no size {size!r} for W; there are parameters and encoder_parameters")
-        if len(exponents) != 2 or not all(0 <= exponent < np.inf for exponent in exponents):
-            raise InputError(f"exponents {exponents} are out of range; give two numbers from 0, e.g. 1 and 1")
+        LargestW(size, exponents)  # refuses what is out of range
         default = {"encoder_parameters": DEFAULT_SHARE, _speed(maximum): DEFAULT_SHARE}
         absolute = resolve_limits(limits or default, maximum) if objective == "limits" else {}
         return cls(objective, absolute, size, exponents, maximum)

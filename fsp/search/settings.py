@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -102,6 +103,10 @@ class Interval:
     interval: int | None = None
     name: ClassVar[str] = "interval"
 
+    def __post_init__(self) -> None:
+        if self.interval is not None and not (isinstance(self.interval, Integral) and self.interval >= 1):
+            raise InputError(f"interval {self.interval} is out of range; choose 1 or more")
+
     def plan(self, candidates: Candidates, *, seed: int) -> Rows:
         """Return every K-th row from the smallest to the largest. Raises InputError where K is out of range."""
         interval = interval_for(len(candidates), _EVALUATIONS) if self.interval is None else self.interval
@@ -127,7 +132,10 @@ class Halving:
     of: Maximal | Interval = field(default_factory=Maximal)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "fidelities", tuple(self.fidelities))
         check_fidelities(self.fidelities)
+        if not isinstance(self.of, Maximal | Interval):
+            raise InputError("fidelities belong to methods 'maximal' and 'interval'")
 
     @property
     def name(self) -> str:
@@ -207,6 +215,10 @@ class Proposed:
         _check_evaluations(self.evaluations)
         if isinstance(self.proposing, str) and self.proposing not in METHODS:
             raise InputError(f"no method {self.proposing!r}; there are {', '.join(METHODS)}")
+        if self.proposing == "certified":
+            raise InputError("a certified search is Certified(gap), which carries what it assumes")
+        if not isinstance(self.proposing, str) and not callable(self.proposing):
+            raise InputError(f"{self.proposing!r} is neither a method's name nor a function that proposes rows")
 
     @property
     def name(self) -> str:
@@ -214,7 +226,8 @@ class Proposed:
         return self.proposing if isinstance(self.proposing, str) else getattr(self.proposing, "__name__", "own")
 
     def _most(self, candidates: Candidates) -> int:
-        return len(candidates) if self.proposing in UNLIMITED else min(self.evaluations, len(candidates))
+        unlimited = isinstance(self.proposing, str) and self.proposing in UNLIMITED
+        return len(candidates) if unlimited else min(self.evaluations, len(candidates))
 
     def plan(self, candidates: Candidates, *, seed: int) -> Rows:
         """Return all rows, some of which will be proposed."""
@@ -228,7 +241,7 @@ class Proposed:
 
 
 def _check_evaluations(evaluations: int) -> None:
-    if evaluations < 1:
+    if not isinstance(evaluations, Integral) or evaluations < 1:
         raise InputError(f"evaluations {evaluations} is out of range; give 1 or more, e.g. {_MOST_MAXIMAL}")
 
 
@@ -248,11 +261,12 @@ class SecondLook:
     longer: int = LONGER
 
     def __post_init__(self) -> None:
-        if self.finalists < 1:
+        check_least(vars(self), anchors=0)
+        if not isinstance(self.finalists, Integral) or self.finalists < 1:
             raise InputError(f"finalists {self.finalists} is out of range; give 1 for no second look, or more")
         if self.anchors and self.anchors < LEAST_ANCHORS:
             raise InputError(f"anchors {self.anchors} is out of range; give {LEAST_ANCHORS} or more, or 0 for none")
-        if self.longer < 1:
+        if not isinstance(self.longer, Integral) or self.longer < 1:
             raise InputError(
                 f"longer {self.longer} is out of range; give how many times the training finalists get, e.g. 8"
             )
@@ -284,10 +298,20 @@ class Search:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.question, Limits | LargestW):
+            raise InputError(f"{self.question!r} is no question; give Limits(...) or LargestW(...)")
+        if isinstance(self.method, type) or not all(hasattr(self.method, name) for name in ("name", "plan", "trials")):
+            raise InputError(
+                f"{self.method!r} is no method; give e.g. Maximal(), Interval(9) or Proposed('fitted', 30)"
+            )
+        if not isinstance(self.second_look, SecondLook | None):
+            raise InputError(f"{self.second_look!r} is no second look; give SecondLook(...) or None")
         check_least(vars(self), seed=0)
-        if self.seeds < 1:
+        if not isinstance(self.seeds, Integral) or self.seeds < 1:
             raise InputError(f"seeds {self.seeds} is out of range; evaluate each candidate at least once")
-        if self.method.name == "maximal" and isinstance(self.question, LargestW):
+        method = self.method.of if isinstance(self.method, Halving) else self.method
+        maximal = isinstance(method, Maximal) or (isinstance(method, Proposed) and method.proposing == "maximal")
+        if maximal and isinstance(self.question, LargestW):
             raise InputError(
                 "the largest W need not be a maximal shape's; use method 'interval' or 'certified', or objective "
                 "'limits'"

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast
 
 from fsp.base.errors import InputError
 from fsp.families.architecture import Architecture
@@ -30,8 +30,15 @@ class ErrorFunction(Protocol):
         0.25
     """
 
-    settings: Mapping[str, Any]
-    seeded: bool
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Everything that values depend on besides architecture and seed."""
+        ...
+
+    @property
+    def seeded(self) -> bool:
+        """Whether values depend on the seed."""
+        ...
 
     def __call__(self, architecture: Architecture, seed: int) -> float:
         """Return the error of a candidate.
@@ -45,7 +52,6 @@ class ErrorFunction(Protocol):
 AnyError = ErrorFunction | Callable[..., float]
 
 
-@runtime_checkable
 class Trained(Protocol):
     """An error that can be measured after any number of steps; fidelities need it."""
 
@@ -54,7 +60,6 @@ class Trained(Protocol):
         ...
 
 
-@runtime_checkable
 class Prolonged(Protocol):
     """An error that can be measured after longer training; finalists and anchors need it."""
 
@@ -68,7 +73,11 @@ class Error:
 
     def __init__(self, given: AnyError):
         self._given = given
-        self._takes_seed = "seed" in inspect.signature(given).parameters
+        try:
+            seed = inspect.signature(given).parameters.get("seed")
+        except (TypeError, ValueError):  # some callables written in C have no signature
+            seed = None
+        self._seed = seed
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -79,35 +88,41 @@ class Error:
     @property
     def seeded(self) -> bool:
         """Whether values depend on the seed."""
-        return self._takes_seed and getattr(self._given, "seeded", True)
+        return self._seed is not None and getattr(self._given, "seeded", True)
 
     def __call__(self, architecture: Architecture, seed: int) -> float:
         """Return the error of a candidate."""
-        return float(self._given(architecture, seed=seed) if self._takes_seed else self._given(architecture))  # type: ignore[call-arg]
+        required = self._seed is not None and self._seed.default is inspect.Parameter.empty
+        if self.seeded or required:
+            return float(self._given(architecture, seed=seed))
+        return float(self._given(architecture))  # type: ignore[call-arg]
 
     def with_steps(self, steps: int) -> "Error":
         """Return the same error after `steps` training steps. Raises InputError if it is not `Trained`."""
-        if not isinstance(self._given, Trained):
+        if not self._has("with_steps"):
             raise InputError("fidelities need an error with a method with_steps(steps); add one, or leave them out")
-        return Error(self._given.with_steps(steps))
+        return Error(cast(Trained, self._given).with_steps(steps))
 
     def longer(self, factor: int) -> "Error":
         """Return the same error after `factor` times the training. Raises InputError if it is not `Prolonged`."""
-        if not isinstance(self._given, Prolonged):
+        if not self._has("longer"):
             raise InputError(
                 "finalists and anchors need an error with a method longer(factor); add one, or leave finalists at 1 "
                 "and anchors at 0"
             )
-        return Error(self._given.longer(factor))
+        return Error(cast(Prolonged, self._given).longer(factor))
 
     def variants(self, steps: int | None, factor: int | None) -> "list[Error]":
         """Return this error, and those after `steps` steps or `factor` times the training that it supports."""
         found = [self]
-        if steps is not None and isinstance(self._given, Trained):
+        if steps is not None and self._has("with_steps"):
             found.append(self.with_steps(steps))
-        if factor is not None and isinstance(self._given, Prolonged):
+        if factor is not None and self._has("longer"):
             found.append(self.longer(factor))
         return found
+
+    def _has(self, method: str) -> bool:
+        return callable(getattr(self._given, method, None))
 
 
 def as_error(given: AnyError) -> Error:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fsp.base.errors import InputError
+from fsp.base.errors import InputError, check_least
 from fsp.base.option import SEED, STEPS, THREADS, Option
 
 
@@ -26,5 +26,6 @@ class CardSettings:
         for name, least in (("shapes", 10), ("truth_steps", 1), ("truth_seeds", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"--{name.replace('_', '-')} must be at least {least}, not {getattr(self, name)}")
+        check_least(vars(self), seed=0)
         if self.steps < 1:
             raise InputError("a report card compares the error after s and 2s steps; give --steps of at least 1")

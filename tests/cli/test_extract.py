@@ -12,7 +12,6 @@ from fsp.distillation.error import Distillation
 from fsp.distillation.inputs import load_inputs, surrogate
 from fsp.distillation.settings import SurrogateSettings
 from fsp.objectives.table import objectives_at_maximum
-from fsp.search.certificates.settings import CertifiedSettings
 
 
 @pytest.fixture(scope="module")
@@ -184,9 +183,7 @@ def test_seeds_in_the_plan_and_where_they_mean_nothing(run):
     with pytest.raises(fsp.InputError, match="takes no seed"):
         fsp.extract(space, error=lambda a: 1 / a["D"], seeds=2)
     with pytest.raises(fsp.InputError, match="CertifiedSettings"):
-        fsp.extract(
-            space, lambda a, seed: 1 / a["D"], seeds=2, method="certified", certified=CertifiedSettings(seeds=3)
-        )
+        fsp.extract(space, error=lambda a, seed: 1 / a["D"], seeds=2, method="certified")
 
 
 def test_latency_is_offered_where_it_can_be_limited(run):

@@ -92,6 +92,7 @@ REFUSED = {  # by command: what follows it, and a part of the line that it is re
         (SHAPE, "Missing option '--out'"),
         ("--out o", "name an architecture"),
         ("D=1 A --out o", "cannot read 'A'"),
+        (f"{SHAPE} --out o --seed -1", "seed must be at least 0"),
         ("empty --out o", "cannot read 'empty'"),
         (f"{SHAPE} --out full {TINY}", "already exists"),
         (f"{SHAPE} --out file {TINY}", "already exists"),
@@ -217,6 +218,7 @@ REFUSED = {  # by command: what follows it, and a part of the line that it is re
         (SPEEDS.replace("speeds.csv", "none.csv"), "No such file"),
     ],
     "error card": [
+        ("minilm --out o --seed -1", "seed must be at least 0"),
         ("space.toml", "Missing option '--out'"),
         ("space.toml --out o --shapes 4", "--shapes"),
         ("space.toml --out o --steps 0", "--steps"),

@@ -1,6 +1,9 @@
 """Every method that can be replayed can be run, through the same loop, and evaluates the same rows."""
 
+import copy
 import math
+import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,6 +113,25 @@ def test_rows_in_turn_give_their_means():
         (lambda: extract(SPACE, toy, Search(), interval=2), "give a search or options, not both"),
         (lambda: plan(SPACE, Search(), limits=SHARE), "already decides limits"),
         (lambda: Halving((16, 0)), "rising"),
+        (lambda: Halving((0, 2), Proposed("random", 4)), "fidelities belong to"),
+        (lambda: Proposed("certified", 4), "Certified"),
+        (lambda: Proposed(3), "neither a method's name nor a function"),
+        (lambda: Interval(0), "interval 0"),
+        (lambda: Interval("2"), "interval 2"),
+        (lambda: Maximal(2.5), "evaluations 2.5"),
+        (lambda: SecondLook(2.5), "finalists 2.5"),
+        (lambda: LargestW("foo"), "no size 'foo'"),
+        (lambda: LargestW(exponents=(1,)), "exponents"),
+        (lambda: Limits({"operations": "abc"}), "limit operations=abc"),
+        (lambda: Limits(5), "no limits by name"),
+        (lambda: Search("w"), "no question"),
+        (lambda: Search(method="maximal"), "no method"),
+        (lambda: Search(method=Maximal), "no method"),
+        (lambda: Search(second_look=3), "no second look"),
+        (lambda: Search(seed=1.5), "seed must be a whole number"),
+        (lambda: Search(seeds=1.5), "seeds 1.5"),
+        (lambda: extract(SPACE, toy, size="foo"), "no size 'foo'"),
+        (lambda: extract(SPACE, toy, method="exhaustive", evaluations=3), "does not belong to method 'exhaustive'"),
         (lambda: SecondLook(anchors=2), "anchors 2"),
         (lambda: Asked.of(SPACE, Search(method=Interval(1000))).rows, "interval 1000"),
     ],
@@ -133,3 +155,38 @@ def test_a_plan_says_how_many_at_most():
     planned = plan(SPACE, Search(Limits(SHARE), Proposed("fitted", 4)))
     assert (planned.candidates, planned.method, planned.interval) == (4, "fitted", None)
     assert len(planned.table) == planned.feasible
+
+
+@pytest.mark.parametrize("row", [-1, 10_000, 1.5, "a", None])
+def test_a_method_that_asks_for_what_is_no_row_is_named(row):
+    def own(candidates, evaluations, seed):
+        yield row
+
+    with pytest.raises(InputError, match="method own asks for row"):
+        extract(SPACE, toy, Search(Limits(SHARE), Proposed(own)))
+
+
+def test_a_method_that_asks_for_nothing_is_named():
+    with pytest.raises(InputError, match="asks for no evaluation"):
+        extract(SPACE, toy, Search(Limits(SHARE), Proposed(lambda candidates, evaluations, seed: iter(()))))
+
+
+def test_what_a_method_of_ones_own_returns_is_no_certificate():
+    def own(candidates, evaluations, seed):
+        yield 3
+        return {"selected": 0}
+
+    found = extract(SPACE, toy, Search(Limits(SHARE), Proposed(own)))
+    assert found.certificate is None
+    assert len(found.table) == 1
+
+
+def test_an_unknown_option_is_named():
+    with pytest.raises(TypeError, match="no option 'typo'"):
+        extract(SPACE, toy, typo=3)
+
+
+def test_a_search_can_be_copied_pickled_and_hashed():
+    search = Search(Limits(SHARE), Halving([0, 16]), seed=3)
+    assert pickle.loads(pickle.dumps(search)) == copy.deepcopy(search) == search
+    assert hash(search) == hash(replace(search))

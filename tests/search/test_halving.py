@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsp.base.errors import InputError
+from fsp.base.errors import InputError, RunFailed
 from fsp.search.extraction import extract
 from fsp.search.halving import successive_halving
 from fsp.spaces.loading import load_space
@@ -82,6 +82,20 @@ def test_fidelities_need_an_error_that_has_them():
 def test_what_does_not_go_with_fidelities(wrong):
     with pytest.raises(InputError, match="fidelities"):
         extract(SPACE, error=Learning(), fidelities=[0, 16], **wrong)
+
+
+def test_the_cause_that_is_named_is_one_of_the_last_rung():
+    class Failing(Learning):
+        def with_steps(self, steps):
+            return Failing(steps)
+
+        def __call__(self, architecture):
+            if architecture["D"] == 1 or self.steps == 16:
+                raise ArithmeticError(f"failed at {self.steps}")
+            return 1 / architecture["D"]
+
+    with pytest.raises(RunFailed, match=r"candidates failed; the first: ArithmeticError: failed at 16"):
+        extract(SPACE, Failing(), interval=3, fidelities=[0, 16])
 
 
 def test_an_error_after_other_steps_has_their_settings():
