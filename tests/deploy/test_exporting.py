@@ -293,3 +293,10 @@ def test_missing_weights(tmp_path, classifier):
     )
     with pytest.raises(InputError, match=r"lacks weights for classifier\.dense\.bias and 3 more"):
         export(tmp_path)
+
+
+def test_a_directory_that_claims_more_tokens_than_it_has_positions_is_cut_there(tiny, tmp_path):
+    model = sentence_model(tiny, tmp_path / "T", longest=4000)  # of 128 positions
+    found = export(model, tmp_path / "out", corpus=[tiny.corpus])
+    assert found["agreement"] > 0.9999
+    assert load_saved(model).longest == 128
