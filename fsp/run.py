@@ -80,7 +80,8 @@ def run(
     if (options.method or space.method) == "certified":
         raise InputError("fsp run takes any method but certified; a certified choice comes from fsp extract")
     wanted = options.search(space)
-    asked_for = {**asdict(options), "method": wanted.method.name, **asdict(settings), "seeds": seeds}
+    asked_for = {**asdict(options), **asdict(settings), "seeds": seeds}
+    asked_for |= {"method": wanted.method.name, "threads": settings.processor_threads}
     with working_in(out):
         inputs = load_inputs(space, teacher, corpus, display, column=column)
         inputs.teacher.check_savable()
@@ -90,7 +91,7 @@ def run(
             raise inputs.corpus.too_small("test", f"{sentences} sentences of its own", f"{_LEAST_SENTENCES}")
         asked = Asked.of(space, wanted)
         trust = card_for(inputs.teacher.fingerprint, settings.steps, card)
-        configuration = _configuration(space, inputs, {**asked_for, "threads": settings.processor_threads})
+        configuration = _configuration(space, inputs, asked_for)
         own(out, configuration)
         if (out / "result.json").exists():
             display.say(f"{out} already holds this run's result")

@@ -1,5 +1,6 @@
 """Small teachers in sentence-transformers' layout, written by the library, in every variation that it has."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,14 @@ def sentence_model(
         truncate_dim=truncate,
     )
     model.save(str(folder), create_model_card=False)
+    return folder
+
+
+def with_unknown_module(folder: Path) -> Path:
+    """Add a module that fsp does not carry over to a layout on disk; return its folder."""
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.insert(1, {"idx": 1, "name": "cnn", "path": "1_CNN", "type": "sentence_transformers.models.CNN"})
+    (folder / "modules.json").write_text(json.dumps(modules))
     return folder
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from running import HANG, fsp
-from sentence_models import sentence_model
+from sentence_models import sentence_model, with_unknown_module
 
 from fsp.base.errors import InputError
 from fsp.distillation.measuring import similarity_agreement
@@ -212,10 +212,7 @@ def test_the_figures_are_those_of_sentence_transformers_on_t_and_on_the_saved_mo
 
 
 def test_a_layout_that_cannot_be_carried_over_is_refused_before_anything_is_written(tiny, tmp_path, monkeypatch):
-    folder = sentence_model(tiny, tmp_path / "T")
-    modules = json.loads((folder / "modules.json").read_text())
-    modules.insert(1, {"idx": 1, "name": "cnn", "path": "1_CNN", "type": "sentence_transformers.models.CNN"})
-    (folder / "modules.json").write_text(json.dumps(modules))
+    folder = with_unknown_module(sentence_model(tiny, tmp_path / "T"))
     monkeypatch.setattr("fsp.run.surrogate", None)
     with pytest.raises(InputError, match="CNN"):
         run(tiny.space, tmp_path / "out", teacher=str(folder), corpus=[tiny.corpus], **ASKED)

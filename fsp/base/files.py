@@ -119,14 +119,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Return the value in a JSON file. Raises InputError if it cannot be read."""
+def read_json(path: Path, *, what: str = "", advice: str = "remove it and run again") -> Any:
+    """Return the value in a JSON file. Raises InputError, with the advice, if it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+        raise InputError(f"cannot read {what}{path}: {error.strerror}") from None
     except (ValueError, RecursionError):
-        raise InputError(f"{path} is not valid JSON; remove it and run again") from None
+        raise InputError(f"{path} is not valid JSON; {advice}") from None
 
 
 def sha256(path: Path) -> str:

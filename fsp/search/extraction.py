@@ -240,7 +240,7 @@ def answer(
             return evaluation.error
 
         try:
-            ended = drive(method.trials(asked.candidates, seeds, expect), evaluate)
+            ended = drive(method.trials(asked.candidates, asked.rows, seeds, expect), evaluate)
             certificate = ended if isinstance(method, Certified) else None
         except AllFailed as problem:
             first = next(e.failure for found in made.values() for e in found if e.failure)

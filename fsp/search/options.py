@@ -1,7 +1,7 @@
 """The flat options of a search, for `fsp run`, `fsp extract` and the Python call; imports nothing heavy."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from fsp.base.defaults import LONGER
@@ -12,6 +12,8 @@ from fsp.search.certificates.settings import CertifiedSettings
 if TYPE_CHECKING:
     from fsp.search.settings import Method, Search
     from fsp.spaces.space import SearchSpace
+
+_FINALISTS = Option("Train at most this many near-equals of the best longer, then choose among them; 1: none.")
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,7 @@ class LeastError:
         int | None,
         Option("The most candidates to evaluate; not for interval and certified.", shown="32 for maximal, else 16"),
     ] = None
-    finalists: Annotated[
-        int, Option("Train at most this many near-equals of the best longer, then choose among them; 1: none.")
-    ] = 3
+    finalists: Annotated[int, _FINALISTS] = 3
     anchors: Annotated[
         int,
         Option("Train this many candidates longer; a law predicts the longer error of the others; 0: none."),
@@ -55,8 +55,7 @@ class LeastError:
 
     def search(self, space: "SearchSpace") -> "Search":
         """Return the search; its method defaults to the space's, see `SearchOptions.search`."""
-        names = ("limits", "method", "interval", "evaluations", "finalists", "anchors", "longer", "seed")
-        return SearchOptions(**{name: getattr(self, name) for name in names}).search(space)
+        return SearchOptions(**{one.name: getattr(self, one.name) for one in fields(self)}).search(space)
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,7 @@ class SearchOptions(LeastError):
         ['maximal', 'interval']
     """
 
-    finalists: Annotated[
-        int, Option("Train at most this many near-equals of the best longer, then choose among them; 1: none.")
-    ] = 1
+    finalists: Annotated[int, _FINALISTS] = 1
     objective: Annotated[str, Option("limits: least error within the limits; w: largest W-coefficient.")] = "limits"
     size: Literal["parameters", "encoder_parameters"] = "parameters"
     exponents: tuple[float, float] = (1.0, 1.0)
@@ -95,15 +92,10 @@ class SearchOptions(LeastError):
         Raises:
             InputError: an objective or method is unknown, options do not go together, or a number is out of range.
         """
-        from fsp.search.question import LargestW, Limits
+        from fsp.search.question import asked
         from fsp.search.settings import Search, SecondLook
 
-        if self.objective not in ("limits", "w"):
-            raise InputError(f"no objective {self.objective!r}; there are limits and w")
-        if self.objective == "w" and self.limits:
-            raise InputError("limits belong to objective 'limits'; leave them out for 'w'")
-        w = LargestW(self.size, self.exponents)  # checks both, whatever the objective
-        question = Limits(self.limits) if self.objective == "limits" else w
+        question = asked(self.objective, self.limits, self.size, self.exponents)
         look = SecondLook(self.finalists, self.anchors, self.longer)
         seeds = 1 if self.seeds is None else self.seeds
         second = look if self.finalists > 1 or self.anchors else None

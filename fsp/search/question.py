@@ -43,7 +43,8 @@ class Limits:
 
     def resolved(self, maximum: Mapping[str, float]) -> "Question":
         """Return the question with absolute limits, from p and i of T."""
-        return Question.of("limits", self.limits, "parameters", (1.0, 1.0), maximum)
+        default = {"encoder_parameters": DEFAULT_SHARE, _speed(maximum): DEFAULT_SHARE}
+        return Question("limits", resolve_limits(self.limits or default, maximum), "parameters", (1.0, 1.0), maximum)
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,23 @@ class LargestW:
 
     def resolved(self, maximum: Mapping[str, float]) -> "Question":
         """Return the question with p and i of T."""
-        return Question.of("w", None, self.size, self.exponents, maximum)
+        return Question("w", {}, self.size, self.exponents, maximum)
+
+
+def asked(
+    objective: str, limits: Mapping[str, float | str] | None, size: Size, exponents: tuple[float, float]
+) -> Limits | LargestW:
+    """Return the question that flat options ask.
+
+    Raises:
+        InputError: an objective or size is unknown, limits are given for W, or a limit or exponent is out of range.
+    """
+    if objective not in ("limits", "w"):
+        raise InputError(f"no objective {objective!r}; there are limits and w")
+    if objective == "w" and limits:
+        raise InputError("limits belong to objective 'limits'; leave them out for 'w'")
+    largest = LargestW(size, exponents)  # checks both, whatever the objective
+    return Limits(limits) if objective == "limits" else largest
 
 
 @dataclass(frozen=True)
@@ -107,14 +124,7 @@ class Question:
         Raises:
             InputError: an objective or size is unknown, limits are given for W, or a limit or exponent is out of range.
         """
-        if objective not in ("limits", "w"):
-            raise InputError(f"no objective {objective!r}; there are limits and w")
-        if objective == "w" and limits:
-            raise InputError("limits belong to objective 'limits'; leave them out for 'w'")
-        LargestW(size, exponents)  # refuses what is out of range
-        default = {"encoder_parameters": DEFAULT_SHARE, _speed(maximum): DEFAULT_SHARE}
-        absolute = resolve_limits(limits or default, maximum) if objective == "limits" else {}
-        return cls(objective, absolute, size, exponents, maximum)
+        return asked(objective, limits, size, exponents).resolved(maximum)
 
     def feasible(self, table: pd.DataFrame) -> NDArray[np.intp]:
         """Return the positions of the rows within the limits. Raises InputError if there are none."""

@@ -60,8 +60,8 @@ class Method(Protocol):
         """Return the rows to evaluate, as far as they are known before any evaluation."""
         ...
 
-    def trials(self, candidates: Candidates, seeds: range, expect: Expect) -> Trials:
-        """Yield trials, each candidate under all seeds; return a certificate or None."""
+    def trials(self, candidates: Candidates, planned: Rows, seeds: range, expect: Expect) -> Trials:
+        """Yield trials, each candidate under all seeds; return a certificate or None. `planned` is what `plan` gave."""
         ...
 
 
@@ -86,9 +86,9 @@ class Maximal:
         )
         return Rows([*rows.tolist(), *audit.tolist()], len(rows) + len(audit), maximal=count, audit=len(audit))
 
-    def trials(self, candidates: Candidates, seeds: range, expect: Expect) -> Trials:
+    def trials(self, candidates: Candidates, planned: Rows, seeds: range, expect: Expect) -> Trials:
         """Ask for the planned rows."""
-        yield from in_turn(self.plan(candidates, seed=seeds[0]).rows, seeds, expect)
+        yield from in_turn(planned.rows, seeds, expect)
         return None
 
 
@@ -113,9 +113,9 @@ class Interval:
         rows = every_kth(order(candidates.size, candidates.speed, candidates.parameters, seed=seed), interval)
         return Rows(rows.tolist(), len(rows), interval=interval)
 
-    def trials(self, candidates: Candidates, seeds: range, expect: Expect) -> Trials:
+    def trials(self, candidates: Candidates, planned: Rows, seeds: range, expect: Expect) -> Trials:
         """Ask for the planned rows."""
-        yield from in_turn(self.plan(candidates, seed=seeds[0]).rows, seeds, expect)
+        yield from in_turn(planned.rows, seeds, expect)
         return None
 
 
@@ -146,9 +146,9 @@ class Halving:
         """Return the rows of the first rung."""
         return self.of.plan(candidates, seed=seed)
 
-    def trials(self, candidates: Candidates, seeds: range, expect: Expect) -> Trials:
+    def trials(self, candidates: Candidates, planned: Rows, seeds: range, expect: Expect) -> Trials:
         """Yield the trials of each rung."""
-        halving = successive_halving(self.plan(candidates, seed=seeds[0]).rows, len(self.fidelities))
+        halving = successive_halving(planned.rows, len(self.fidelities))
         rung, rows = next(halving)
         while True:
             errors = yield from in_turn(rows, seeds, expect, rung)
@@ -188,7 +188,7 @@ class Certified:
         most = min(count, (settings.evaluations or count) + settings.audit)
         return Rows(range(count), most, again=0 if settings.sigma == 0 else min(FRESH_ROUNDS, most))
 
-    def trials(self, candidates: Candidates, seeds: range, expect: Expect) -> Trials:
+    def trials(self, candidates: Candidates, planned: Rows, seeds: range, expect: Expect) -> Trials:
         """Yield the trials that prove the gap, and return the certificate."""
         settings = self.under(seeded=len(seeds) > 1)
         record = record_of(candidates, settings, self.gap)
@@ -225,19 +225,16 @@ class Proposed:
         """The method's name; for a function of your own, the name of the function."""
         return self.proposing if isinstance(self.proposing, str) else getattr(self.proposing, "__name__", "own")
 
-    def _most(self, candidates: Candidates) -> int:
-        unlimited = isinstance(self.proposing, str) and self.proposing in UNLIMITED
-        return len(candidates) if unlimited else min(self.evaluations, len(candidates))
-
     def plan(self, candidates: Candidates, *, seed: int) -> Rows:
         """Return all rows, some of which will be proposed."""
-        return Rows(range(len(candidates)), self._most(candidates))
+        unlimited = isinstance(self.proposing, str) and self.proposing in UNLIMITED
+        most = len(candidates) if unlimited else min(self.evaluations, len(candidates))
+        return Rows(range(len(candidates)), most)
 
-    def trials(self, candidates: Candidates, seeds: range, expect: Expect) -> Trials:
+    def trials(self, candidates: Candidates, planned: Rows, seeds: range, expect: Expect) -> Trials:
         """Yield the trials of the proposed rows; the method is sent the mean error over the seeds."""
         propose = METHODS[self.proposing] if isinstance(self.proposing, str) else self.proposing
-        most = self._most(candidates)
-        return one_by_one(propose(candidates, most, seeds[0]), seeds, most, expect)
+        return one_by_one(propose(candidates, planned.most, seeds[0]), seeds, planned.most, expect)
 
 
 def _check_evaluations(evaluations: int) -> None:

@@ -6,7 +6,7 @@ from functools import cache
 import pandas as pd
 import pytest
 from running import fsp as shell
-from sentence_models import sentence_model
+from sentence_models import sentence_model, with_unknown_module
 
 import fsp
 from fsp.base.progress import Progress
@@ -196,10 +196,7 @@ def test_latency_is_offered_where_it_can_be_limited(run):
 
 
 def test_a_teacher_that_fsp_run_would_refuse_is_searched_with_a_warning(tiny, tmp_path):
-    folder = sentence_model(tiny, tmp_path / "T")
-    modules = json.loads((folder / "modules.json").read_text())
-    modules.insert(1, {"idx": 1, "name": "cnn", "path": "1_CNN", "type": "sentence_transformers.models.CNN"})
-    (folder / "modules.json").write_text(json.dumps(modules))
+    folder = with_unknown_module(sentence_model(tiny, tmp_path / "T"))
     few = ["--steps", 0, "--interval", 9, "--limit", "encoder_parameters=60%", "--threads", 1]
     done = shell("extract", tiny.space_file, "--teacher", folder, "--corpus", tiny.corpus, *few)
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,5 @@
 """Reading and validating a certificate file, and comparing two results."""
 
-import json
 import math
 import sys
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fsp.base.errors import InputError
+from fsp.base.files import read_json
 
 _ROLES = ("pilot", "search", "audit")
 _LARGEST = 2**63 - 1  # largest integer allowed: closed forms count in 64 bits
@@ -15,12 +15,7 @@ _LARGEST = 2**63 - 1  # largest integer allowed: closed forms count in 64 bits
 
 def read_certificate(path: Path) -> Any:
     """Return the content of a certificate file. Raises InputError where it cannot be read as JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the certificate {path}: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise InputError(f"{path} is not valid JSON; give the certificate.json of a certified extraction") from None
+    return read_json(path, what="the certificate ", advice="give the certificate.json of a certified extraction")
 
 
 def check(body: Mapping[str, Any]) -> None:
