@@ -7,7 +7,7 @@ docs/own-space.md shows how to write one.
 
 import importlib
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
+from fsp.families.anatomy import Anatomy
 from fsp.families.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _OWN = ("bert", "gpt2", "mlp", "modernbert", "vit")
 
 
 class Family(Protocol):
-    """The members of a network family. None of them may import torch before `inputs`, `build` or `cut` is called.
+    """The members of a network family. None of them may import torch before `inputs`, `build` or `resized` is called.
 
     By convention `D` is the number of middle layers B of C(B_n(...B_1(A(x)))), so that sizes and operations are
     linear in it, and heads `A` partition the hidden size `H`.
@@ -38,6 +39,12 @@ class Family(Protocol):
 
     CONSTANTS: tuple[str, ...]
     """Names of the other sizes that determine a network: table sizes, numbers of inputs and outputs."""
+
+    MODEL_TYPES: tuple[str, ...]
+    """The values of `model_type` in config.json that belong to the family."""
+
+    anatomy: Anatomy | None
+    """The parts of the networks; None for a family whose networks cannot be cut."""
 
     def parameters(self, shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
         """Return the exact number of weights in closed form: `parameters = embedding_ + encoder_parameters`.
@@ -79,13 +86,13 @@ class Family(Protocol):
         """Return the constants of a network's `config`. Raises InputError for networks of other families."""
         ...
 
-    def cut(self, model: Any, architecture: Shape) -> "nn.Module":
-        """Return a network of a smaller shape made of the most important parts of a trained one.
+    def resized(self, network: Any, shape: Shape, layers: Sequence[int]) -> "nn.Module":
+        """Return an untrained network like a given one, head and other settings included, of another shape.
 
-        A cut at full size computes the same as the trained network.
-
-        Raises:
-            InputError: the shape cannot be cut out of that network.
+        Args:
+            network: a network of the family.
+            shape: the architectural parameters.
+            layers: for each layer of the new network, the number of the layer that it stands for.
         """
         ...
 
@@ -109,6 +116,30 @@ def known_families() -> dict[str, importlib.metadata.EntryPoint | None]:
     """Return the named families: those of fsp, and those of installed packages with their entry point."""
     installed = sorted(importlib.metadata.entry_points(group="fsp.families"), key=lambda entry: entry.name)
     return {**dict.fromkeys(_OWN), **{entry.name: entry for entry in installed if entry.name not in _OWN}}
+
+
+def family_of_type(model_type: object) -> Family:
+    """Return the family that the networks of a model type belong to.
+
+    Args:
+        model_type: the value of `model_type` in config.json.
+
+    Raises:
+        InputError: there is none.
+
+    Example:
+        >>> name_of(family_of_type("roberta"))
+        'fsp.families.bert'
+    """
+    families = {name: load_family(name) for name in known_families()}
+    for family in families.values():
+        if model_type in family.MODEL_TYPES:
+            return family
+    takes = "; ".join(f"{name} ({', '.join(family.MODEL_TYPES)})" for name, family in families.items())
+    raise InputError(
+        f"model type {model_type!r} belongs to no network family; there are {takes}; for others write a family of your "
+        "own (docs/own-space.md)"
+    )
 
 
 @cache

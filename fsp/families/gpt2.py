@@ -1,10 +1,9 @@
-"""GPT-2 decoders (pre-norm, causal): closed-form sizes and operations, networks, and cuts.
+"""GPT-2 decoders (pre-norm, causal): closed-form sizes and operations, networks, anatomy.
 
 An architecture is D layers, A attention heads, hidden size H, intermediate size I. The constants are `vocabulary`
 and `positions` (sizes of the two embedding tables). There is no language-model head; its matrix would be tied.
 """
 
-import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
+from fsp.families.anatomy import Anatomy, Branch, axes_of
 from fsp.families.architecture import Architecture
 from fsp.families.family import Constants, Shape
 from fsp.families.transformer import (
@@ -31,24 +31,32 @@ if TYPE_CHECKING:
 PARAMETERS = ("D", "A", "H", "I")
 CONSTANTS = ("vocabulary", "positions")
 _CONFIG_NAMES = {"D": "n_layer", "A": "n_head", "H": "n_embd", "I": "n_inner"}
-_AXES: dict[str, tuple[str | None, ...]] = {
-    "wte.weight": (None, "H"),
-    "wpe.weight": (None, "H"),
-    "h.*.ln_1.weight": ("H",),
-    "h.*.ln_1.bias": ("H",),
-    "h.*.attn.c_attn.weight": ("H", "3A"),
-    "h.*.attn.c_attn.bias": ("3A",),
-    "h.*.attn.c_proj.weight": ("A", "H"),
-    "h.*.attn.c_proj.bias": ("H",),
-    "h.*.ln_2.weight": ("H",),
-    "h.*.ln_2.bias": ("H",),
-    "h.*.mlp.c_fc.weight": ("H", "I"),
-    "h.*.mlp.c_fc.bias": ("I",),
-    "h.*.mlp.c_proj.weight": ("I", "H"),
-    "h.*.mlp.c_proj.bias": ("H",),
-    "ln_f.weight": ("H",),
-    "ln_f.bias": ("H",),
-}
+MODEL_TYPES = ("gpt2",)
+anatomy = Anatomy(
+    "h",
+    {  # matrices are stored as inputs x outputs
+        "wte.weight": (None, "H"),
+        "wpe.weight": (None, "H"),
+        **axes_of({"h.*.ln_1": ("H",), "h.*.ln_2": ("H",), "ln_f": ("H",)}),
+        "h.*.attn.c_attn.weight": ("H", "3A"),
+        "h.*.attn.c_attn.bias": ("3A",),
+        "h.*.attn.c_proj.weight": ("A", "H"),
+        "h.*.attn.c_proj.bias": ("H",),
+        "h.*.mlp.c_fc.weight": ("H", "I"),
+        "h.*.mlp.c_fc.bias": ("I",),
+        "h.*.mlp.c_proj.weight": ("I", "H"),
+        "h.*.mlp.c_proj.bias": ("H",),
+    },
+    (
+        Branch("ln_1", ("attn.c_attn",), "attn.c_proj", "A"),
+        Branch("ln_2", ("mlp.c_fc",), "mlp.c_proj", "I"),
+    ),
+    last="ln_f",
+    head={"lm_head.weight": (None, "H"), "score.weight": (None, "H")},
+    head_reads=("lm_head", "score"),
+    reshapes_heads=True,
+    causal=True,
+)
 
 
 def _check(config: "PretrainedConfig") -> None:
@@ -60,7 +68,7 @@ def _check(config: "PretrainedConfig") -> None:
 
 
 _NAMES = Names(_CONFIG_NAMES, {"vocabulary": "vocab_size", "positions": "n_positions"}, _check)
-constants_of, inputs = _NAMES.constants_of, token_inputs
+constants_of, resized, inputs = _NAMES.constants_of, _NAMES.resized, token_inputs
 
 
 def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
@@ -120,30 +128,3 @@ def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedM
 
     special = {key: min(50256, constants["vocabulary"] - 1) for key in ("bos_token_id", "eos_token_id")}
     return GPT2Model(GPT2Config(**_NAMES.options(architecture, constants), **special))
-
-
-def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTrainedModel":
-    """Return a network of that shape made of the parts of a trained `GPT2Model` with the largest weights.
-
-    The layers taken are evenly spaced and include the last; heads stay whole.
-
-    Args:
-        model: the trained maximum point T.
-        architecture: D, A, H, I, none larger than T's, with T's head size.
-
-    Raises:
-        InputError: the shape is larger than T or has another head size.
-
-    Example:
-        >>> full = build(dict(D=2, A=4, H=16, I=32), dict(vocabulary=100, positions=16))
-        >>> architecture_of(cut(full, dict(D=1, A=2, H=8, I=8)).config)
-        Architecture(D=1, A=2, H=8, I=8)
-    """
-    from fsp.families.cutting import check_fits, cut_weights, spread
-
-    full, shape = architecture_of(model.config), Architecture(architecture)
-    check_fits(full, shape)
-    config = copy.deepcopy(model.config)
-    for name, key in _CONFIG_NAMES.items():
-        setattr(config, key, shape[name])
-    return cut_weights(model, type(model)(config), _AXES, full, shape, spread(full["D"], shape["D"]))

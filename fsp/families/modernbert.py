@@ -1,11 +1,10 @@
-"""ModernBERT encoders (pre-norm, GeGLU, rotary positions): closed-form sizes and operations, networks, and cuts.
+"""ModernBERT encoders (pre-norm, GeGLU, rotary positions): closed-form sizes and operations, networks, anatomy.
 
 An architecture is D layers, A attention heads, hidden size H, intermediate size I (of each of the two halves of
 GeGLU). The constants are `vocabulary` and `positions`; positions are rotations and have no weights. No layer has
 a bias. Every third layer attends to all tokens, the others to neighbouring tokens only.
 """
 
-import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
-from fsp.families.architecture import Architecture
+from fsp.families.anatomy import Anatomy, Branch, spread
 from fsp.families.family import Constants, Shape
 from fsp.families.transformer import Names, attention, check_heads, check_type, integers, norm, sizes_of, token_inputs
 
@@ -24,17 +23,43 @@ PARAMETERS = ("D", "A", "H", "I")
 CONSTANTS = ("vocabulary", "positions")
 _CONFIG_NAMES = {"D": "num_hidden_layers", "A": "num_attention_heads", "H": "hidden_size", "I": "intermediate_size"}
 _SPECIAL_TOKENS = ("pad_token_id", "eos_token_id", "bos_token_id", "cls_token_id", "sep_token_id")
-_AXES: dict[str, tuple[str | None, ...]] = {
-    "embeddings.tok_embeddings.weight": (None, "H"),
-    "embeddings.norm.weight": ("H",),
-    "layers.*.attn_norm.weight": ("H",),
-    "layers.*.attn.Wqkv.weight": ("3A", "H"),
-    "layers.*.attn.Wo.weight": ("H", "A"),
-    "layers.*.mlp_norm.weight": ("H",),
-    "layers.*.mlp.Wi.weight": ("2I", "H"),
-    "layers.*.mlp.Wo.weight": ("H", "I"),
-    "final_norm.weight": ("H",),
-}
+MODEL_TYPES = ("modernbert",)
+
+
+def _sources(full: int, kept: int) -> list[int]:
+    """Return evenly spaced layers with T's first, which alone reads the embeddings without a norm of its own."""
+    return [0, *spread(full, kept)[1:]]
+
+
+anatomy = Anatomy(
+    "layers",
+    {
+        "embeddings.tok_embeddings.weight": (None, "H"),
+        "embeddings.norm.weight": ("H",),
+        "layers.*.attn_norm.weight": ("H",),
+        "layers.*.attn.Wqkv.weight": ("3A", "H"),
+        "layers.*.attn.Wo.weight": ("H", "A"),
+        "layers.*.mlp_norm.weight": ("H",),
+        "layers.*.mlp.Wi.weight": ("2I", "H"),
+        "layers.*.mlp.Wo.weight": ("H", "I"),
+        "final_norm.weight": ("H",),
+    },
+    (
+        Branch("attn_norm", ("attn.Wqkv",), "attn.Wo", "A"),
+        Branch("mlp_norm", ("mlp.Wi",), "mlp.Wo", "I"),
+    ),
+    last="final_norm",
+    head={
+        "head.dense.weight": ("H", "H"),
+        "head.dense.bias": ("H",),
+        "head.norm.weight": ("H",),
+        "decoder.weight": (None, "H"),
+        "classifier.weight": (None, "H"),
+    },
+    head_reads=("head.dense",),
+    transform=lambda network, states: network.head(states),
+    sources=_sources,
+)
 
 
 def _check_heads(architecture: Mapping[str, int]) -> None:
@@ -55,7 +80,12 @@ def _check(config: "PretrainedConfig") -> None:
 
 
 _NAMES = Names(_CONFIG_NAMES, {"vocabulary": "vocab_size", "positions": "max_position_embeddings"}, _check)
-architecture_of, constants_of, inputs = _NAMES.architecture_of, _NAMES.constants_of, token_inputs
+architecture_of, constants_of, resized, inputs = (
+    _NAMES.architecture_of,
+    _NAMES.constants_of,
+    _NAMES.resized,
+    token_inputs,
+)
 
 
 def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
@@ -122,33 +152,3 @@ def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedM
     usual = ModernBertConfig()
     special = {key: min(getattr(usual, key), constants["vocabulary"] - 1) for key in _SPECIAL_TOKENS}
     return ModernBertModel(ModernBertConfig(**_NAMES.options(architecture, constants), **special))
-
-
-def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTrainedModel":
-    """Return a network of that shape made of the parts of a trained `ModernBertModel` with the largest weights.
-
-    The layers taken are evenly spaced and include T's first, because only that one reads the embeddings without a norm
-    of its own, and the last, unless D is 1. Each layer keeps its kind of attention. Heads stay whole.
-
-    Args:
-        model: the trained maximum point T.
-        architecture: D, A, H, I, none larger than T's, with T's head size.
-
-    Raises:
-        InputError: the shape is larger than T or has another head size.
-
-    Example:
-        >>> full = build(dict(D=3, A=4, H=16, I=32), dict(vocabulary=100, positions=16))
-        >>> architecture_of(cut(full, dict(D=2, A=2, H=8, I=8)).config)
-        Architecture(D=2, A=2, H=8, I=8)
-    """
-    from fsp.families.cutting import check_fits, cut_weights, spread
-
-    full, shape = architecture_of(model.config), Architecture(architecture)
-    check_fits(full, shape)
-    layers = [0, *spread(full["D"], shape["D"])[1:]]
-    config = copy.deepcopy(model.config)
-    for name, key in _CONFIG_NAMES.items():
-        setattr(config, key, shape[name])
-    config.layer_types = [model.config.layer_types[k] for k in layers]
-    return cut_weights(model, type(model)(config), _AXES, full, shape, layers)

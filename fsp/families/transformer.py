@@ -1,6 +1,7 @@
 """Functions that transformer families share. Scalar operations are counted as in `fsp.families.bert.operations`."""
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,13 @@ class Names:
         parameters: by D, A, H and I, their names in a configuration.
         constants: by the family's constants, their names in a configuration.
         check: raises InputError for configurations of other families.
+        follow: names in a configuration of sizes that follow H where they equal it.
     """
 
     parameters: Mapping[str, str]
     constants: Mapping[str, str]
     check: Callable[[Any], None]
+    follow: tuple[str, ...] = ()
 
     def architecture_of(self, config: Any) -> Architecture:
         """Return the architecture of a configuration. Raises InputError for other families."""
@@ -39,6 +42,21 @@ class Names:
         """Return the family's constants of a configuration. Raises InputError for other families."""
         self.check(config)
         return {name: getattr(config, key) for name, key in self.constants.items()}
+
+    def resized(self, network: Any, shape: Mapping[str, int], layers: Sequence[int]) -> Any:
+        """Return an untrained network of the same class and settings and of another shape, in evaluation mode."""
+        config = copy.deepcopy(network.config)
+        for name, key in self.parameters.items():
+            setattr(config, key, shape[name])
+        if kinds := getattr(config, "layer_types", None):
+            config.layer_types = [kinds[k] for k in layers]
+        for key in self.follow:
+            if getattr(network.config, key, None) == network.config.hidden_size:
+                setattr(config, key, shape["H"])
+        small = type(network)(config)
+        if getattr(network.base_model, "pooler", None) is None and hasattr(small.base_model, "pooler"):
+            small.base_model.pooler = None
+        return small.eval()
 
     def options(self, architecture: Mapping[str, int], constants: Mapping[str, int]) -> dict[str, int]:
         """Return the keyword arguments of a configuration. Raises InputError if A does not divide H."""
@@ -94,18 +112,3 @@ def check_heads(architecture: Mapping[str, int]) -> None:
     """Raise InputError if the heads do not partition the hidden size."""
     if architecture["H"] % architecture["A"]:
         raise InputError(f"A={architecture['A']} does not divide H={architecture['H']}; choose A so that H % A == 0")
-
-
-def head_size_changed(full: Mapping[str, int], shape: Mapping[str, int]) -> bool:
-    """Return whether the attention heads of a shape differ in size H / A from those of the trained network.
-
-    Such a shape can only be cut by merging or splitting trained heads. False for a family without heads.
-
-    Example:
-        >>> large = {"D": 24, "A": 16, "H": 1024, "I": 4096}
-        >>> head_size_changed(large, {"D": 4, "A": 8, "H": 1024, "I": 768})
-        True
-        >>> head_size_changed(large, {"D": 4, "A": 8, "H": 512, "I": 768})
-        False
-    """
-    return "A" in full and shape["H"] * full["A"] != shape["A"] * full["H"]

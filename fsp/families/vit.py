@@ -1,10 +1,9 @@
-"""Vision transformers (pre-norm): closed-form sizes and operations, untrained networks, and cuts.
+"""Vision transformers (pre-norm): closed-form sizes and operations, untrained networks, anatomy.
 
 An architecture is D layers, A attention heads, hidden size H, intermediate size I. The constants are `image` and
 `patch` (sides of the square image and its patches, in pixels) and `channels`. There is no pooler or head.
 """
 
-import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
-from fsp.families.architecture import Architecture
+from fsp.families.anatomy import Anatomy, Branch, axes_of
 from fsp.families.family import Constants, Shape
 from fsp.families.transformer import Names, attention, check_type, integers, layer_parameters, norm, sizes_of
 
@@ -23,26 +22,36 @@ if TYPE_CHECKING:
 PARAMETERS = ("D", "A", "H", "I")
 CONSTANTS = ("image", "patch", "channels")
 _CONFIG_NAMES = {"D": "num_hidden_layers", "A": "num_attention_heads", "H": "hidden_size", "I": "intermediate_size"}
-_LAYER_AXES: dict[str, tuple[tuple[str | None, ...], str]] = {  # axes of the weight, and axis of the bias
-    "attention.q_proj": (("A", "H"), "A"),
-    "attention.k_proj": (("A", "H"), "A"),
-    "attention.v_proj": (("A", "H"), "A"),
-    "attention.o_proj": (("H", "A"), "H"),
-    "layernorm_before": (("H",), "H"),
-    "layernorm_after": (("H",), "H"),
-    "mlp.fc1": (("I", "H"), "I"),
-    "mlp.fc2": (("H", "I"), "H"),
-}
-_AXES: dict[str, tuple[str | None, ...]] = {
-    "embeddings.cls_token": (None, None, "H"),
-    "embeddings.position_embeddings": (None, None, "H"),
-    "embeddings.patch_embeddings.projection.weight": ("H", None, None, None),
-    "embeddings.patch_embeddings.projection.bias": ("H",),
-    **{f"layers.*.{name}.weight": weight for name, (weight, _) in _LAYER_AXES.items()},
-    **{f"layers.*.{name}.bias": (bias,) for name, (_, bias) in _LAYER_AXES.items()},
-    "layernorm.weight": ("H",),
-    "layernorm.bias": ("H",),
-}
+MODEL_TYPES = ("vit",)
+_READERS = ("attention.q_proj", "attention.k_proj", "attention.v_proj")
+anatomy = Anatomy(
+    "layers",
+    {
+        "embeddings.cls_token": (None, None, "H"),
+        "embeddings.position_embeddings": (None, None, "H"),
+        **axes_of({"embeddings.patch_embeddings.projection": ("H", None, None, None)}),
+        **axes_of(
+            {
+                **dict.fromkeys(_READERS, ("A", "H")),
+                "attention.o_proj": ("H", "A"),
+                "layernorm_before": ("H",),
+                "layernorm_after": ("H",),
+                "mlp.fc1": ("I", "H"),
+                "mlp.fc2": ("H", "I"),
+            },
+            "layers.*.",
+        ),
+        **axes_of({"layernorm": ("H",), "pooler.dense": ("H", "H")}),
+    },
+    (
+        Branch("layernorm_before", _READERS, "attention.o_proj", "A"),
+        Branch("layernorm_after", ("mlp.fc1",), "mlp.fc2", "I"),
+    ),
+    last="layernorm",
+    head={"classifier.weight": (None, "H")},
+    head_reads=("classifier",),
+    reshapes_heads=True,
+)
 
 
 def _check(config: "PretrainedConfig") -> None:
@@ -51,8 +60,13 @@ def _check(config: "PretrainedConfig") -> None:
         raise InputError("family vit takes square images and patches, and attention with biases; this ViT differs")
 
 
-_NAMES = Names(_CONFIG_NAMES, {"image": "image_size", "patch": "patch_size", "channels": "num_channels"}, _check)
-architecture_of, constants_of = _NAMES.architecture_of, _NAMES.constants_of
+_NAMES = Names(
+    _CONFIG_NAMES,
+    {"image": "image_size", "patch": "patch_size", "channels": "num_channels"},
+    _check,
+    ("pooler_output_size",),
+)
+architecture_of, constants_of, resized = _NAMES.architecture_of, _NAMES.constants_of, _NAMES.resized
 
 
 def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
@@ -121,35 +135,6 @@ def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedM
     if constants["image"] % constants["patch"]:
         raise InputError(f"patches of {constants['patch']} pixels do not tile an image of {constants['image']}")
     return ViTModel(ViTConfig(**options), add_pooling_layer=False)
-
-
-def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTrainedModel":
-    """Return a network of that shape made of the parts of a trained `ViTModel` with the largest weights.
-
-    The layers taken are evenly spaced and include the last; heads stay whole; a pooler is dropped.
-
-    Args:
-        model: the trained maximum point T.
-        architecture: D, A, H, I, none larger than T's, with T's head size.
-
-    Raises:
-        InputError: the shape is larger than T or has another head size.
-
-    Example:
-        >>> full = build(dict(D=2, A=4, H=16, I=32), dict(image=8, patch=4, channels=1))
-        >>> architecture_of(cut(full, dict(D=1, A=2, H=8, I=8)).config)
-        Architecture(D=1, A=2, H=8, I=8)
-    """
-    from fsp.families.cutting import check_fits, cut_weights, spread
-
-    full, shape = architecture_of(model.config), Architecture(architecture)
-    check_fits(full, shape)
-    config = copy.deepcopy(model.config)
-    for name, key in _CONFIG_NAMES.items():
-        setattr(config, key, shape[name])
-    config.pooler_output_size = shape["H"]
-    small = type(model)(config, add_pooling_layer=False)
-    return cut_weights(model, small, _AXES, full, shape, spread(full["D"], shape["D"]))
 
 
 def _patches(constants: Constants) -> int:

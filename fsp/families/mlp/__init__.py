@@ -1,15 +1,16 @@
-"""Residual multilayer perceptrons: closed-form sizes and operations, networks, and cuts.
+"""Residual multilayer perceptrons: closed-form sizes and operations, networks, anatomy.
 
 An architecture is D middle layers of width H. The constants are the numbers of `inputs` and `outputs`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
+from fsp.families.anatomy import Anatomy, Branch, axes_of
 from fsp.families.architecture import Architecture
 from fsp.families.family import Constants, Shape
 
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 
 PARAMETERS = ("D", "H")
 CONSTANTS = ("inputs", "outputs")
-_AXES: dict[str, tuple[str | None, ...]] = {
-    "first.weight": ("H", None),
-    "first.bias": ("H",),
-    "middle.*.weight": ("H", "H"),
-    "middle.*.bias": ("H",),
-    "last.weight": (None, "H"),
-    "last.bias": (None,),
-}
+MODEL_TYPES = ("mlp",)
+anatomy = Anatomy(
+    "middle",
+    axes_of({"first": ("H", None), "middle.*": ("H", "H"), "last": (None, "H")}),
+    (Branch("", ("",)),),
+    last="last",
+    head_reads=("last",),
+)
 
 
 def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
@@ -99,29 +100,9 @@ def build(architecture: Mapping[str, int], constants: Constants) -> "MLP":
     return MLP(Config(architecture["D"], architecture["H"], constants["inputs"], constants["outputs"]))
 
 
-def cut(model: "MLP", architecture: Mapping[str, int]) -> "MLP":
-    """Return a network of that shape made of the parts of a trained one with the largest weights.
-
-    The layers taken are evenly spaced and include the last.
-
-    Args:
-        model: the trained maximum point T.
-        architecture: D, H, none larger than T's.
-
-    Raises:
-        InputError: the shape is larger than T.
-
-    Example:
-        >>> full = build(dict(D=4, H=16), dict(inputs=3, outputs=5))
-        >>> architecture_of(cut(full, dict(D=2, H=8)).config)
-        Architecture(D=2, H=8)
-    """
-    from fsp.families.cutting import check_fits, cut_weights, spread
-
-    full, shape = architecture_of(model.config), Architecture(architecture)
-    check_fits(full, shape)
-    small = build(shape, constants_of(model.config))
-    return cut_weights(model, small, _AXES, full, shape, spread(full["D"], shape["D"]))
+def resized(network: "MLP", shape: Mapping[str, int], layers: Sequence[int]) -> "MLP":
+    """Return an untrained network with the same inputs and outputs and another shape."""
+    return build(shape, constants_of(network.config))
 
 
 def _check(config: "Config") -> None:

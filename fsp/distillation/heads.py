@@ -7,24 +7,13 @@ share of its values, and reduced to the rank that its size allows.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from fsp.families.cutting import check_smaller
-from fsp.families.family import Shape
-from fsp.families.transformer import check_heads
-
 _TINY = 1e-9  # of the largest singular value: smaller singular values are rounding errors
 
 Run = list[tuple[int, int]]  # the value directions of one new head: (trained head, number of its direction)
-
-
-def check_cuttable(full: Shape, shape: Shape) -> None:
-    """Raise InputError if a shape is larger than T, or its A does not divide its H."""
-    check_smaller(full, shape)
-    check_heads(shape)
 
 
 @dataclass(frozen=True)
@@ -32,42 +21,33 @@ class Projections:
     """The heads of a layer as affine maps from T's hidden state (width H_T) and back.
 
     Attributes:
-        query: weight `H x H_T` and bias `H`, heads concatenated.
+        query: `H x (H_T + 1)`, heads concatenated, the bias as the last column.
         key: the same for the keys.
         value: the same for the values.
-        write: weight `H_T x H`, from the values to T's hidden state.
+        write: `H_T x H`, from the values to T's hidden state.
     """
 
-    query: tuple[Tensor, Tensor]
-    key: tuple[Tensor, Tensor]
-    value: tuple[Tensor, Tensor]
+    query: Tensor
+    key: Tensor
+    value: Tensor
     write: Tensor
-
-
-def whole_heads(layer: Any, rows: Tensor) -> Projections:
-    """Return the projections of trained heads as they are; `rows` are the positions of their values."""
-    reader, write = layer.attention.self, layer.attention.output.dense
-    query, key, value = ((m.weight[rows], m.bias[rows]) for m in (reader.query, reader.key, reader.value))
-    return Projections(query, key, value, write.weight[:, rows])
 
 
 class TrainedHeads:
     """The heads of one of T's layers, to be made into heads of another size.
 
     Args:
-        layer: T's layer.
-        heads: how many it has.
+        projections: the trained heads, float64.
+        heads: how many there are.
         mean: mean of the layer's input on real text, `H_T`, float64.
         covariance: covariance of that input, `H_T x H_T`.
         context: covariance of the values as the heads pass them on, `H_T x H_T`.
     """
 
-    def __init__(self, layer: Any, heads: int, mean: Tensor, covariance: Tensor, context: Tensor):
-        reader = layer.attention.self
+    def __init__(self, projections: Projections, heads: int, mean: Tensor, covariance: Tensor, context: Tensor):
         self._size = len(mean) // heads
         split = (heads, self._size)
-        self._query = _affine(reader.query)  # H_T x (H_T + 1): the bias is the last column
-        self._key = _affine(reader.key)
+        self._query, self._key = projections.query, projections.key
         # softmax ignores what all keys have in common, so keys are centred; queries are not
         one = torch.cat([mean, mean.new_ones(1)])
         moment = torch.outer(one, one)
@@ -78,7 +58,7 @@ class TrainedHeads:
         length = products.diagonal().clamp(min=torch.finfo(torch.float64).tiny).sqrt()
         self._alike = products / torch.outer(length, length)  # cosine of the logits of two heads
 
-        values, write = _affine(reader.value).unflatten(0, split), layer.attention.output.dense.weight.double()
+        values, write = projections.value.unflatten(0, split), projections.write
         self._values, self._writes, self._written = [], [], []
         for head in range(heads):
             here = slice(head * self._size, (head + 1) * self._size)
@@ -92,8 +72,7 @@ class TrainedHeads:
         """Return the projections of `heads` heads of the given size (together at most T's hidden size)."""
         made = [self._head(run, size) for run in self._runs(heads, size)]
         read = [torch.cat(parts).float() for parts in zip(*(head[:3] for head in made), strict=True)]
-        query, key, value = ((weight[:, :-1], weight[:, -1]) for weight in read)
-        return Projections(query, key, value, torch.cat([head[3] for head in made], dim=1).float())
+        return Projections(*read, torch.cat([head[3] for head in made], dim=1).float())
 
     def _runs(self, heads: int, size: int) -> list[Run]:
         """Choose the value directions of each new head.
@@ -133,11 +112,6 @@ class TrainedHeads:
         value = torch.stack([self._values[head][j] for head, j in run])
         write = torch.stack([self._writes[head][:, j] for head, j in run], dim=1)
         return query @ (weight * self._query[rows]), key @ self._key[rows], value, write
-
-
-def _affine(module: Any) -> Tensor:
-    """Return weight and bias side by side, float64."""
-    return torch.cat([module.weight, module.bias[:, None]], dim=1).double()
 
 
 def _root(moment: Tensor) -> Tensor:

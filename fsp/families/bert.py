@@ -1,61 +1,101 @@
-"""BERT-like encoders (BERT, RoBERTa): closed-form sizes and operations, untrained networks, and cuts.
+"""BERT-like encoders (BERT, RoBERTa): closed-form sizes and operations, untrained networks, anatomy.
 
 An architecture is D layers, A attention heads, hidden size H, intermediate size I. The constants are
 `vocabulary`, `positions` and `token_types` (sizes of the three embedding tables).
 """
 
-import copy
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
-from fsp.families.architecture import Architecture
+from fsp.families.anatomy import Anatomy, Branch, axes_of
 from fsp.families.family import Constants, Shape
 from fsp.families.others import other_way
 from fsp.families.transformer import Names, attention, integers, layer_parameters, norm, sizes_of, token_inputs
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PretrainedConfig, PreTrainedModel
 
 PARAMETERS = ("D", "A", "H", "I")
 CONSTANTS = ("vocabulary", "positions", "token_types")
-_MODEL_TYPES = ("bert", "roberta")
+MODEL_TYPES = ("bert", "roberta")
 CONFIG_NAMES = {"D": "num_hidden_layers", "A": "num_attention_heads", "H": "hidden_size", "I": "intermediate_size"}
 _CONSTANT_NAMES = {
     "vocabulary": "vocab_size",
     "positions": "max_position_embeddings",
     "token_types": "type_vocab_size",
 }
-_LAYER_AXES: dict[str, tuple[tuple[str | None, ...], str]] = {  # axes of the weight, and axis of the bias
-    "attention.self.query": (("A", "H"), "A"),
-    "attention.self.key": (("A", "H"), "A"),
-    "attention.self.value": (("A", "H"), "A"),
-    "attention.output.dense": (("H", "A"), "H"),
-    "attention.output.LayerNorm": (("H",), "H"),
-    "intermediate.dense": (("I", "H"), "I"),
-    "output.dense": (("H", "I"), "H"),
-    "output.LayerNorm": (("H",), "H"),
-}
-_AXES: dict[str, tuple[str | None, ...]] = {
-    **{f"embeddings.{name}_embeddings.weight": (None, "H") for name in ("word", "position", "token_type")},
-    "embeddings.LayerNorm.weight": ("H",),
-    "embeddings.LayerNorm.bias": ("H",),
-    **{f"encoder.layer.*.{name}.weight": weight for name, (weight, _) in _LAYER_AXES.items()},
-    **{f"encoder.layer.*.{name}.bias": (bias,) for name, (_, bias) in _LAYER_AXES.items()},
-}
+_READERS = ("attention.self.query", "attention.self.key", "attention.self.value")
+
+
+def _transform(network: Any, states: "Tensor") -> "Tensor":
+    if hasattr(network, "lm_head"):  # RoBERTa
+        from torch.nn.functional import gelu
+
+        return network.lm_head.layer_norm(gelu(network.lm_head.dense(states)))
+    if hasattr(network, "generator_predictions"):  # ELECTRA
+        return network.generator_predictions(states)
+    return network.cls.predictions.transform(states)
+
+
+anatomy = Anatomy(
+    "encoder.layer",
+    {
+        **{f"embeddings.{name}_embeddings.weight": (None, "H") for name in ("word", "position", "token_type")},
+        **axes_of({"embeddings.LayerNorm": ("H",), "pooler.dense": ("H", "H")}),
+        **axes_of(
+            {
+                **dict.fromkeys(_READERS, ("A", "H")),
+                "attention.output.dense": ("H", "A"),
+                "attention.output.LayerNorm": ("H",),
+                "intermediate.dense": ("I", "H"),
+                "output.dense": ("H", "I"),
+                "output.LayerNorm": ("H",),
+            },
+            "encoder.layer.*.",
+        ),
+    },
+    (
+        Branch("attention.self", _READERS, "attention.output.dense", "A", "attention.output.LayerNorm"),
+        Branch("intermediate.dense", ("intermediate.dense",), "output.dense", "I", "output.LayerNorm"),
+    ),
+    head={
+        **axes_of({f"{name}.dense": ("H", "H") for name in ("cls.predictions.transform", "lm_head", "classifier")}),
+        **axes_of({"cls.predictions.transform.LayerNorm": ("H",), "lm_head.layer_norm": ("H",)}),
+        **{
+            f"{name}.weight": (None, "H")
+            for name in (
+                "cls.predictions.decoder",
+                "lm_head.decoder",
+                "classifier",
+                "classifier.out_proj",
+                "cls.seq_relationship",
+            )
+        },
+    },
+    head_reads=("cls.predictions.transform.dense", "lm_head.dense", "bert.pooler.dense", "classifier.dense"),
+    transform=_transform,
+    reshapes_heads=True,
+)
 
 
 def _check(config: "PretrainedConfig") -> None:
     kind = getattr(config, "model_type", None)
-    if kind not in _MODEL_TYPES:
+    if kind not in MODEL_TYPES:
         raise InputError(f"model type {kind!r} is not supported by family bert: {other_way(str(kind))}")
 
 
 _NAMES = Names(CONFIG_NAMES, _CONSTANT_NAMES, _check)
-architecture_of, constants_of, inputs = _NAMES.architecture_of, _NAMES.constants_of, token_inputs
+architecture_of, constants_of, resized, inputs = (
+    _NAMES.architecture_of,
+    _NAMES.constants_of,
+    _NAMES.resized,
+    token_inputs,
+)
 
 
 def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
@@ -114,33 +154,3 @@ def build(architecture: Shape, constants: Constants) -> "PreTrainedModel":
     from transformers import BertModel
 
     return BertModel(config_for(architecture, constants), add_pooling_layer=False)
-
-
-def cut(model: "PreTrainedModel", architecture: Mapping[str, int]) -> "PreTrainedModel":
-    """Return a network of that shape made of the parts of a trained T with the largest weights.
-
-    Needs no text. The search uses `fsp.families.bert.cutter.Cutter` instead, which ranks the parts by their outputs on
-    text and heals the cut. The layers taken are evenly spaced and include the last; heads stay whole; a pooler is
-    dropped.
-
-    Args:
-        model: the trained maximum point T.
-        architecture: D, A, H, I, none larger than T's, with T's head size.
-
-    Raises:
-        InputError: the shape is larger than T or has another head size.
-
-    Example:
-        >>> full = build(dict(D=2, A=4, H=16, I=32), dict(vocabulary=100, positions=16, token_types=1))
-        >>> architecture_of(cut(full, dict(D=1, A=2, H=8, I=8)).config)
-        Architecture(D=1, A=2, H=8, I=8)
-    """
-    from fsp.families.cutting import check_fits, cut_weights, spread
-
-    full, shape = architecture_of(model.config), Architecture(architecture)
-    check_fits(full, shape)
-    config = copy.deepcopy(model.config)
-    for name, key in CONFIG_NAMES.items():
-        setattr(config, key, shape[name])
-    small = type(model)(config, add_pooling_layer=False)
-    return cut_weights(model, small, _AXES, full, shape, spread(full["D"], shape["D"]))

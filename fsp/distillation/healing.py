@@ -1,0 +1,87 @@
+"""The ridge regressions that heal a cut: maps that read or write the residual stream are refitted to match T.
+
+Products of inputs are computed where the inputs are, and solved in float64 on the CPU.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_RIDGE = 0.1  # of the mean squared feature; smaller overfits the few ten thousand tokens (experiments/healing)
+_BLOCK = 256  # columns of a product of a matrix with itself
+
+
+def covariance(values: Tensor) -> Tensor:
+    """Return the covariance of `n x d` values times the number of rows, float64, on the CPU."""
+    return gram_of(values - values.mean(dim=0))
+
+
+def gram_of(values: Tensor) -> Tensor:
+    """Return XᵀX of `n x d` values, float64, on the CPU; only blocks on and below the diagonal are multiplied."""
+    gram = values.new_empty(2 * values.shape[1:])
+    for i in range(0, len(gram), _BLOCK):
+        torch.mm(values[:, i:].T, values[:, i : i + _BLOCK], out=gram[i:, i : i + _BLOCK])
+    lower = gram.tril().cpu().double()
+    return lower + lower.tril(-1).T
+
+
+def ridge(gram: Tensor, moment: Tensor) -> Tensor:
+    """Return the float32 weights `(outputs, inputs)` of a ridge regression, from float64 products of centred inputs."""
+    penalty = (_RIDGE * gram.diagonal().mean()).clamp(min=torch.finfo(gram.dtype).tiny)  # constant inputs give 0
+    return torch.linalg.solve(gram + penalty * torch.eye(len(gram), dtype=gram.dtype), moment).float().T
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """The affine map from what a cut's readers get to what T's readers get.
+
+    Attributes:
+        weight: `H_T x H`.
+        bias: `H_T`.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    @classmethod
+    def fit(cls, state: Tensor, full: Tensor, keep: Tensor, *, affine: bool = True) -> "Rendering":
+        """Fit T's full state to the state of a cut, shrunk towards its kept coordinates.
+
+        Args:
+            state: `n x H`.
+            full: `n x H_T`, of any floating type.
+            keep: the coordinates of T that the cut kept, `H`.
+            affine: False for readers without a bias: the map then goes through the origin.
+        """
+        mean, missing = state.mean(dim=0) * affine, full.mean(dim=0, dtype=torch.float32) * affine
+        centred = state - mean if affine else state
+        gram = gram_of(centred)
+        moment = (centred.T @ full.to(centred.dtype)).cpu().double()
+        moment[:, keep.cpu()] -= gram  # the target is the residual: the full state minus the kept coordinates
+        predict = ridge(gram, moment).to(state.device)
+        missing[keep] -= mean
+        offset = missing - predict @ mean
+        predict[keep, torch.arange(len(keep), device=keep.device)] += 1
+        return cls(predict, offset)
+
+
+def refit_writer(weight: Tensor, bias: Tensor | None, features: Tensor, wanted: Tensor) -> None:
+    """Add to a map the ridge regression of the residual of its outputs.
+
+    Args:
+        weight: outputs x inputs; changed in place.
+        bias: changed in place; without one, the regression goes through the origin.
+        features: inputs of the map, `n x inputs`.
+        wanted: outputs that it should give, `n x outputs`.
+    """
+    gram, moment = gram_of(features), (features.T @ wanted).cpu().double()
+    mean, wanted_mean = features.mean(dim=0), wanted.mean(dim=0)
+    if bias is not None:
+        count, centre = len(features), mean.cpu().double()
+        gram -= count * torch.outer(centre, centre)
+        moment -= count * torch.outer(centre, wanted_mean.cpu().double())
+    lacking = moment - gram @ weight.T.cpu().double()
+    weight.add_(ridge(gram, lacking).to(weight.device))
+    if bias is not None:
+        bias.copy_(wanted_mean - weight @ mean)
