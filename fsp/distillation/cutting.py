@@ -22,9 +22,10 @@ from scipy.linalg.lapack import dpstrf
 from torch import Tensor, nn
 
 from fsp.base.errors import InputError
-from fsp.distillation.healing import Rendering, covariance, refit_writer
 from fsp.distillation.heads import Projections, TrainedHeads
-from fsp.families.anatomy import Anatomy, Branch
+from fsp.distillation.healing import Rendering, covariance, refit_writer
+from fsp.distillation.networks import body_of, vocabulary_layer
+from fsp.families.anatomy import Branch
 from fsp.families.architecture import Architecture
 from fsp.families.family import Family, Shape
 
@@ -45,13 +46,16 @@ class Cut:
         network: the network, head included, in evaluation mode.
         hidden: the coordinates of T's states that it kept, ascending, `H`.
         layers: for each of its layers, the layer of T that it is taken from.
-        states: its last states on the calibration inputs, `n x sites x H`; None if the network returns none.
+        states: its last states on the calibration inputs, `n x sites x H`; None without healing, or if the network
+            returns none.
+        rendering: the map from its last states to T's, fitted on the same inputs; None where `states` is.
     """
 
     network: Any
     hidden: Tensor
     layers: list[int]
     states: Tensor | None
+    rendering: Rendering | None
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ class Cutter:
         self._full = family.architecture_of(network.config)
         self._places = [(k, b) for k in range(self._full["D"]) for b in range(len(self._anatomy.branches))]
         self._head: dict[str, _Seen] = {}  # what T's maps in the head read
-        self._final: Any = None  # T's last states, if a vocabulary layer reads them
+        self._final: Any = None  # T's last states, if the network returns them
         self._seen = {place: _Seen() for place in self._places}
         self._observe()
         self._rank()
@@ -151,14 +155,18 @@ class Cutter:
             small = self._family.resized(self._network, kept.shape, kept.layers)
         self._copy(small, kept)
         states = self._heal(small, kept) if heal else None
-        return Cut(small.eval(), kept.hidden, kept.layers, states)
+        rendering = None
+        if states is not None:
+            rendering = Rendering.fit(states.flatten(0, -2), self._final, kept.hidden)
+            self._heal_vocabulary(small, rendering)
+        return Cut(small.eval(), kept.hidden, kept.layers, states, rendering)
 
     # Names
 
     @cached_property
     def _prefix(self) -> str:
         """What stands before the body's names in the state dictionary."""
-        body = _body_of(self._network)
+        body = body_of(self._network)
         return "" if body is self._network else f"{self._network.base_model_prefix}."
 
     def _name(self, k: int, module: str) -> str:
@@ -222,7 +230,7 @@ class Cutter:
                 _remove(ranking)
             states = self._run(network, {name: value[i : i + _BATCH] for name, value in self._inputs.items()})
             sites = len(self._seen[0, 0].read[0]) * (i // _BATCH + 1)
-            if states is not None and _vocabulary_layer(network) is not None:
+            if states is not None:
                 final.append(_stored(states))
         _remove([*watching, *ranking])
         for seen in [*self._seen.values(), *self._head.values()]:
@@ -245,16 +253,16 @@ class Cutter:
 
         A vocabulary layer is not among them: it is not run on every token.
         """
-        last = _vocabulary_layer(network)
+        last = vocabulary_layer(network)
         modules = dict(network.named_modules())
         return [name for name in self._anatomy.head_reads if name in modules and modules[name] is not last]
 
     def _run(self, network: Any, inputs: Inputs) -> Tensor | None:
         """Run a network, without its vocabulary layer if it has one; return its last states if it returns any."""
-        if _vocabulary_layer(network) is None:
+        if vocabulary_layer(network) is None:
             found = network(**inputs)
             return getattr(found, "last_hidden_state", None)
-        states: Tensor = _body_of(network)(**inputs).last_hidden_state
+        states: Tensor = body_of(network)(**inputs).last_hidden_state
         if self._anatomy.transform is not None:
             self._anatomy.transform(network, states)
         return states
@@ -430,18 +438,14 @@ class Cutter:
             states = self._run(small, self._inputs)
         finally:
             _remove(handles)
-        if self._final is not None and self._anatomy.transform is None:
-            assert states is not None
-            self._heal_vocabulary(small, states.flatten(0, -2), kept.hidden)
         return states
 
-    def _heal_vocabulary(self, small: Any, states: Tensor, keep: Tensor) -> None:
-        """Refit what a vocabulary layer reads: the layer itself, or if it is tied to the embeddings the last norm."""
-        layer, trained = _vocabulary_layer(small), _vocabulary_layer(self._network)
-        assert layer is not None
-        assert trained is not None
+    def _heal_vocabulary(self, small: Any, rendering: Rendering) -> None:
+        """Refit a vocabulary layer that reads the last states and is not tied to the embeddings."""
+        layer, trained = vocabulary_layer(small), vocabulary_layer(self._network)
+        if layer is None or trained is None or self._anatomy.transform is not None:
+            return
         if layer.weight is not small.get_input_embeddings().weight:
-            rendering = Rendering.fit(states, self._final, keep, affine=False)
             layer.weight.copy_(trained.weight @ rendering.weight)
 
 
@@ -506,18 +510,6 @@ def _stored(values: Tensor) -> Tensor:
     """Return `... x d` values as `n x d` in float16, or as they are if they are too large for it."""
     flat = values.flatten(0, -2)
     return flat.half() if float(flat.abs().max()) < _LARGEST else flat
-
-
-def _body_of(network: Any) -> Any:
-    """Return a network without its head."""
-    return getattr(network, "base_model", network)
-
-
-def _vocabulary_layer(network: Any) -> Any:
-    """Return the layer from states to logits of a language model's head; None without such a head."""
-    if _body_of(network) is network:
-        return None
-    return network.get_output_embeddings()
 
 
 def _bias(network: Any, name: str) -> Tensor | None:

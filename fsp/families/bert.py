@@ -4,7 +4,6 @@ An architecture is D layers, A attention heads, hidden size H, intermediate size
 `vocabulary`, `positions` and `token_types` (sizes of the three embedding tables).
 """
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
