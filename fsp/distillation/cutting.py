@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from fsp.base.errors import InputError
 from fsp.distillation.heads import Projections, TrainedHeads
-from fsp.distillation.healing import Rendering, covariance, refit_writer
+from fsp.distillation.healing import Rendering, covariance, gram_of, refit_norm, refit_writer
 from fsp.distillation.networks import body_of, vocabulary_layer
 from fsp.families.anatomy import Branch
 from fsp.families.architecture import Architecture
@@ -48,7 +48,8 @@ class Cut:
         layers: for each of its layers, the layer of T that it is taken from.
         states: its last states on the calibration inputs, `n x sites x H`; None without healing, or if the network
             returns none.
-        rendering: the map from its last states to T's, fitted on the same inputs; None where `states` is.
+        rendering: the map from its last states to T's, fitted on the same inputs; None where `states` is, and for
+            networks with a vocabulary layer.
     """
 
     network: Any
@@ -91,6 +92,15 @@ class _Seen:
         self.after: Any = []
         self.grams: list[Tensor] = []
 
+    def add_read(self, given: Tensor) -> None:
+        self.read.append(_stored(given))
+
+    def add_after(self, given: Tensor) -> None:
+        self.after.append(_stored(given))
+
+    def add_gram(self, given: Tensor) -> None:
+        self.grams.append(covariance(given.flatten(0, -2)))
+
     def join(self) -> None:
         """Join what was recorded in several batches."""
         self.read = torch.cat(self.read)
@@ -127,7 +137,7 @@ class Cutter:
         self._full = family.architecture_of(network.config)
         self._places = [(k, b) for k in range(self._full["D"]) for b in range(len(self._anatomy.branches))]
         self._head: dict[str, _Seen] = {}  # what T's maps in the head read
-        self._final: Any = None  # T's last states, if the network returns them
+        self._final = _Seen()  # what T's vocabulary layer reads; without one, T's last states if it returns any
         self._seen = {place: _Seen() for place in self._places}
         self._observe()
         self._rank()
@@ -156,9 +166,8 @@ class Cutter:
         self._copy(small, kept)
         states = self._heal(small, kept) if heal else None
         rendering = None
-        if states is not None:
-            rendering = Rendering.fit(states.flatten(0, -2), self._final, kept.hidden)
-            self._heal_vocabulary(small, rendering)
+        if states is not None and vocabulary_layer(small) is None:
+            rendering = Rendering.fit(states.flatten(0, -2), self._final.read, kept.hidden)
         return Cut(small.eval(), kept.hidden, kept.layers, states, rendering)
 
     # Names
@@ -189,7 +198,7 @@ class Cutter:
         return int(found[1]) if found else None
 
     def _matrix(self, network: Any, name: str, *, reads: bool) -> Tensor:
-        """Return the weight of a map between the stream and something else as outputs x inputs, however it is stored."""
+        """Return the weight of a map between the stream and something else as outputs x inputs."""
         weight = network.get_parameter(f"{name}.weight")
         return weight if self._is_plain(name, reads=reads) else weight.T
 
@@ -216,26 +225,27 @@ class Cutter:
 
         for place, (k, b) in enumerate(self._places):
             branch, seen = anatomy.branches[b], self._seen[k, b]
-            watch(self._name(k, branch.reads[0]), lambda given, seen=seen: seen.read.append(_stored(given)))
-            watch(self._after(place, branch), lambda given, seen=seen: seen.after.append(_stored(given)))
+            watch(self._name(k, branch.reads[0]), seen.add_read)
+            watch(self._after(place, branch), seen.add_after)
             if branch.writes is not None:
-                writer = self._name(k, branch.writes)
-                watch(writer, lambda given, seen=seen: seen.grams.append(covariance(given.flatten(0, -2))), ranking)
+                watch(self._name(k, branch.writes), seen.add_gram, ranking)
         for name in self._head_reads(network):
             self._head[name] = seen = _Seen()
-            watch(name, lambda given, seen=seen: seen.read.append(_stored(given)))
-        samples, sites, final = len(next(iter(self._inputs.values()))), 0, []
+            watch(name, seen.add_read)
+        samples, sites = len(next(iter(self._inputs.values()))), 0
         for i in range(0, samples, _BATCH):
             if sites >= _RANKING_SITES:
                 _remove(ranking)
-            states = self._run(network, {name: value[i : i + _BATCH] for name, value in self._inputs.items()})
+            states, last = self._run(network, {name: value[i : i + _BATCH] for name, value in self._inputs.items()})
             sites = len(self._seen[0, 0].read[0]) * (i // _BATCH + 1)
-            if states is not None:
-                final.append(_stored(states))
+            if (final := states if last is None else last) is not None:
+                self._final.add_read(final)
         _remove([*watching, *ranking])
+        self._head = {name: seen for name, seen in self._head.items() if seen.read}  # a part of the head may not run
         for seen in [*self._seen.values(), *self._head.values()]:
             seen.join()
-        self._final = torch.cat(final) if final else None
+        if self._final.read:
+            self._final.join()
 
     def _after(self, place: int, branch: Branch) -> str:
         """Return the module whose input is the stream after a branch."""
@@ -248,24 +258,25 @@ class Cutter:
         assert self._anatomy.last is not None
         return self._prefix + self._anatomy.last
 
+    @cached_property
+    def _modules(self) -> frozenset[str]:
+        """The names of T's modules."""
+        return frozenset(name for name, _ in self._network.named_modules())
+
     def _head_reads(self, network: Any) -> list[str]:
-        """Return the maps of the head that read the last states, as far as the network has them.
-
-        A vocabulary layer is not among them: it is not run on every token.
-        """
+        """Return the maps of the head that are refitted, as far as the network has them; without a vocabulary layer."""
         last = vocabulary_layer(network)
-        modules = dict(network.named_modules())
-        return [name for name in self._anatomy.head_reads if name in modules and modules[name] is not last]
+        maps = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear)}
+        return [name for name in self._anatomy.head_reads if name in maps and maps[name] is not last]
 
-    def _run(self, network: Any, inputs: Inputs) -> Tensor | None:
-        """Run a network, without its vocabulary layer if it has one; return its last states if it returns any."""
+    def _run(self, network: Any, inputs: Inputs) -> tuple[Tensor | None, Tensor | None]:
+        """Run a network, but not its vocabulary layer; return its last states and what that layer reads, if any."""
         if vocabulary_layer(network) is None:
             found = network(**inputs)
-            return getattr(found, "last_hidden_state", None)
+            return getattr(found, "last_hidden_state", None), None
         states: Tensor = body_of(network)(**inputs).last_hidden_state
-        if self._anatomy.transform is not None:
-            self._anatomy.transform(network, states)
-        return states
+        transform = self._anatomy.transform
+        return states, states if transform is None else transform(network, states)
 
     @torch.no_grad()
     def _rank(self) -> None:
@@ -340,14 +351,11 @@ class Cutter:
         chosen = kept.hidden.cpu() if unit == "H" or k is None else kept.units[k][unit]
         return every[:, chosen].flatten().to(kept.hidden.device)
 
-    def _reader(self, name: str, kept: "_Kept", k: int | None) -> Affine:
-        """Return T's own weight and bias of a reader for the outputs that a cut keeps."""
-        weight, bias, label = (
-            self._matrix(self._network, name, reads=True),
-            _bias(self._network, name),
-            self._outputs(name),
-        )
-        if label is None:
+    def _reader(self, name: str, kept: "_Kept", k: int | None, outputs: int | None = None) -> Affine:
+        """Return T's own weight and bias of a reader for the outputs that a cut keeps: all, if it has as many as T."""
+        weight, bias = self._matrix(self._network, name, reads=True), _bias(self._network, name)
+        label = self._outputs(name)
+        if label is None or len(weight) == outputs:
             return weight, bias
         rows = self._positions(label, len(weight), kept, k)
         return weight[rows], None if bias is None else bias[rows]
@@ -397,7 +405,7 @@ class Cutter:
                 raise InputError(f"T has a part that this family's anatomy does not name: {name}; it cannot be cut")
             state[name] = weight
         small.load_state_dict(state, assign=True)
-        small.requires_grad_(False)
+        small.to(kept.hidden.device).requires_grad_(False)  # buffers are made on the processor
         if hasattr(small, "tie_weights"):
             small.tie_weights()
 
@@ -418,35 +426,56 @@ class Cutter:
         """Refit a cut in one forward pass over the inputs; return its last states, if it returns any."""
         handles: list[Any] = []
 
-        def heal_reader(name: str, healing: _Healing, trained: Affine) -> None:
-            own = self._matrix(small, name, reads=True), _bias(small, name)
-            handles.append(_before(small.get_submodule(name), healing.reader(own, trained)))
+        def own(name: str, *, reads: bool) -> Affine:
+            return self._matrix(small, name, reads=reads), _bias(small, name)
 
         for (j, b), trained in kept.maps.items():
             branch = self._anatomy.branches[b]
             healing = _Healing(self._seen[kept.layers[j], b], kept.hidden)
             handles.append(_before(small.get_submodule(self._name(j, branch.stream)), healing.at_stream))
             for module in branch.reads:
-                heal_reader(self._name(j, module), healing, trained[module])
+                name = self._name(j, module)
+                heal = healing.reader(own(name, reads=True), trained[module])
+                handles.append(_before(small.get_submodule(name), heal))
             if branch.writes is not None:
                 name = self._name(j, branch.writes)
-                own = self._matrix(small, name, reads=False), _bias(small, name)
-                handles.append(_before(small.get_submodule(name), healing.writer(own)))
-        for name in self._head_reads(small):
-            heal_reader(name, _Healing(self._head[name], kept.hidden), self._reader(name, kept, None))
+                handles.append(_before(small.get_submodule(name), healing.writer(own(name, reads=False))))
+        for name, seen in self._head.items():
+            reader = own(name, reads=True)
+            heal = _Healing(seen, kept.hidden).reader(reader, self._reader(name, kept, None, len(reader[0])))
+            handles.append(_before(small.get_submodule(name), heal))
         try:
-            states = self._run(small, self._inputs)
+            states, last = self._run(small, self._inputs)
         finally:
             _remove(handles)
+        if last is not None:
+            self._heal_vocabulary(small, last, kept)
         return states
 
-    def _heal_vocabulary(self, small: Any, rendering: Rendering) -> None:
-        """Refit a vocabulary layer that reads the last states and is not tied to the embeddings."""
+    def _heal_vocabulary(self, small: Any, given: Tensor, kept: "_Kept") -> None:
+        """Refit the vocabulary layer to what it reads, or the norm that it reads if it is tied to the embeddings."""
         layer, trained = vocabulary_layer(small), vocabulary_layer(self._network)
-        if layer is None or trained is None or self._anatomy.transform is not None:
-            return
+        assert layer is not None
+        assert trained is not None
+        width, full = layer.weight.shape[1], trained.weight.shape[1]
+        keep = kept.hidden if width < full else torch.arange(full, device=given.device)
         if layer.weight is not small.get_input_embeddings().weight:
-            layer.weight.copy_(trained.weight @ rendering.weight)
+            own, whole = (layer.weight, layer.bias), (trained.weight, trained.bias)
+            _Healing(self._final, keep).reader(own, whole)(given)
+            return
+        for name in self._modules.intersection(self._anatomy.norms):
+            norm, full, products = small.get_submodule(name), self._final.read, self._vocabulary_products
+            mean = refit_norm(norm.weight, _bias(small, name), given.flatten(0, -2), full, keep, products)
+            if layer.bias is not None:
+                wanted = trained.weight @ full.mean(dim=0, dtype=torch.float32)
+                layer.bias.copy_(trained.bias + wanted - layer.weight @ mean)
+
+    @cached_property
+    def _vocabulary_products(self) -> Tensor:
+        """WᵀW of T's vocabulary layer W, `H_T x H_T`."""
+        layer = vocabulary_layer(self._network)
+        assert layer is not None
+        return gram_of(layer.weight.float())
 
 
 class _Healing:

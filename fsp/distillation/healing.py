@@ -66,6 +66,37 @@ class Rendering:
         return cls(predict, offset)
 
 
+def refit_norm(
+    weight: Tensor, bias: Tensor | None, given: Tensor, full: Tensor, keep: Tensor, products: Tensor
+) -> Tensor:
+    """Scale and shift the outputs of a norm so that the layer behind it, which is given, comes closest to T's.
+
+    Returns the mean of the new outputs, `H`.
+
+    Args:
+        weight: changed in place.
+        bias: changed in place; without one, the outputs are only scaled.
+        given: outputs of the norm, `n x H`.
+        full: outputs of T's norm, `n x H_T`, of any floating type.
+        keep: the coordinates of T that the cut kept, `H`; the layer has these columns of T's.
+        products: WᵀW of T's layer W, `H_T x H_T`, float64, on the CPU.
+    """
+    affine, own = bias is not None, given.to(torch.float32)
+    mean, wanted_mean = own.mean(dim=0) * affine, full.mean(dim=0, dtype=torch.float32) * affine
+    centred, keep = own - mean, keep.cpu()
+    within, across = products[keep][:, keep], products[keep]
+    moment = (centred.T @ (full.to(torch.float32) - wanted_mean)).cpu().double()
+    gram = within * gram_of(centred)
+    scale = 1 + ridge(gram, ((across * moment).sum(dim=1) - gram.sum(dim=1))[:, None])[0].to(weight.device)
+    weight.mul_(scale)
+    if bias is None:
+        return scale * own.mean(dim=0)
+    lacking = across @ wanted_mean.cpu().double() - within @ (scale * mean).cpu().double()
+    shift = ridge(within, lacking[:, None])[0].to(bias.device)
+    bias.copy_(scale * bias + shift)
+    return scale * mean + shift
+
+
 def refit_writer(weight: Tensor, bias: Tensor | None, features: Tensor, wanted: Tensor) -> None:
     """Add to a map the ridge regression of the residual of its outputs.
 

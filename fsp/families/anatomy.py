@@ -74,7 +74,9 @@ class Anatomy:
         branches: the branches of a layer, in the order in which they run.
         last: the module that reads the last stream; None if the last branch names its `sums`.
         head: the axes of weights outside the body, by their names in the whole network.
-        head_reads: linear maps in the head that read the last states.
+        head_reads: linear maps in the head whose inputs are states or maps of them, in the order in which they run.
+        norms: norms whose output a vocabulary layer reads; the one that a network has is refitted where the layer is
+            tied to the embeddings.
         transform: returns what the vocabulary layer reads, `n x E`, for a whole network and states `n x H`; None if the
             vocabulary layer reads the states themselves.
         groups: units that serve a run of others, {"A": "K"} where every key/value head serves a group of query heads.
@@ -90,6 +92,7 @@ class Anatomy:
     last: str | None = None
     head: Axes = field(default_factory=dict)
     head_reads: tuple[str, ...] = ()
+    norms: tuple[str, ...] = ()
     transform: "Callable[[Any, Tensor], Tensor] | None" = None
     groups: Mapping[str, str] = field(default_factory=dict)
     sources: Callable[[int, int], list[int]] = spread
@@ -117,7 +120,7 @@ class Anatomy:
             raise InputError(f"{wanted} is no shape of this family; give {', '.join(full)}")
         if any(shape[name] > full[name] for name in shape):
             raise InputError(f"{wanted} does not fit in the trained network {full}; only smaller shapes can be cut")
-        if self.partitions and "A" in shape and shape["H"] % shape["A"]:
+        if {"A", "H"} <= set(shape) and shape["H"] % shape["A"]:
             raise InputError(f"A={shape['A']} does not divide H={shape['H']}; choose A so that H % A == 0")
         if self.resizes_heads(full, shape) and not self.reshapes_heads:
             size = full["H"] // full["A"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Shape = Mapping[str, Any]  # the architectural parameters: integers, or arrays of one length
 Constants = Mapping[str, int]
-_OWN = ("bert", "gpt2", "mlp", "modernbert", "vit")
+_OWN = ("bert", "distilbert", "gpt2", "llama", "mlp", "modernbert", "vit")
 
 
 class Family(Protocol):
@@ -38,7 +38,10 @@ class Family(Protocol):
     """Names of the architectural parameters."""
 
     CONSTANTS: tuple[str, ...]
-    """Names of the other sizes that determine a network: table sizes, numbers of inputs and outputs."""
+    """Names of the other sizes that determine a network: table sizes, numbers of inputs and outputs.
+
+    A family may take further constants, which are 0 where they are left out.
+    """
 
     MODEL_TYPES: tuple[str, ...]
     """The values of `model_type` in config.json that belong to the family."""

@@ -32,6 +32,7 @@ PARAMETERS = ("D", "A", "H", "I")
 CONSTANTS = ("vocabulary", "positions")
 _CONFIG_NAMES = {"D": "n_layer", "A": "n_head", "H": "n_embd", "I": "n_inner"}
 MODEL_TYPES = ("gpt2",)
+_HEADS = ("lm_head", "score", "classifier", "qa_outputs")
 anatomy = Anatomy(
     "h",
     {  # matrices are stored as inputs x outputs
@@ -52,18 +53,22 @@ anatomy = Anatomy(
         Branch("ln_2", ("mlp.c_fc",), "mlp.c_proj", "I"),
     ),
     last="ln_f",
-    head={"lm_head.weight": (None, "H"), "score.weight": (None, "H")},
-    head_reads=("lm_head", "score"),
+    head={f"{name}.weight": (None, "H") for name in _HEADS},
+    head_reads=_HEADS,
+    norms=("transformer.ln_f",),
     reshapes_heads=True,
     causal=True,
 )
 
 
 def _check(config: "PretrainedConfig") -> None:
-    check_type(config, "gpt2", "gpt2 without cross-attention")
+    check_type(config, "gpt2", MODEL_TYPES)
     if config.add_cross_attention:
+        raise InputError("a GPT-2 with cross-attention is not supported by family gpt2; it takes one without")
+    if config.scale_attn_by_inverse_layer_idx:
         raise InputError(
-            "a GPT-2 with cross-attention is not supported by family gpt2; it takes gpt2 without cross-attention"
+            "a GPT-2 that scales attention by the layer's number (scale_attn_by_inverse_layer_idx) is not supported by "
+            "family gpt2; it takes one that does not"
         )
 
 

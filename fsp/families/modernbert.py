@@ -56,7 +56,8 @@ anatomy = Anatomy(
         "decoder.weight": (None, "H"),
         "classifier.weight": (None, "H"),
     },
-    head_reads=("head.dense",),
+    head_reads=("head.dense", "classifier"),
+    norms=("head.norm",),
     transform=lambda network, states: network.head(states),
     sources=_sources,
 )
@@ -73,7 +74,7 @@ def _check_heads(architecture: Mapping[str, int]) -> None:
 
 
 def _check(config: "PretrainedConfig") -> None:
-    check_type(config, "modernbert")
+    check_type(config, "modernbert", MODEL_TYPES)
     if config.attention_bias or config.mlp_bias or config.norm_bias:
         raise InputError("a ModernBERT with biases is not supported by family modernbert; it takes one without")
     _check_heads({name: getattr(config, key) for name, key in _CONFIG_NAMES.items()})

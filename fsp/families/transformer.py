@@ -26,12 +26,14 @@ class Names:
         constants: by the family's constants, their names in a configuration.
         check: raises InputError for configurations of other families.
         follow: names in a configuration of sizes that follow H where they equal it.
+        further: returns the constants that are no single entry of a configuration; those that are 0 are left out.
     """
 
     parameters: Mapping[str, str]
     constants: Mapping[str, str]
     check: Callable[[Any], None]
     follow: tuple[str, ...] = ()
+    further: Callable[[Any], Mapping[str, int]] = lambda config: {}
 
     def architecture_of(self, config: Any) -> Architecture:
         """Return the architecture of a configuration. Raises InputError for other families."""
@@ -41,22 +43,24 @@ class Names:
     def constants_of(self, config: Any) -> dict[str, int]:
         """Return the family's constants of a configuration. Raises InputError for other families."""
         self.check(config)
-        return {name: getattr(config, key) for name, key in self.constants.items()}
+        named = {name: getattr(config, key) for name, key in self.constants.items()}
+        return named | {name: value for name, value in self.further(config).items() if value}
 
     def resized(self, network: Any, shape: Mapping[str, int], layers: Sequence[int]) -> Any:
         """Return an untrained network of the same class and settings and of another shape, in evaluation mode."""
-        config = copy.deepcopy(network.config)
+        return built_like(network, self.resized_config(network.config, shape, layers))
+
+    def resized_config(self, config: Any, shape: Mapping[str, int], layers: Sequence[int]) -> Any:
+        """Return a configuration with the same settings and another shape."""
+        small = copy.deepcopy(config)
         for name, key in self.parameters.items():
-            setattr(config, key, shape[name])
+            setattr(small, key, shape[name])
         if kinds := getattr(config, "layer_types", None):
-            config.layer_types = [kinds[k] for k in layers]
+            small.layer_types = [kinds[k] for k in layers]
         for key in self.follow:
-            if getattr(network.config, key, None) == network.config.hidden_size:
-                setattr(config, key, shape["H"])
-        small = type(network)(config)
-        if getattr(network.base_model, "pooler", None) is None and hasattr(small.base_model, "pooler"):
-            small.base_model.pooler = None
-        return small.eval()
+            if getattr(config, key, None) == config.hidden_size:
+                setattr(small, key, shape["H"])
+        return small
 
     def options(self, architecture: Mapping[str, int], constants: Mapping[str, int]) -> dict[str, int]:
         """Return the keyword arguments of a configuration. Raises InputError if A does not divide H."""
@@ -65,11 +69,19 @@ class Names:
         return sizes | {key: constants[name] for name, key in self.constants.items()}
 
 
-def check_type(config: Any, family: str, takes: str = "") -> None:
-    """Raise InputError if a configuration's model type is not the family's name."""
+def built_like(network: Any, config: Any) -> Any:
+    """Return an untrained network of a configuration, of a network's class and with a pooler if it has one."""
+    small = type(network)(config)
+    if getattr(network.base_model, "pooler", None) is None and hasattr(small.base_model, "pooler"):
+        small.base_model.pooler = None
+    return small.eval()
+
+
+def check_type(config: Any, family: str, types: Sequence[str]) -> None:
+    """Raise InputError if a configuration is of none of the family's model types."""
     kind = getattr(config, "model_type", None)
-    if kind != family:
-        raise InputError(f"model type {kind!r} is not supported by family {family}; it takes {takes or family}")
+    if kind not in types:
+        raise InputError(f"model type {kind!r} is not supported by family {family}; it takes {', '.join(types)}")
 
 
 def token_inputs(constants: Mapping[str, int], *, batch: int, length: int) -> "dict[str, torch.Tensor]":

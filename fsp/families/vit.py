@@ -1,7 +1,8 @@
-"""Vision transformers (pre-norm): closed-form sizes and operations, untrained networks, anatomy.
+"""Vision transformers (ViT, DeiT; pre-norm): closed-form sizes and operations, untrained networks, anatomy.
 
 An architecture is D layers, A attention heads, hidden size H, intermediate size I. The constants are `image` and
-`patch` (sides of the square image and its patches, in pixels) and `channels`. There is no pooler or head.
+`patch` (sides of the square image and its patches, in pixels) and `channels`. A further one, `distillation`, is 1 where
+a second token follows the class token, as in DeiT. There is no pooler or head.
 """
 
 from collections.abc import Mapping
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
 PARAMETERS = ("D", "A", "H", "I")
 CONSTANTS = ("image", "patch", "channels")
 _CONFIG_NAMES = {"D": "num_hidden_layers", "A": "num_attention_heads", "H": "hidden_size", "I": "intermediate_size"}
-MODEL_TYPES = ("vit",)
+MODEL_TYPES = ("vit", "deit")
 _READERS = ("attention.q_proj", "attention.k_proj", "attention.v_proj")
+_TOKENS = ("cls_token", "distillation_token", "mask_token", "position_embeddings")
+_CLASSIFIERS = ("classifier", "cls_classifier", "distillation_classifier")
 anatomy = Anatomy(
     "layers",
     {
-        "embeddings.cls_token": (None, None, "H"),
-        "embeddings.position_embeddings": (None, None, "H"),
+        **{f"embeddings.{name}": (None, None, "H") for name in _TOKENS},
         **axes_of({"embeddings.patch_embeddings.projection": ("H", None, None, None)}),
         **axes_of(
             {
@@ -48,14 +50,14 @@ anatomy = Anatomy(
         Branch("layernorm_after", ("mlp.fc1",), "mlp.fc2", "I"),
     ),
     last="layernorm",
-    head={"classifier.weight": (None, "H")},
-    head_reads=("classifier",),
+    head={f"{name}.weight": (None, "H") for name in _CLASSIFIERS},
+    head_reads=("pooler.dense", *_CLASSIFIERS),
     reshapes_heads=True,
 )
 
 
 def _check(config: "PretrainedConfig") -> None:
-    check_type(config, "vit")
+    check_type(config, "vit", MODEL_TYPES)
     if not config.qkv_bias or type(config.image_size) is not int or type(config.patch_size) is not int:
         raise InputError("family vit takes square images and patches, and attention with biases; this ViT differs")
 
@@ -65,6 +67,7 @@ _NAMES = Names(
     {"image": "image_size", "patch": "patch_size", "channels": "num_channels"},
     _check,
     ("pooler_output_size",),
+    lambda config: {"distillation": int(config.model_type == "deit")},
 )
 architecture_of, constants_of, resized = _NAMES.architecture_of, _NAMES.constants_of, _NAMES.resized
 
@@ -72,7 +75,7 @@ architecture_of, constants_of, resized = _NAMES.architecture_of, _NAMES.constant
 def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64]]:
     """Return the exact number of weights: `embedding_parameters`, `encoder_parameters` and their sum `parameters`.
 
-    Patch projection, class token and positions are embeddings; the final layer norm counts towards the encoder.
+    Patch projection, further tokens and positions are embeddings; the final layer norm counts towards the encoder.
     A does not appear: heads partition H.
 
     Args:
@@ -85,7 +88,7 @@ def parameters(shape: Shape, constants: Constants) -> dict[str, NDArray[np.int64
         85798656
     """
     depth, hidden, inner = integers(shape, "DHI")
-    embedding = hidden * (_pixels(constants) + 1) + hidden + hidden * (_patches(constants) + 1)
+    embedding = hidden * (_pixels(constants) + 1 + _tokens(constants) - _patches(constants) + _tokens(constants))
     encoder = depth * layer_parameters(hidden, inner) + 2 * hidden
     return sizes_of(embedding, encoder)
 
@@ -98,7 +101,8 @@ def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: in
 
     Args:
         shape: D, A, H, I as integers or arrays of one length n.
-        constants: see `CONSTANTS`; they fix the number of tokens: one per patch, and the class token.
+        constants: see `CONSTANTS`; they fix the number of tokens: one per patch, the class token and, in a DeiT, the
+            distillation token.
         batch: number of images.
         length: not used by this family.
 
@@ -107,7 +111,7 @@ def operations(shape: Shape, constants: Constants, *, batch: int = 1, length: in
         35218770730
     """
     depth, heads, hidden, inner = integers(shape, "DAHI")
-    tokens = _patches(constants) + 1
+    tokens = _tokens(constants)
     embedding = 2 * _patches(constants) * _pixels(constants) * hidden + tokens * hidden
     projections = 2 * tokens * 4 * hidden * hidden
     feed_forward = 2 * tokens * 2 * hidden * inner + 5 * tokens * inner
@@ -124,21 +128,28 @@ def inputs(constants: Constants, *, batch: int, length: int) -> "dict[str, torch
 
 
 def build(architecture: Mapping[str, int], constants: Constants) -> "PreTrainedModel":
-    """Return an untrained network of that shape, without pooler or head.
+    """Return an untrained network of that shape, without pooler or head; with `distillation` a DeiT.
 
     Raises:
         InputError: A does not divide H, or the patches do not tile the image.
     """
-    from transformers import ViTConfig, ViTModel
+    from transformers import DeiTConfig, DeiTModel, ViTConfig, ViTModel
 
     options = _NAMES.options(architecture, constants)
     if constants["image"] % constants["patch"]:
         raise InputError(f"patches of {constants['patch']} pixels do not tile an image of {constants['image']}")
+    if constants.get("distillation"):
+        return DeiTModel(DeiTConfig(**options), add_pooling_layer=False)
     return ViTModel(ViTConfig(**options), add_pooling_layer=False)
 
 
 def _patches(constants: Constants) -> int:
     return (constants["image"] // constants["patch"]) ** 2
+
+
+def _tokens(constants: Constants) -> int:
+    """Return the number of tokens: one per patch, and those of the whole image."""
+    return _patches(constants) + 1 + constants.get("distillation", 0)
 
 
 def _pixels(constants: Constants) -> int:

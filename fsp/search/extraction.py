@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fsp.base.errors import AllFailed, InputError
 from fsp.base.progress import Progress
 from fsp.families.architecture import Architecture
-from fsp.families.transformer import head_size_changed
+from fsp.families.family import load_family
 from fsp.objectives.fitted import FittedError
 from fsp.objectives.hull import in_hull
 from fsp.objectives.latency import Calibration
@@ -249,7 +249,8 @@ def answer(
     if not made:
         raise InputError(f"method {method.name} asks for no evaluation")
     table = evaluation_table(asked.table, made, asked.maximum, seed, question.speed)
-    changed = [head_size_changed(space.maximum, asked.shape(row)) for row in table.index]
+    anatomy = load_family(space.family).anatomy
+    changed = [anatomy.resizes_heads(space.maximum, asked.shape(row)) for row in table.index] if anatomy else []
     if any(changed):
         table["head_size_changed"] = changed
     score = question.score(table)
