@@ -6,14 +6,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distillation.pretraining.conftest import SHAPE, losses
+from distillation.pretraining.conftest import CAUSAL, SHAPE, TYPES, losses, shape_of
 from fsp.base.errors import InputError
 from fsp.base.run_folder import working_in
 from fsp.distillation.pretraining.settings import PRESETS, PretrainingSettings
 from fsp.distillation.pretraining.watching import read_log
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "electra", "modernbert", "gpt2"])
+@pytest.mark.parametrize("kind", TYPES)
 def test_the_directory_is_an_ordinary_model_with_the_same_logits(run, kind, tmp_path):
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
@@ -29,12 +29,12 @@ def test_the_directory_is_an_ordinary_model_with_the_same_logits(run, kind, tmp_
 
     module.write_model = write
     try:
-        found = run(teacher=kind)
+        found = run(teacher=kind, shape=shape_of(kind, **SHAPE))
     finally:
         module.write_model = original
     assert found["finished"]
     assert found["results"].keys() == {"accuracy", "agreement", "perplexity"}
-    loader = AutoModelForCausalLM if kind == "gpt2" else AutoModelForMaskedLM
+    loader = AutoModelForCausalLM if kind in CAUSAL else AutoModelForMaskedLM
     model, info = loader.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
     with torch.no_grad():
@@ -175,10 +175,10 @@ def test_bfloat16_learns_the_same(run, tmp_path):
     [
         (dict(length=65), "--length from 8 to 64"),
         (dict(shape={"D": 1, "A": 3, "H": 16, "I": 8}), "A=3 does not divide H=16"),
-        (dict(teacher="gpt2", shape={"D": 1, "A": 4, "H": 16, "I": 8}), "head size.*--init random"),
-        (dict(shape={"D": 1}), "give D, A, H and I"),
+        (dict(teacher="modernbert", shape={"D": 1, "A": 4, "H": 16, "I": 8}), "head size.*--init random"),
+        (dict(shape={"D": 1}), "no shape of a bert; give D, A, H, I"),
         (dict(batch=5, accumulate=2), "multiple of 2"),
-        (dict(relation=1.0, relation_heads=3), "3 relation heads do not divide the student's H=16"),
+        (dict(relation=1.0, relation_heads=3), "3 relation heads do not divide the student's queries.*16 numbers"),
         (dict(precision="float16"), "needs a GPU"),
         (dict(kl=0.0, mlm=0.0), "every loss has weight 0"),
         (dict(schedule="step"), "linear, cosine or constant, not 'step'"),
