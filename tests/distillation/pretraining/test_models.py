@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from fsp.base.errors import InputError
+from fsp.distillation.cutting import Cutter
 from fsp.distillation.models.loading import longest_input
 from fsp.distillation.pretraining.models import LanguageModel, check_length, check_vocabularies, load_language_model
 from fsp.distillation.pretraining.students import check_shape, cut_student, random_student
@@ -37,18 +38,31 @@ def test_relations_come_from_the_last_layer(kind):
     assert not any(module._forward_hooks for module in model.network.modules())
 
 
-def test_queries_keys_and_values_in_that_order():
+def contexts_and_projections(kind):
+    """What the last attention writes from, and its queries, keys and values."""
+    model = LanguageModel(small_network(kind))
+    contexts = []
+    writer = model.body.get_submodule(f"{model.anatomy.layers}.2.{model.anatomy.branches[0].writes}")
+    writer.register_forward_pre_hook(lambda _, given: contexts.append(given[0]))
+    with torch.no_grad():
+        _, projected = model.forward(TOKENS[:2], relations=True)
+    return contexts[0], projected
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "electra", "gpt2"])
+def test_queries_keys_and_values_in_that_order(kind):
     """Attention recomputed from them is the layer's own."""
-    for kind in ("bert", "gpt2"):
-        model = LanguageModel(small_network(kind))
-        contexts = []
-        last = model.body.encoder.layer[-1].attention.output.dense if kind == "bert" else model.body.h[-1].attn.c_proj
-        last.register_forward_pre_hook(lambda _, inputs, contexts=contexts: contexts.append(inputs[0]))
-        with torch.no_grad():
-            _, projected = model.forward(TOKENS[:2], relations=True)
-            heads = [x.unflatten(-1, (4, 8)).transpose(1, 2) for x in projected]
-            own = torch.nn.functional.scaled_dot_product_attention(*heads, is_causal=kind == "gpt2")
-        assert torch.allclose(own.transpose(1, 2).flatten(2), contexts[0], atol=1e-5)
+    context, projected = contexts_and_projections(kind)
+    heads = [x.unflatten(-1, (4, 8)).transpose(1, 2) for x in projected]
+    own = torch.nn.functional.scaled_dot_product_attention(*heads, is_causal=kind == "gpt2")
+    assert torch.allclose(own.transpose(1, 2).flatten(2), context, atol=1e-5)
+
+
+def test_values_of_a_llama_serve_two_heads_each():
+    """The first token sees only itself, so what it reads are its own values."""
+    context, (_, _, values) = contexts_and_projections("llama")
+    own = values[:, 0].unflatten(-1, (2, 8)).repeat_interleave(2, dim=1).flatten(1)
+    assert torch.allclose(own, context[:, 0], atol=1e-6)
 
 
 def test_a_teacher_without_head_is_found_out(teachers):
@@ -153,15 +167,15 @@ def test_a_random_student_may_be_larger_than_its_teacher(teachers):
     assert student.config.layer_types == [teacher.config.layer_types[k % 3] for k in range(7)]
 
 
-def test_a_cut_with_a_head_predicts_better_than_its_body_under_a_random_head(teachers):
-    """The head is healed with the body."""
-    teacher = load_language_model(teachers / "distilbert").model
-    student = cut_student(teacher, SMALL, TOKENS, head=True, seed=0)
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_healed_student_predicts_more_like_its_teacher_than_plain_copies(teachers, kind):
+    teacher, shape = load_language_model(teachers / kind).model, shape_of(kind, **SMALL)
+    healed = cut_student(teacher, shape, TOKENS, head=True, seed=0)
+    copied = Cutter(teacher.network, teacher.family, {"input_ids": TOKENS}).cut(shape, heal=False)
     with torch.no_grad():
-        wanted = teacher.logits(teacher.forward(TOKENS)[0]).softmax(-1)
-        ours = student.logits(student.forward(TOKENS)[0]).softmax(-1)
-        student.network.vocab_layer_norm.weight.fill_(1.0)
-        plain = student.logits(student.forward(TOKENS)[0]).softmax(-1)
+        wanted, ours, plain = (
+            model.network.eval()(input_ids=TOKENS).logits.softmax(-1) for model in (teacher, healed, copied)
+        )
     assert float((ours - wanted).abs().sum()) < float((plain - wanted).abs().sum())
 
 

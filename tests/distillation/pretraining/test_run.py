@@ -126,6 +126,14 @@ def test_a_student_can_be_a_model_that_is_there(run, tmp_path):
         run("third", shape=None)
 
 
+def test_relations_of_shared_keys_and_values_are_learned(run, tmp_path):
+    found = run(teacher="llama", shape=shape_of("llama", **SHAPE), kl=0.0, mlm=0.0, relation=1.0)
+    assert found["finished"] and found["architecture"] == "D=2 A=2 H=16 I=24 K=1"
+    assert all(loss > 0 for loss, _ in losses(tmp_path / "out"))
+    again = run("again", init=str(tmp_path / "out"), shape=None, teacher="llama", kl=0.0, mlm=0.0, relation=1.0)
+    assert again["architecture"] == "D=2 A=2 K=1 H=16 I=24"
+
+
 def test_gradient_checkpointing_changes_nothing(run, tmp_path):
     run("a", relation=1.0)
     run("b", relation=1.0, gradient_checkpointing=True)
@@ -179,6 +187,10 @@ def test_bfloat16_learns_the_same(run, tmp_path):
         (dict(shape={"D": 1}), "no shape of a bert; give D, A, H, I"),
         (dict(batch=5, accumulate=2), "multiple of 2"),
         (dict(relation=1.0, relation_heads=3), "3 relation heads do not divide the student's queries.*16 numbers"),
+        (
+            dict(teacher="llama", shape=shape_of("llama", **SHAPE), relation=1.0, relation_heads=16),
+            "16 relation heads do not divide the student's queries, keys or values, which have 8 numbers",
+        ),
         (dict(precision="float16"), "needs a GPU"),
         (dict(kl=0.0, mlm=0.0), "every loss has weight 0"),
         (dict(schedule="step"), "linear, cosine or constant, not 'step'"),
