@@ -4,7 +4,7 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from fsp.base.timing import environment
 from fsp.base.version import __version__
 from fsp.distillation.error import Distillation
 from fsp.distillation.inputs import Inputs, fitted_to, load_inputs, surrogate
-from fsp.distillation.measuring import SentenceFigures, latencies, pooled_states
-from fsp.distillation.saving import distill, keep_student, load_student, save_student, sentence_sample
+from fsp.distillation.measuring import latencies
+from fsp.distillation.saving import distill, keep_student, load_student, save_student
 from fsp.distillation.settings import SurrogateSettings
+from fsp.distillation.source import Source
 from fsp.distillation.student import Student
-from fsp.distillation.teacher import Teacher
 from fsp.families.architecture import Architecture
 from fsp.objectives.table import objectives_at
 from fsp.report.pages import write_pages
@@ -34,10 +34,6 @@ from fsp.search.planning import Asked
 from fsp.spaces.space import SearchSpace
 from fsp.trust.on_record import card_for
 
-_SENTENCES = 512  # held-out sentences; all their pairs are compared
-_LEAST_SENTENCES = 50
-_FIGURES = [field.name for field in fields(SentenceFigures)]
-
 
 def run(
     space: SearchSpace,
@@ -46,6 +42,7 @@ def run(
     teacher: str | None = None,
     corpus: Sequence[str | Path] = (),
     column: str | None = None,
+    labels: str | None = None,
     search: LeastError | None = None,
     settings: SurrogateSettings | None = None,
     seeds: int = 1,
@@ -58,10 +55,13 @@ def run(
         space: the search space.
         out: folder for everything that is written.
         teacher: T, a directory or a hub name; None for the one that the space names.
-        corpus: files and folders of text or rows; empty for the documentation of Python's standard library.
-        column: name of the column of the text, if the corpus has rows.
+        corpus: files and folders of text, rows, images or arrays; empty for the documentation of Python's standard
+            library.
+        column: name of the column of the text, if the data has rows.
+        labels: name of the column of the labels, if a classifier's samples are rows.
         search: options of the search.
-        settings: settings of the surrogate; its tokens are also the budget of each final distillation.
+        settings: settings of the surrogate, with T's task and device; its tokens are also the budget of each final
+            distillation.
         seeds: number of final distillations of each model; 3 or more give intervals.
         card: a report card of the surrogate error to show in the report; None for the one on record for T, if any.
         display: where progress goes.
@@ -83,14 +83,12 @@ def run(
     asked_for = {**asdict(options), **asdict(settings), "seeds": seeds}
     asked_for |= {"method": wanted.method.name, "threads": settings.processor_threads}
     with working_in(out):
-        inputs = load_inputs(space, teacher, corpus, display, column=column)
-        inputs.teacher.check_savable()
+        source = Source(teacher, corpus, column, labels)
+        inputs = load_inputs(space, source, display, task=settings.task, device=settings.place)
+        inputs.task.check_savable()
         space = fitted_to(space, inputs.teacher)
-        sentences = len(inputs.corpus.test_sentences)
-        if sentences < _LEAST_SENTENCES:
-            raise inputs.corpus.too_small("test", f"{sentences} sentences of its own", f"{_LEAST_SENTENCES}")
         asked = Asked.of(space, wanted)
-        trust = card_for(inputs.teacher.fingerprint, settings.steps, card)
+        trust = card_for(inputs.teacher.fingerprint, inputs.task.name, settings.steps, card)
         configuration = _configuration(space, inputs, asked_for)
         own(out, configuration)
         if (out / "result.json").exists():
@@ -105,18 +103,29 @@ def run(
             "schema": SCHEMA,
             "fsp": __version__,
             "config": configuration,
-            "given": {"teacher": teacher, "corpus": [str(path) for path in corpus], "column": column},
-            "matching": error.matching.name,
+            "given": {
+                "teacher": teacher,
+                "corpus": [str(path) for path in corpus],
+                "column": column,
+                "labels": labels,
+                **{name: getattr(settings, name) for name in ("task", "device", "dtype")},
+            },
+            "task": {
+                "name": inputs.task.name,
+                "compares": inputs.task.compares,
+                "figures": dict(inputs.task.figures),
+                "unit": inputs.task.unit,
+            },
             "controls": error.controls(),
             **_search_facts(extraction),
             "models": models,
             "card": trust,
-            "held_out": {"test_blocks": len(error.material.test), "sentences": min(sentences, _SENTENCES)},
+            "held_out": {"examples": len(error.material.test), inputs.task.unit: error.material.test.tokens},
             "environment": environment(),
             "seconds": round(time.perf_counter() - started, 1),
         }
         with display.bar("writing the report", 1) as advance:
-            _write(out, result, extraction, students["choice"][0], inputs.teacher)
+            _write(out, result, extraction, students["choice"][0], inputs)
             advance(1)
     return result
 
@@ -125,7 +134,7 @@ Students = dict[str, list[Student]]  # by contender, one per seed
 
 
 def _final_students(
-    asked: Asked, error: Distillation, extraction: Extraction, out: Path, tokens: int, seeds: int, display: Progress
+    asked: Asked, error: Distillation, extraction: Extraction, out: Path, budget: int, seeds: int, display: Progress
 ) -> Students:
     """Distil the choice and the baselines, each once per seed, or load those that an earlier call has distilled."""
     space, selected = extraction.space, extraction.selected
@@ -135,7 +144,6 @@ def _final_students(
         "layer drop": layer_drop(space, float(extraction.row(selected)["encoder_parameters"])),
     }
     students: Students = {}
-    sample = None
     for name, shape in contenders.items():
         if shape is None:
             continue
@@ -143,34 +151,28 @@ def _final_students(
         for seed in range(asked.search.seed, asked.search.seed + seeds):
             folder = out / "cache" / f"{str(shape).replace(' ', '-')}-seed{seed}"
             if not folder.exists():
-                sample = sample or sentence_sample(error, display)
                 label = f"distilling {name}, seed {seed}"
-                student, _ = distill(
-                    shape, error, tokens=tokens, seed=seed, sample=sample, label=label, display=display
-                )
+                student, _ = distill(shape, error, budget=budget, seed=seed, label=label, display=display)
                 keep_student(student, folder)
-            students[name].append(load_student(folder))
+            students[name].append(load_student(folder, error.teacher))
     return students
 
 
 def _measure(
     inputs: Inputs, error: Distillation, extraction: Extraction, students: Students, display: Progress
 ) -> list[dict[str, Any]]:
-    """Return the measurements of T and of each contender on the test text."""
-    teacher, sentences = inputs.teacher, inputs.corpus.test_sentences[:_SENTENCES]
-    layout, errors, figures = teacher.layout, {"T": [0.0]}, {"T": [SentenceFigures(1.0, 1.0, 0.0)]}
-    with display.bar("measuring on held-out text", 1 + sum(map(len, students.values()))) as advance:
-        reference = layout.pooled(teacher.model, sentences)
+    """Return the measurements of T and of each contender on the test examples."""
+    task, material = inputs.task, error.material
+    copies = {(name, k): student for name, each in students.items() for k, student in enumerate(each)}
+    with display.bar("measuring on held-out data", 1 + len(copies)) as advance:
+        errors = {"T": [0.0], **{name: [] for name in students}}
+        for (name, _), student in copies.items():
+            errors[name].append(error.measure(student, material.test))
+            advance(1)
+        flat = task.measured({f"{name} {k}": student for (name, k), student in copies.items()}, material)
         advance(1)
-        for name, copies in students.items():
-            errors[name], figures[name] = [], []
-            for student in copies:
-                errors[name].append(error.measure(student, error.material.test))
-                found = pooled_states(student, layout, sentences)
-                figures[name].append(SentenceFigures.of(layout, reference, found))
-                advance(1)
-    timed = latencies(teacher, {name: copies[0] for name, copies in students.items()}, display=display)
-    shapes = {"T": teacher.architecture, **{name: copies[0].architecture for name, copies in students.items()}}
+    timed = latencies(task, {name: each[0] for name, each in students.items()}, display=display)
+    shapes = {"T": inputs.teacher.architecture, **{name: each[0].architecture for name, each in students.items()}}
     return [
         {
             "name": name,
@@ -179,10 +181,18 @@ def _measure(
             "readout_parameters": students[name][0].readout_parameters if name in students else 0,
             "latency": asdict(timed[name]),
             "error": _summary(errors[name]),
-            **{kind: _summary([getattr(one, kind) for one in figures[name]]) for kind in _FIGURES},
+            "figures": {
+                kind: _summary([flat[key][kind] for key in _keys(name, len(errors[name]))])
+                for kind in task.figures
+                if kind in flat["T"]
+            },
         }
         for name, shape in shapes.items()
     ]
+
+
+def _keys(name: str, seeds: int) -> list[str]:
+    return ["T"] if name == "T" else [f"{name} {k}" for k in range(seeds)]
 
 
 def _search_facts(extraction: Extraction) -> dict[str, Any]:
@@ -216,20 +226,19 @@ def _finalist(row: pd.Series, shape: Architecture) -> dict[str, Any]:
     }
 
 
-def _write(out: Path, result: dict[str, Any], extraction: Extraction, student: Student, teacher: Teacher) -> None:
+def _write(out: Path, result: dict[str, Any], extraction: Extraction, student: Student, inputs: Inputs) -> None:
     """Write all files of a run; result.json comes last, because it marks the run as complete."""
     choice = next(model for model in result["models"] if model["name"] == "choice")
     facts = {
         "architecture": str(extraction.selected),
-        "teacher": teacher.name,
-        "distillation_tokens": result["config"]["tokens"],
+        "teacher": inputs.teacher.name,
+        "task": inputs.task.name,
+        f"distillation_{inputs.task.unit}": result["config"]["tokens"],
         "error": choice["error"]["values"][0],
-        "spearman": choice["spearman"]["values"][0],
-        "cosine": choice["cosine"]["values"][0],
+        **{kind: found["values"][0] for kind, found in choice["figures"].items()},
         "readout_parameters": choice["readout_parameters"],
-        "longest_input": teacher.layout.longest,
     }
-    save_student(student, teacher, out / "model", facts)
+    save_student(student, inputs.task, out / "model", facts)
     write_text(out / "evaluations.csv", extraction.table.to_csv(index=False))
     write_pages(result, out)
     write_json(out / "result.json", result)
@@ -263,7 +272,7 @@ def _configuration(space: SearchSpace, inputs: Inputs, asked_for: dict[str, Any]
     return {
         "space": space.describe(),
         "teacher": {"name": inputs.teacher.name, "fingerprint": inputs.teacher.fingerprint},
-        "sentences": inputs.teacher.layout.describe(),
-        "corpus": inputs.corpus.digest,
+        **inputs.task.settings,
+        "corpus": inputs.data.digest,
         **asked_for,
     }

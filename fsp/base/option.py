@@ -30,3 +30,6 @@ class Option:
 SEED = Option("Seed of everything random.")
 STEPS = Option("Training steps of each evaluated candidate.")
 THREADS = Option("Processor threads; results depend on it.", shown="all")
+TASK = Option("What the teacher is for: states, embedding, masked, causal or classes.", shown="what it is")
+DEVICE = Option("Where networks run: auto, cpu, cuda, cuda:N or mps; results depend on it.")
+DTYPE = Option("Numbers that networks compute with: float32 or bfloat16.")

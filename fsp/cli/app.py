@@ -114,6 +114,7 @@ def run(
         teacher=source.teacher,
         corpus=source.texts,
         column=source.column,
+        labels=source.labels,
         search=replace(search, limits=parse_limits(limit)),
         settings=replace(settings, tokens=tokens),
         seeds=seeds,
@@ -146,17 +147,18 @@ def _last_screen(result: dict[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from fsp.report.summary import COLUMNS, NAMES, headline, model_rows
+    from fsp.report.summary import NAMES, columns_of, headline, model_rows
 
     console = Console(highlight=False)
     console.print()
     for line in headline(result):
         console.print(line, markup=False)
     table = Table(box=None, pad_edge=False, padding=(0, 1))
-    for title in COLUMNS.values():
+    columns = columns_of(result)
+    for title in columns.values():
         table.add_column(title.replace(" (", "\n("), justify="left" if title in ("model", "shape") else "right")
     for row in model_rows(result):
-        table.add_row(*(row[key] for key in COLUMNS), style="bold" if row["model"] == NAMES["choice"] else None)
+        table.add_row(*(row[key] for key in columns), style="bold" if row["model"] == NAMES["choice"] else None)
     console.print()
     wide = Console(width=max(console.width, 110), highlight=False)  # long lines are easier to read than wrapped numbers
     wide.print(table)

@@ -11,6 +11,7 @@ from fsp.base.errors import InputError, check_least
 from fsp.base.progress import Bars
 from fsp.cli.fields import expanded
 from fsp.cli.options import Bounds, Json, ModelFolder, OfSpace, Seed, Shape, Source, Threads
+from fsp.distillation.settings import Running
 
 if TYPE_CHECKING:
     from fsp.families.architecture import Architecture
@@ -26,12 +27,13 @@ def distill(
     tokens: Annotated[int, typer.Option(help="Token budget.")] = 131_072,
     seed: Seed = 0,
     threads: Threads = None,
+    running: Running,
     bounds: Bounds,
     as_json: Json = False,
 ) -> None:
-    """Distil one shape in minutes and save it as a Hugging Face model.
+    """Distil one shape in minutes and save it as a model of the teacher's kind.
 
-    It is cut out of the teacher and trained to match its token states; for longer training use `fsp pretrain`.
+    It is cut out of the teacher and trained to match its outputs; for longer training use `fsp pretrain`.
     """
     from fsp.base.files import check_writable
     from fsp.distillation.inputs import load_inputs, surrogate
@@ -44,30 +46,31 @@ def distill(
     if shape is None:
         raise InputError("name an architecture, as D=3 A=8 H=256 I=768")
     check_least({"seed": seed}, seed=0)
-    settings = SurrogateSettings(tokens=tokens, threads=threads)
+    settings = SurrogateSettings(tokens=tokens, threads=threads, **vars(running))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} already exists; choose a new directory")
     check_writable(out / "config.json")
     bars = Bars()
-    inputs = load_inputs(load_space(space), source.teacher, source.texts, bars, column=source.column)
+    inputs = load_inputs(load_space(space), source.given, bars, task=running.task, device=running.place)
     inputs.teacher.check(shape)
-    inputs.teacher.check_savable()
+    inputs.task.check_savable()
     with tempfile.TemporaryDirectory() as cache:
         error = surrogate(inputs, settings, Path(cache), bars)
-        student, losses = train(shape, error, tokens=tokens, seed=seed, display=bars)
+        student, losses = train(shape, error, budget=tokens, seed=seed, display=bars)
         facts = {
             "architecture": str(shape),
             "teacher": inputs.teacher.name,
-            "distillation_tokens": len(losses) * error.tokens_per_step,
+            "task": inputs.task.name,
+            f"distillation_{inputs.task.unit}": len(losses) * error.units_per_step,
             "error": error.measure(student, error.material.test),
             "readout_parameters": student.readout_parameters,
-            "longest_input": inputs.teacher.layout.longest,
         }
-        save_student(student, inputs.teacher, out, facts)
+        save_student(student, inputs.task, out, facts)
     if as_json:
         print(json.dumps({**facts, "model": str(out)}))
     else:
-        print(f"{shape}: error {facts['error']:.3f} on held-out text after {facts['distillation_tokens']:,} tokens")
+        done = f"{len(losses) * error.units_per_step:,} {inputs.task.unit}"
+        print(f"{shape}: error {facts['error']:.3f} on held-out data after {done}")
         print(f"model: {out}")
 
 

@@ -12,6 +12,7 @@ from fsp.base.rounding import at_least
 from fsp.base.version import __version__
 from fsp.cli.fields import expanded
 from fsp.cli.options import Bounds, Json, Limit, Source, Space
+from fsp.distillation.settings import Running
 from fsp.trust.settings import CardSettings
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def card(
     source: Source,
     limit: Limit = None,
     asked: CardSettings,
+    running: Running,
     bounds: Bounds,
     as_json: Json = False,
 ) -> None:
@@ -59,14 +61,16 @@ def card(
     from fsp.trust.on_record import SCHEMA
     from fsp.trust.truth import read_truth, sample, train_truth
 
-    settings = SurrogateSettings(asked.steps, tokens=262_144, held_out_tokens=16_384, threads=asked.threads)
+    settings = SurrogateSettings(
+        asked.steps, tokens=262_144, held_out_tokens=16_384, threads=asked.threads, **vars(running)
+    )
     limits = parse_limits(limit)
     bars, chosen = Bars(), load_space(space)
     known, left_out = read_truth(truth, chosen) if truth else (None, 0)
     if left_out:
         bars.say(f"{left_out} rows of {truth} are of shapes that are no candidates of {chosen.name}; left out")
     with working_in(out):
-        inputs = load_inputs(chosen, source.teacher, source.texts, bars, column=source.column)
+        inputs = load_inputs(chosen, source.given, bars, task=running.task, device=running.place)
         chosen = fitted_to(chosen, inputs.teacher)
         candidates = plan(chosen, limits=limits, interval=1, seed=asked.seed).table
         if known is None and len(candidates) < LEAST_SHAPES:
@@ -77,7 +81,8 @@ def card(
         configuration: dict[str, Any] = {
             "space": chosen.describe(),
             "teacher": inputs.teacher.fingerprint,
-            "corpus": inputs.corpus.digest,
+            "corpus": inputs.data.digest,
+            "task": inputs.teacher.task,
             "truth": [str(truth)] if truth else [asked.shapes, asked.truth_steps, asked.truth_seeds, limits],
             "steps": asked.steps,
             "seed": asked.seed,
@@ -102,7 +107,8 @@ def card(
             "fsp": __version__,
             "space": chosen.name,
             "teacher": inputs.teacher.name,
-            "corpus": inputs.corpus.digest,
+            "corpus": inputs.data.digest,
+            "task": inputs.teacher.task,
             "fingerprint": inputs.teacher.fingerprint,
             "steps": asked.steps,
             **made.describe(),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fsp.search.planning import Asked
 
 _ERRORS = ("distillation", "mlm")
+_BATCH = 16  # blocks per step, as the tasks of text have it
 _RUNS = Path("runs")  # below the current folder: where a search without --study keeps its evaluations
 _CACHE = "cache"  # folder of T's states, inside the folder of a search
 
@@ -122,18 +123,18 @@ def extract(
             chosen = fitted_to(chosen, load_teacher(source.teacher))
         _print_plan(Asked.of(chosen, wanted, speed_of), settings, as_json)
         return
-    inputs = load_inputs(chosen, source.teacher, source.texts, bars, column=source.column)
+    inputs = load_inputs(chosen, source.given, bars, task=settings.task, device=settings.place)
     chosen = fitted_to(chosen, inputs.teacher)
     try:
-        inputs.teacher.check_savable()
+        inputs.task.check_savable()
     except InputError as problem:
-        bars.say(f"warning: the search uses T's token states alone; fsp run refuses this T: {problem}")
+        bars.say(f"warning: students of this T cannot be saved, so fsp run refuses it: {problem}")
     asked = Asked.of(chosen, wanted, speed_of)  # raises InputError for limits that cannot be met, before any long work
     options = {name: value for name, value in asdict(search).items() if name not in ("size", "exponents", "certified")}
     question = {
         "space": chosen.describe(),
         "teacher": {"name": inputs.teacher.name, "fingerprint": inputs.teacher.fingerprint},
-        "corpus": inputs.corpus.digest,
+        "corpus": inputs.data.digest,
         **asdict(settings),
         **options,
         **{"method": wanted.method.name, "speed": speed, "error": error, "threads": settings.processor_threads},
@@ -143,9 +144,9 @@ def extract(
         scratch = from_scratch(inputs, settings, chosen) if error == "mlm" else None
         measured = scratch or surrogate(inputs, settings, cache, bars)
         where = study or Path(folder) / EVALUATIONS
-        helping = worker_arguments(
-            space, where, source.teacher, source.texts, source.column, tokens=settings.tokens, cache=cache
-        )
+        given = {name: getattr(settings, name) for name in ("tokens", "task", "device", "dtype")}
+        given |= {"teacher": source.teacher, "column": source.column, "labels": source.labels, "cache": cache}
+        helping = worker_arguments(space, where, given, source.texts)
         with start_workers(store := open_store(where), sharing.workers - 1, helping, bars):
             found = answer(asked, measured, study=store, display=bars)
     if certificate is not None:
@@ -258,7 +259,6 @@ def _numbers(text: str | None) -> list[int] | None:
 
 
 def _print_plan(asked: "Asked", settings: SurrogateSettings, as_json: bool) -> None:
-    from fsp.distillation.error import DistillationSettings
     from fsp.search.cost import EFFICIENCY, achieved_gflops, training_cost
 
     space, planned, look = asked.space, asked.plan, asked.search.second_look
@@ -268,7 +268,7 @@ def _print_plan(asked: "Asked", settings: SurrogateSettings, as_json: bool) -> N
         space,
         planned,
         steps=settings.steps,
-        batch=DistillationSettings().batch,
+        batch=_BATCH,
         length=settings.length,
         gflops=achieved_gflops(),
         again=again,

@@ -10,6 +10,7 @@ import typer
 from fsp.base.machine import keep_memory, keep_time
 from fsp.base.option import SEED, THREADS
 from fsp.cli.fields import option
+from fsp.distillation.source import Source as SourceOfData
 
 Space = Annotated[str, typer.Argument(help="Name of a search space, or a .toml or .py file.", show_default=False)]
 Teacher = Annotated[
@@ -20,13 +21,21 @@ CorpusOption = Annotated[
     list[str] | None,
     typer.Option(
         "--corpus",
-        help="File or folder of UTF-8 text, or of rows: CSV, TSV, JSON, JSON Lines, parquet; may be repeated.",
+        "--data",
+        help="File or folder of UTF-8 text, or of rows: CSV, TSV, JSON, JSON Lines, parquet; for a classifier also a "
+        "folder of images, or arrays (.npz); may be repeated.",
         show_default="Python's documentation",
     ),
 ]
 Column = Annotated[
     str | None,
-    typer.Option(help="Column of the text where the corpus has rows.", show_default="text, or the only one of strings"),
+    typer.Option(help="Column of the text where the data has rows.", show_default="text, or the only one of strings"),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of the labels where a classifier's samples are rows.", show_default="label, if there is one"
+    ),
 ]
 Limit = Annotated[
     list[str] | None,
@@ -106,22 +115,29 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 
 @dataclass(frozen=True)
 class Source:
-    """T and the training text.
+    """T and the data.
 
     Attributes:
         teacher: directory or hub name of T; None for the space's.
-        corpus: files and folders of text or rows.
+        corpus: files and folders of text, rows, images or arrays.
         column: column of the text in rows.
+        labels: column of the labels in rows.
     """
 
     teacher: Teacher = None
     corpus: CorpusOption = None
     column: Column = None
+    labels: Labels = None
 
     @property
     def texts(self) -> Sequence[str]:
-        """Files and folders of text; empty for the documentation of Python's standard library."""
+        """Files and folders; empty for the documentation of Python's standard library."""
         return self.corpus or ()
+
+    @property
+    def given(self) -> SourceOfData:
+        """The same without what the command line needs."""
+        return SourceOfData(self.teacher, self.texts, self.column, self.labels)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from fsp.base.errors import InputError
 from fsp.base.progress import Bars
 from fsp.cli.fields import expanded
 from fsp.cli.options import Bounds, Json, Source
+from fsp.distillation.settings import Running
 
 if TYPE_CHECKING:
     from fsp.studies.store import Store
@@ -30,6 +31,7 @@ def worker(
     tokens: Annotated[
         int | None, typer.Option(help="Training text that the search draws on.", show_default="that of fsp extract")
     ] = None,
+    running: Running,
     cache: Annotated[
         Path | None, typer.Option(help="Folder to keep the teacher's states in.", show_default="none")
     ] = None,
@@ -46,6 +48,7 @@ def worker(
     """
     from fsp.distillation.inputs import SEARCH_TOKENS, fitted_to, load_inputs
     from fsp.distillation.rebuilding import Rebuilder
+    from fsp.distillation.settings import SurrogateSettings
     from fsp.spaces.loading import load_space
     from fsp.studies.helper import Helper
     from fsp.studies.store import open_store
@@ -53,10 +56,11 @@ def worker(
     bars = Bars()
     store = open_store(study)
     chosen = load_space(space or _space_of(store, idle))
-    inputs = load_inputs(chosen, source.teacher, source.texts, bars, column=source.column)
+    settings = SurrogateSettings(tokens=tokens or SEARCH_TOKENS, **vars(running))
+    inputs = load_inputs(chosen, source.given, bars, task=running.task, device=running.place)
     chosen = fitted_to(chosen, inputs.teacher)
     with tempfile.TemporaryDirectory() as folder:
-        errors = Rebuilder(inputs, chosen, tokens or SEARCH_TOKENS, cache or Path(folder), bars)
+        errors = Rebuilder(inputs, chosen, settings, cache or Path(folder), bars)
         done = Helper(store, chosen, errors, bars).run(idle=idle, leader=leader)
     print(json.dumps({"evaluations": done}) if as_json else f"evaluations made here: {done}")
 

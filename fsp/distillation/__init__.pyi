@@ -7,6 +7,7 @@ from .saving import distill as distill
 from .saving import load_student as load_student
 from .saving import save_student as save_student
 from .student import Student as Student
+from .tasks.choice import task_of as task_of
 from .teacher import Teacher as Teacher
 from .teacher import load_teacher as load_teacher
 from .teacher import packaged_teacher as packaged_teacher

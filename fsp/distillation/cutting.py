@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from fsp.base.errors import InputError
 from fsp.distillation.heads import Projections, TrainedHeads
 from fsp.distillation.healing import Rendering, covariance, gram_of, refit_norm, refit_writer
+from fsp.distillation.networks import body_of, vocabulary_layer
 from fsp.families.anatomy import Branch, spread
 from fsp.families.architecture import Architecture
 from fsp.families.family import Family, Shape
@@ -45,13 +46,17 @@ class Cut:
         network: the network, head included, in evaluation mode.
         hidden: the coordinates of T's states that it kept, ascending, `H`.
         layers: for each of its layers, the layer of T that it is taken from.
-        states: its last states on the calibration inputs, `n x sites x H`; None if the network returns none.
+        states: its last states on the calibration inputs, `n x sites x H`; None without healing, or if the network
+            returns none.
+        rendering: the map from its last states to T's, fitted on the same inputs; None where `states` is, and for
+            networks with a vocabulary layer.
     """
 
     network: Any
     hidden: Tensor
     layers: list[int]
     states: Tensor | None
+    rendering: Rendering | None
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ class Cutter:
         self._full = family.architecture_of(network.config)
         self._places = [(k, b) for k in range(self._full["D"]) for b in range(len(self._anatomy.branches))]
         self._head: dict[str, _Seen] = {}  # what T's maps in the head read
-        self._final = _Seen()  # what T's vocabulary layer reads, if there is one
+        self._final = _Seen()  # what T's vocabulary layer reads; without one, T's last states if it returns any
         self._seen = {place: _Seen() for place in self._places}
         self._observe()
         self._rank()
@@ -160,14 +165,17 @@ class Cutter:
             small = self._family.resized(self._network, kept.shape, kept.layers)
         self._copy(small, kept)
         states = self._heal(small, kept) if heal else None
-        return Cut(small.eval(), kept.hidden, kept.layers, states)
+        rendering = None
+        if states is not None and vocabulary_layer(small) is None:
+            rendering = Rendering.fit(states.flatten(0, -2), self._final.read, kept.hidden)
+        return Cut(small.eval(), kept.hidden, kept.layers, states, rendering)
 
     # Names
 
     @cached_property
     def _prefix(self) -> str:
         """What stands before the body's names in the state dictionary."""
-        body = _body_of(self._network)
+        body = body_of(self._network)
         return "" if body is self._network else f"{self._network.base_model_prefix}."
 
     def _name(self, k: int, module: str) -> str:
@@ -228,10 +236,10 @@ class Cutter:
         for i in range(0, samples, _BATCH):
             if sites >= _RANKING_SITES:
                 _remove(ranking)
-            _, last = self._run(network, {name: value[i : i + _BATCH] for name, value in self._inputs.items()})
+            states, last = self._run(network, {name: value[i : i + _BATCH] for name, value in self._inputs.items()})
             sites = len(self._seen[0, 0].read[0]) * (i // _BATCH + 1)
-            if last is not None:
-                self._final.add_read(last)
+            if (final := states if last is None else last) is not None:
+                self._final.add_read(final)
         _remove([*watching, *ranking])
         self._head = {name: seen for name, seen in self._head.items() if seen.read}  # a part of the head may not run
         for seen in [*self._seen.values(), *self._head.values()]:
@@ -257,16 +265,16 @@ class Cutter:
 
     def _head_reads(self, network: Any) -> list[str]:
         """Return the maps of the head that are refitted, as far as the network has them; without a vocabulary layer."""
-        last = _vocabulary_layer(network)
+        last = vocabulary_layer(network)
         maps = {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear)}
         return [name for name in self._anatomy.head_reads if name in maps and maps[name] is not last]
 
     def _run(self, network: Any, inputs: Inputs) -> tuple[Tensor | None, Tensor | None]:
         """Run a network, but not its vocabulary layer; return its last states and what that layer reads, if any."""
-        if _vocabulary_layer(network) is None:
+        if vocabulary_layer(network) is None:
             found = network(**inputs)
             return getattr(found, "last_hidden_state", None), None
-        states: Tensor = _body_of(network)(**inputs).last_hidden_state
+        states: Tensor = body_of(network)(**inputs).last_hidden_state
         transform = self._anatomy.transform
         return states, states if transform is None else transform(network, states)
 
@@ -449,7 +457,7 @@ class Cutter:
 
     def _heal_vocabulary(self, small: Any, given: Tensor, kept: "_Kept") -> Tensor:
         """Refit the vocabulary layer, or the norm before it if it is tied; return what the layer then reads."""
-        layer, trained = _vocabulary_layer(small), _vocabulary_layer(self._network)
+        layer, trained = vocabulary_layer(small), vocabulary_layer(self._network)
         assert layer is not None
         assert trained is not None
         width, full = layer.weight.shape[1], trained.weight.shape[1]
@@ -470,7 +478,7 @@ class Cutter:
     @cached_property
     def _vocabulary_products(self) -> Tensor:
         """WᵀW of T's vocabulary layer W, `H_T x H_T`."""
-        layer = _vocabulary_layer(self._network)
+        layer = vocabulary_layer(self._network)
         assert layer is not None
         return gram_of(layer.weight.float())
 
@@ -538,18 +546,6 @@ def _stored(values: Tensor) -> Tensor:
     """Return `... x d` values as `n x d` in float16, or as they are if they are too large for it."""
     flat = values.flatten(0, -2)
     return flat.half() if float(flat.abs().max()) < _LARGEST else flat
-
-
-def _body_of(network: Any) -> Any:
-    """Return a network without its head."""
-    return getattr(network, "base_model", network)
-
-
-def _vocabulary_layer(network: Any) -> Any:
-    """Return the layer from states to logits of a language model's head; None without such a head."""
-    if _body_of(network) is network:
-        return None
-    return network.get_output_embeddings()
 
 
 def _bias(network: Any, name: str) -> Tensor | None:

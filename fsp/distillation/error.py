@@ -11,18 +11,18 @@ import torch
 
 from fsp.base.errors import Diverged, InputError
 from fsp.base.version import __version__
-from fsp.distillation.blocks import READOUT_TOKENS, Blocks, Material
+from fsp.distillation.cutting import Cut, Cutter
+from fsp.distillation.examples import Examples, Material
 from fsp.distillation.fitting import fit
-from fsp.distillation.matching import LogitMatching, Matching, StateMatching
+from fsp.distillation.networks import without_layers
 from fsp.distillation.student import Student
-from fsp.distillation.teacher import Teacher
+from fsp.distillation.tasks.task import Task
 from fsp.distillation.threads import computing_with
-from fsp.families import bert
 from fsp.families.architecture import Architecture
-from fsp.families.bert.cutter import Cutter
 
 E_MIN = 1e-3  # lower bound of errors, so that 1/e stays finite for a candidate that equals T
 _PASSES = 3  # a backward pass costs twice the FLOPs of the forward pass
+_PROBED = 256  # training examples on which a cut is measured, to find its learning rate
 
 
 @dataclass(frozen=True)
@@ -31,20 +31,20 @@ class DistillationSettings:
 
     Attributes:
         steps: optimiser steps s; 0 measures the healed cut without training.
-        batch: blocks per step.
+        batch: examples per step; None for the task's.
         learning_rate: the peak, see `learning_rate_for`.
         flops: FLOPs to train every candidate for; overrides `steps`, so that candidates are compared at equal FLOPs
             instead of equal tokens; see `Distillation.flops_per_step`.
     """
 
     steps: int = 16
-    batch: int = 16
+    batch: int | None = None
     learning_rate: float = 4e-3
     flops: float | None = None
 
 
 def learning_rate_for(peak: float, error: float) -> float:
-    """Return the learning rate for a cut of a given error: `peak * error²`.
+    """Return the learning rate for a cut of a given error, from 0 to 1: `peak * error²`.
 
     A good cut needs small steps: a copy of T (error 0) must not move, whereas a poor cut must still learn.
     Measured in experiments/healing, experiments/rates and experiments/ground_truth.
@@ -53,64 +53,73 @@ def learning_rate_for(peak: float, error: float) -> float:
 
 
 class Distillation:
-    """The surrogate error `distillation`: cut out of T, heal, train s steps to match T, measure on held-out text.
+    """The surrogate error `distillation`: cut out of T, heal, train s steps to match T, measure on held-out examples.
 
-    Call it with an architecture and a seed. If T has a head for masked language modelling, the value is
-    KL(T ‖ f) in nats at masked positions; otherwise it is 1 - R², the share of the variance of T's token states that
-    a least-squares readout of the student's states leaves unexplained. It is never below E_MIN.
+    Call it with an architecture and a seed. What is compared, and how, is the task's affair (`fsp.distillation.tasks`).
+    The value is never below E_MIN.
 
     Args:
-        teacher: the trained maximum point T.
-        material: T's states on training and held-out text.
+        task: what T is for.
+        material: the task's examples with T's outputs.
         settings: steps, batch size and learning rate.
         threads: number of torch threads on each call; None for the current number. Values depend on it.
+        say: told when the device's memory does not suffice for a batch.
 
     Attributes:
         threads: number of torch threads on each call.
 
     Raises:
-        InputError: there are fewer training blocks than one step takes, or `flops` is not positive.
+        InputError: there are fewer training examples than one step takes, or `flops` is not positive.
         Diverged: on a call, if the training loss or the error is not finite.
     """
 
     def __init__(
         self,
-        teacher: Teacher,
+        task: Task,
         material: Material,
         settings: DistillationSettings | None = None,
         *,
         threads: int | None = None,
+        say: Callable[[str], object] = lambda text: None,
     ):
-        self._chosen = settings or DistillationSettings()
+        chosen = settings or DistillationSettings()
+        self._chosen = replace(chosen, batch=chosen.batch or task.batch)
         self.threads = threads or torch.get_num_threads()
-        self.material = material
-        self.teacher = teacher
-        if len(material.train) < self._chosen.batch:
+        self.task, self.material, self.teacher = task, material, task.teacher
+        self._say = say
+        if len(material.train) < self.batch:
             raise InputError(
-                f"the training text has {len(material.train)} blocks, but a step takes {self._chosen.batch}; "
-                "give more text or shorter blocks"
+                f"there are {len(material.train)} training examples, but a step takes {self.batch}; "
+                "give more, or shorter blocks of text"
             )
         if self._chosen.flops is not None and not self._chosen.flops > 0:
             raise InputError(f"cannot train for {self._chosen.flops} FLOPs; give a positive number")
-        self._length = material.train.tokens.shape[1]
-        self._calibration = material.train[: READOUT_TOKENS // self._length]
-        states = StateMatching(self._calibration.variance())
-        self.matching: Matching = states if teacher.head is None else LogitMatching(teacher.head)
-        self.cutter = Cutter(teacher.model, torch.from_numpy(self._calibration.tokens).long())
+        place = self.teacher.device.torch
+        inputs = {name: value.to(place) for name, value in material.calibration.items()}
+        self.cutter = Cutter(self.teacher.network, self.teacher.family, inputs)
+
+    @property
+    def batch(self) -> int:
+        """Examples per step."""
+        assert self._chosen.batch is not None
+        return self._chosen.batch
 
     @property
     def settings(self) -> dict[str, Any]:
         """Everything that a value depends on besides architecture and seed, for the study's key."""
+        device = self.teacher.device
         return {
             "error": "distillation",
             "fsp": __version__,
             "teacher": self.teacher.fingerprint,
-            "matching": self.matching.name,
-            "train_blocks": self.material.train.digest,
-            "validation_blocks": self.material.validation.digest,
+            **self.task.settings,
+            "train": self.material.train.digest,
+            "validation": self.material.validation.digest,
             "threads": self.threads,
             "torch": torch.__version__,
             "machine": platform.machine(),
+            "device": device.kind,
+            "dtype": device.dtype,
             **asdict(self._chosen),
         }
 
@@ -139,17 +148,19 @@ class Distillation:
 
     def student(self, architecture: Architecture) -> Student:
         """Return the healed cut of a given shape, before its readout is fitted and before any training step."""
-        return Student(self.cutter.cut(architecture), self.teacher.architecture["H"])
+        return self.task.fresh(self.cutter.cut(architecture))
 
     def flops_per_step(self, architecture: Architecture) -> int:
-        """Return the FLOPs of a training step: three times those of a forward pass of the encoder and the readout.
+        """Return the FLOPs of a training step: three times those of a forward pass of the network and the readout.
 
-        The encoder takes its `operations`, the readout two FLOPs per weight and token. T's head, the embeddings and
-        the optimiser are not counted.
+        The network takes its `operations`, a readout two FLOPs per weight and site. T's head, the embeddings and the
+        optimiser are not counted.
         """
-        forward = int(bert.operations(architecture, {}, batch=self._chosen.batch, length=self._length))
-        readout = 2 * self.tokens_per_step * architecture["H"] * self.teacher.architecture["H"]
-        return _PASSES * (forward + readout)
+        teacher, inputs = self.teacher, self.material.train.inputs
+        length = next(iter(inputs.values())).shape[-1]
+        forward = int(teacher.family.operations(architecture, teacher.constants, batch=self.batch, length=length))
+        readout = 2 * self.units_per_step * architecture["H"] * teacher.architecture["H"]
+        return _PASSES * (forward + (readout if self.task.name in ("states", "embedding") else 0))
 
     def steps_of(self, architecture: Architecture) -> int:
         """Return the number of training steps of a candidate: s, or as many as its FLOPs allow, at least one."""
@@ -157,14 +168,21 @@ class Distillation:
             return self._chosen.steps
         return max(1, round(self._chosen.flops / self.flops_per_step(architecture)))
 
-    def steps_for(self, tokens: int) -> int:
-        """Return the number of whole steps that a budget of training tokens allows, at least one."""
-        return max(1, tokens // self.tokens_per_step)
+    def steps_for(self, budget: int) -> int:
+        """Return the number of whole steps that a budget of training tokens, or samples, allows, at least one."""
+        return max(1, budget // self.units_per_step)
 
     @property
-    def tokens_per_step(self) -> int:
-        """Training tokens per step."""
-        return self._chosen.batch * self._length
+    def units_per_step(self) -> int:
+        """Tokens, or samples, per training step, on average."""
+        train = self.material.train
+        if train.lengths is not None:
+            return (
+                max(1, train.tokens // len(train.groups))
+                if self.task.unit == "tokens"
+                else max(1, len(train) // len(train.groups))
+            )
+        return self.batch * (train.tokens // len(train) if self.task.unit == "tokens" else 1)
 
     def train(
         self,
@@ -173,31 +191,41 @@ class Distillation:
         steps: int,
         seed: int,
         after_step: Callable[[int, float], object] = lambda step, loss: None,
-        own_states: torch.Tensor | None = None,
+        states: torch.Tensor | None = None,
     ) -> list[float]:
         """Fit a fresh student's readout, train it for some steps, refit the readout, and return the losses.
 
         Dropout stays off: the targets are deterministic, and tens of steps are too few to average out its noise.
-        `own_states` are the student's states for the calibration tokens, if they have already been computed.
+        `states` are the student's on the calibration inputs, if they have already been computed.
         """
-        start = student.fit_readout(self._calibration, own_states)
+        self.task.fit(student, self.material, states)
         if not steps:
             return []
+        device = self.teacher.device
         losses = fit(
             student.eval().requires_grad_(True),
-            lambda student, batch: self.matching.loss(student(batch.tokens), batch),
-            self.material.train.shuffled(self._chosen.batch, seed),
+            self.task.loss,
+            (batch.to(device.torch) for batch in self.material.train.shuffled(self.batch, seed)),
             steps=steps,
-            learning_rate=learning_rate_for(self._chosen.learning_rate, start),
+            learning_rate=learning_rate_for(self._chosen.learning_rate, self.start_of(student)),
             after_step=after_step,
+            device=device,
+            say=self._say,
         )
-        if self.matching.name == "states":  # a least-squares refit does not minimise the divergence
-            student.fit_readout(self._calibration)
+        self.task.refit(student, self.material)
         return losses
 
-    def measure(self, student: Student, blocks: Blocks) -> float:
-        """Return a student's error on blocks. Raises Diverged if it is not finite."""
-        error = self.matching.error(student, blocks)
+    def start_of(self, student: Student) -> float:
+        """Return the error of an untrained student on training examples as a share of a constant prediction's."""
+        probed = self.material.train[:_PROBED]
+        place = self.teacher.device.torch
+        with torch.inference_mode():
+            wanted = torch.cat([self.task.wanted(batch.to(place)) for batch in probed[:32].batches(32)])
+            return self.task.error(student, probed) / max(self.task.comparison.reference(wanted), E_MIN)
+
+    def measure(self, student: Student, examples: Examples) -> float:
+        """Return a student's error on examples. Raises Diverged if it is not finite."""
+        error = self.task.error(student, examples)
         if not math.isfinite(error):
             raise Diverged(f"the error is {error}")
         return max(error, E_MIN)  # rounding may make the divergence of a copy of T negative
@@ -205,23 +233,27 @@ class Distillation:
     def controls(self) -> dict[str, float]:
         """Return two errors that no candidate should exceed.
 
-        `mean`: every state is predicted by the mean over the training text (1 for 1 - R², up to the difference between
-        the texts). `D=0`: the states are predicted from T's embeddings, without layers, by a least-squares readout.
+        `mean`: the best constant prediction of T's outputs. `D=0`: T without its layers, with a readout if the task has
+        one.
         """
-        bare = copy.deepcopy(self.teacher.model)
-        bare.encoder.layer = torch.nn.ModuleList()
-        student = Student(bare, self.teacher.architecture["H"])
-        student.fit_readout(self._calibration)
-        without_layers = self.measure(student, self.material.validation)
-        student.readout.weight.data.zero_()
-        states = self._calibration.states
-        student.readout.bias.data = torch.from_numpy(states.mean(axis=(0, 1), dtype="float32"))
-        return {"mean": self.measure(student, self.material.validation), "D=0": without_layers}
+        teacher, place = self.teacher, self.teacher.device.torch
+        assert teacher.family.anatomy is not None
+        bare = without_layers(teacher.network, teacher.family.anatomy)
+        every = torch.arange(teacher.architecture["H"], device=place)
+        student = self.task.fresh(Cut(bare, every, [], None, None))
+        self.task.fit(student, self.material)
+        without = self.measure(student, self.material.validation)
+        held_out = self.material.validation
+        with torch.inference_mode():
+            wanted = torch.cat(
+                [self.task.wanted(batch.to(place)) for batch in held_out[: min(len(held_out), 64)].batches(32)]
+            )
+        return {"mean": self.task.comparison.reference(wanted), "D=0": without}
 
     def __call__(self, architecture: Architecture, seed: int = 0) -> float:
         """Return the error of a candidate."""
         with computing_with(self.threads):
-            encoder, own_states = self.cutter.cut_with_states(architecture)
-            student = Student(encoder, self.teacher.architecture["H"])
-            self.train(student, steps=self.steps_of(architecture), seed=seed, own_states=own_states)
+            cut = self.cutter.cut(architecture)
+            student = self.task.fresh(cut)
+            self.train(student, steps=self.steps_of(architecture), seed=seed, states=cut.states)
             return self.measure(student, self.material.validation)

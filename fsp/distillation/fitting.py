@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from fsp.base.errors import Diverged
+from fsp.base.device import Device, release
+from fsp.base.errors import Diverged, is_out_of_memory
 
 _CLIP = 1.0  # largest gradient norm
 _Network = TypeVar("_Network", bound=nn.Module)
@@ -61,6 +62,8 @@ def fit(
     warmup: float = 0.1,
     weight_decay: float = 0.01,
     after_step: Callable[[int, float], object] = lambda step, loss: None,
+    device: Device | None = None,
+    say: Callable[[str], object] = lambda text: None,
 ) -> list[float]:
     """Train a network by AdamW, gradients clipped at norm 1, and return the loss of every step.
 
@@ -73,6 +76,8 @@ def fit(
         warmup: fraction of the steps.
         weight_decay: applied to weight matrices only.
         after_step: called with the number of steps done and the loss.
+        device: in whose type of numbers losses are computed; None for float32.
+        say: told when memory does not suffice for a batch, which is then computed in parts; its batches need `split`.
 
     Raises:
         Diverged: the loss is NaN or infinite.
@@ -85,16 +90,39 @@ def fit(
     """
     optimiser = adamw(network, learning_rate, weight_decay)
     losses: list[float] = []
+    parts = 1
     for step, batch in zip(range(steps), batches, strict=False):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate * learning_rate_at(step, steps, warmup)
-        loss = loss_of(network, batch)
-        losses.append(float(loss.detach()))
+        while True:
+            optimiser.zero_grad(set_to_none=True)
+            try:
+                losses.append(_backward(network, loss_of, batch, parts, device or Device()))
+                break
+            except Exception as problem:
+                if not is_out_of_memory(problem) or not hasattr(batch, "split") or parts >= len(batch):
+                    raise
+            parts *= 2
+            release()
+            say(f"memory does not suffice for a batch; going on with {parts} parts")
         if not math.isfinite(losses[-1]):
             raise Diverged(f"loss {losses[-1]} at step {step + 1} of {steps}")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
         optimiser.step()
         after_step(step + 1, losses[-1])
     return losses
+
+
+def _backward(
+    network: _Network, loss_of: Callable[[_Network, _Batch], Tensor], batch: Any, parts: int, device: Device
+) -> float:
+    """Add the gradient of the loss on a batch, computed in parts; return the loss."""
+    total, pieces = 0.0, [batch] if parts == 1 else batch.split(parts)
+    for piece in pieces:
+        share = 1.0 if parts == 1 else len(piece) / len(batch)
+        with device.computing():
+            loss = loss_of(network, piece)
+        total += share * float(loss.detach())
+        if math.isfinite(total):
+            (loss if parts == 1 else share * loss).backward()
+    return total

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from fsp.base.errors import Diverged, InputError, check_least
 from fsp.base.version import __version__
-from fsp.distillation.blocks import LEAST_HELD_OUT_TOKENS, tokens_digest
+from fsp.distillation.examples import digest_of
 from fsp.distillation.fitting import fit
 from fsp.distillation.masking import Masking
 from fsp.distillation.plateau import Plateau
+from fsp.distillation.tasks.task import LEAST_HELD_OUT_TOKENS
 from fsp.distillation.text.corpus import Corpus, pack
 from fsp.distillation.threads import computing_with
 from fsp.families import bert
@@ -191,8 +192,8 @@ class MaskedLanguageModelling:
             "fsp": __version__,
             "constants": self._constants,
             "masking": [self.text.masking.mask_token, *self.text.masking.special, self.text.masking.vocabulary],
-            "train_blocks": tokens_digest(self.text.train),
-            "validation_blocks": tokens_digest(self.text.validation),
+            "train_blocks": digest_of({"input_ids": self.text.train}),
+            "validation_blocks": digest_of({"input_ids": self.text.validation}),
             "threads": self.threads,
             "torch": torch.__version__,
             "machine": platform.machine(),

@@ -1,5 +1,6 @@
 """Rebuilding the error of a study from the study's header and a worker's arguments."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,13 @@ class Rebuilder:
     Args:
         inputs: the same T and text as in the search.
         space: the space, fitted to T.
-        tokens: the same number of tokens of training text as in the search.
+        settings: the same as in the search, but for steps and threads.
         cache: a folder for T's states.
         display: shows progress.
     """
 
-    def __init__(self, inputs: Inputs, space: SearchSpace, tokens: int, cache: Path, display: Progress):
-        self._inputs, self._space, self._tokens, self._cache, self._display = inputs, space, tokens, cache, display
+    def __init__(self, inputs: Inputs, space: SearchSpace, settings: SurrogateSettings, cache: Path, display: Progress):
+        self._inputs, self._space, self._settings, self._cache, self._display = inputs, space, settings, cache, display
         self._distillation: dict[int, Distillation] = {}
 
     def __call__(self, header: Header) -> Error:
@@ -44,7 +45,7 @@ class Rebuilder:
             raise InputError(
                 f"study {header.name} is evaluated with {threads} threads; this machine has {processors()}"
             )
-        settings = SurrogateSettings(steps=steps, tokens=self._tokens, threads=threads)
+        settings = replace(self._settings, steps=steps, threads=threads)
         if kind == "mlm":
             error: Any = from_scratch(self._inputs, settings, self._space)
         else:

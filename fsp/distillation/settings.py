@@ -3,20 +3,41 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from fsp.base.device import Device
 from fsp.base.errors import check_least
 from fsp.base.machine import check_threads, processors
-from fsp.base.option import STEPS, THREADS
+from fsp.base.option import DEVICE, DTYPE, STEPS, TASK, THREADS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """What T is for, and where networks run.
+
+    Attributes:
+        task: what T is for; None for what it is.
+        device: where networks run.
+        dtype: numbers that they compute with.
+    """
+
+    task: Annotated[str | None, TASK] = None
+    device: Annotated[str, DEVICE] = "auto"
+    dtype: Annotated[str, DTYPE] = "float32"
+
+    @property
+    def place(self) -> Device:
+        """The device. Raises InputError if there is none such."""
+        return Device.chosen(self.device, self.dtype)
 
 
 @dataclass(frozen=True)
-class SurrogateSettings:
+class SurrogateSettings(Running):
     """Settings of a surrogate error, apart from T and text.
 
     Attributes:
         steps: training steps s per candidate.
-        tokens: tokens of training text; also the budget of a final distillation.
+        tokens: tokens of training text, or samples; also the budget of a final distillation.
         length: tokens per training block.
-        held_out_tokens: tokens of validation text, and as many of test text.
+        held_out_tokens: tokens of validation text, or samples, and as many of test text.
         threads: number of torch threads; None for all processors.
 
     Raises:

@@ -3,48 +3,67 @@
 import importlib.util
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
+from fsp.base.device import Device
 from fsp.base.errors import InputError
 from fsp.base.files import sha256
-from fsp.distillation.models.identity import fingerprint
-from fsp.distillation.models.loading import check_sees_both_sides, open_model
+from fsp.distillation.models.identity import fingerprint, fingerprint_own
+from fsp.distillation.models.loading import ModelFolder, check_sees_both_sides, open_model
+from fsp.distillation.models.own import is_own, load_own, model_type_in, save_own
 from fsp.distillation.models.sentence_layout import SentenceLayout, layout_of, plain_layout
-from fsp.families import bert
 from fsp.families.architecture import Architecture
-from fsp.families.bert.heads import check_cuttable
+from fsp.families.family import Family, family_of_type
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
-_PREDICTING = ("ForMaskedLM", "ForPreTraining")  # architectures with a head for masked language modelling
+TASKS = ("states", "embedding", "masked", "causal", "classes")
+_HEADS = {  # endings of the names of transformers' classes, and the task that their head is for
+    "ForMaskedLM": "masked",
+    "ForPreTraining": "masked",
+    "ForCausalLM": "causal",
+    "LMHeadModel": "causal",
+    "ForSequenceClassification": "classes",
+    "ForImageClassification": "classes",
+    "Model": "states",
+}
+_LOADERS = {
+    "states": "AutoModel",
+    "embedding": "AutoModel",
+    "masked": "AutoModelForMaskedLM",
+    "causal": "AutoModelForCausalLM",
+}
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained encoder with its tokenizer.
+    """A trained network with what it needs to read its inputs.
 
     Attributes:
-        model: the encoder.
-        tokenizer: its tokenizer.
+        network: the network on its device, with its head if the task compares what the head returns.
+        family: its family.
+        task: what it is for, one of `TASKS`.
         name: its name in reports.
-        fingerprint: digest of everything that changes what they compute, see `fsp.distillation.models.identity`.
-        head: the head for masked language modelling, from token states `(..., H)` to logits `(..., vocabulary)`; None
-            if T has none.
+        fingerprint: digest of everything that changes what it computes, see `fsp.distillation.models.identity`.
+        tokenizer: its tokenizer; None for a network that does not read text.
+        processor: its image processor; None for a network that does not read images.
         folder: T's directory.
+        device: where it runs.
     """
 
-    model: "PreTrainedModel"
-    tokenizer: "PreTrainedTokenizerBase"
+    network: Any
+    family: Family
+    task: str
     name: str
     fingerprint: str
-    head: nn.Module | None = None
+    tokenizer: Any = None
+    processor: Any = None
     folder: Path = Path()
+    device: Device = field(default_factory=Device)
 
     @cached_property
     def layout(self) -> SentenceLayout:
@@ -56,29 +75,50 @@ class Teacher:
         found = layout_of(self.folder) or plain_layout(self.folder)
         if found.tokenizer.pad_token is None:
             found.tokenizer.pad_token = self.tokenizer.pad_token
-        return found
+        return found.on(self.device.torch)
 
     @property
     def architecture(self) -> Architecture:
         """T's shape."""
-        return bert.architecture_of(self.model.config)
+        return self.family.architecture_of(self.network.config)
 
     @property
     def constants(self) -> dict[str, int]:
-        """The sizes of T's embedding tables."""
-        return bert.constants_of(self.model.config)
+        """The other sizes of T's network, such as those of its embedding tables."""
+        return self.family.constants_of(self.network.config)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the network is of a family without transformers."""
+        return not hasattr(self.network, "save_pretrained")
 
     def check(self, architecture: Architecture) -> None:
-        """Raise InputError if a shape cannot be cut out of T: it is larger than T, or A does not divide H."""
-        check_cuttable(self.architecture, architecture)
+        """Raise InputError if a shape cannot be cut out of T."""
+        if self.family.anatomy is None:
+            raise InputError(f"the family of {self.name} declares no anatomy, so its networks cannot be cut")
+        self.family.anatomy.check(self.architecture, architecture)
+
+    def save_network(self, network: Any, folder: Path) -> None:
+        """Write a network of T's kind into a directory, with T's tokenizer or image processor."""
+        if self.is_own:
+            save_own(network, self.family, folder)
+            return
+        for name in ("generation_config",):
+            if getattr(self.network, name, None) is not None:
+                setattr(network, name, getattr(self.network, name))
+        network.save_pretrained(folder)
+        for reader in (self.tokenizer, self.processor):
+            if reader is not None:
+                reader.save_pretrained(folder)
 
     def check_savable(self) -> None:
         """Raise InputError if students cannot be saved with T's settings and layout; called before long work."""
-        tokenizer = self.layout.tokenizer
+        tokenizer = self.layout.tokenizer if self.task == "embedding" else self.tokenizer
         with tempfile.TemporaryDirectory() as folder:
             try:
-                self.model.config.save_pretrained(folder)
-                tokenizer.save_pretrained(folder)
+                for one in (None if self.is_own else self.network.config, tokenizer, self.processor):
+                    if one is not None:
+                        one.save_pretrained(folder)
             except Exception as error:  # several libraries write these files and raise errors of many kinds
                 reason = " ".join(str(error).split())[:200]
                 raise InputError(
@@ -105,40 +145,129 @@ def packaged_teacher(source: Mapping[str, str]) -> Path:
     return folder
 
 
-def load_teacher(source: str | Path, *, name: str | None = None) -> Teacher:
-    """Load a BERT or RoBERTa encoder in Hugging Face format, from a directory or by hub name; float32, CPU.
-
-    Its head for masked language modelling is loaded if the weights have one.
+def load_teacher(
+    source: str | Path,
+    *,
+    name: str | None = None,
+    family: Family | None = None,
+    task: str | None = None,
+    device: Device | None = None,
+) -> Teacher:
+    """Load a trained network, in float32, from a directory or by hub name.
 
     Args:
-        source: the directory or hub name.
+        source: a directory in Hugging Face format, one that `fsp.distillation.models.own` describes, or a hub name.
         name: its name in reports; by default the name of the directory or on the hub.
+        family: the family it must be of; None for the one of its model type.
+        task: one of `TASKS`; None for what T is: the task of its head, `embedding` for a directory of
+            sentence-transformers, else `states`.
+        device: where it runs; None for the CPU.
 
     Raises:
-        InputError: there is no such model, its family is not supported, or `fsp.distillation.models.loading` refuses
-            it.
+        InputError: there is no such model, it is of no known family or of another, it cannot serve the task, or
+            `fsp.distillation.models.loading` refuses it.
     """
-    from transformers import AutoModel, AutoModelForMaskedLM
-
+    if task is not None and task not in TASKS:
+        raise InputError(f"no task {task!r}; there are {', '.join(TASKS)}")
+    place = device or Device()
+    if Path(source).is_dir() and is_own(Path(source)):
+        return _own_teacher(Path(source), name, family, task, place)
     found = open_model(source, what="teacher")
     with found.blamed():
-        bert.architecture_of(found.config)
-        predicts = any(str(name).endswith(_PREDICTING) for name in found.config.architectures or ())
-        if predicts:
-            check_sees_both_sides(found.config)
-    whole, missing = found.network(AutoModelForMaskedLM if predicts else AutoModel)
-    model, head = whole.base_model, None
-    if predicts:
-        name_of_head, head = next((n, part) for n, part in whole.named_children() if n != whole.base_model_prefix)
-        if any(key.startswith(f"{name_of_head}.") for key in missing):
-            head = None  # the weights have no head, so transformers made a random one
-    tokenizer = found.tokenizer()
+        family = _checked(family, found.config.model_type)
+        family.architecture_of(found.config)
+        usual = _usual_task(found)
+        wanted = task or usual
+        _check_serves(found, usual, wanted)
+    network, wanted = _network(found, wanted, asked=task is not None)
+    tokenizer = processor = None
+    if getattr(network.config, "vocab_size", None) is not None:
+        tokenizer = found.tokenizer()
+        with found.blamed():
+            _check_tokens(tokenizer, wanted)
+    else:
+        processor = _processor(found)
+    network.requires_grad_(False)
+    known = fingerprint(network, config=network.config, tokenizer=tokenizer, folder=found.root, processor=processor)
+    return Teacher(
+        network.to(place.torch), family, wanted, name or found.name, known, tokenizer, processor, found.root, place
+    )
+
+
+def _own_teacher(folder: Path, name: str | None, family: Family | None, task: str | None, device: Device) -> Teacher:
+    family = _checked(family, model_type_in(folder))
+    if task not in (None, "classes"):
+        raise InputError(f"teacher {folder}: a network of its own kind serves the task classes, not {task}")
+    network = load_own(folder, family).requires_grad_(False)
+    known = fingerprint_own(network, family)
+    return Teacher(
+        network.to(device.torch), family, "classes", name or folder.name, known, folder=folder, device=device
+    )
+
+
+def _checked(family: Family | None, model_type: Any) -> Family:
+    """Return the family of a model type; refuse one that is not the family asked for."""
+    if family is None:
+        return family_of_type(model_type)
+    if model_type not in family.MODEL_TYPES:
+        raise InputError(
+            f"its model type is {model_type!r}, and the search space is of a family of {', '.join(family.MODEL_TYPES)}; "
+            "take a space of its own family (fsp space lists them)"
+        )
+    return family
+
+
+def _usual_task(found: ModelFolder) -> str | None:
+    """Return the task of a model's head, `embedding` for a layout of sentence-transformers; None for other heads."""
+    named = str((found.config.architectures or ["Model"])[0])
+    usual = next((task for ending, task in _HEADS.items() if named.endswith(ending)), None)
+    return "embedding" if usual == "states" and (found.root / "modules.json").is_file() else usual
+
+
+def _check_serves(found: ModelFolder, usual: str | None, wanted: str | None) -> None:
+    named = (found.config.architectures or ["none"])[0]
+    if wanted is None:
+        raise InputError(
+            f"its class {named} has a head for which fsp has no task; --task states compresses its body alone"
+        )
+    if wanted in ("masked", "causal", "classes") and wanted != usual:
+        raise InputError(f"its class {named} cannot serve the task {wanted}, only {usual or 'states'}")
+    if wanted == "masked":
+        check_sees_both_sides(found.config)
+    if wanted == "embedding" and getattr(found.config, "vocab_size", None) is None:
+        raise InputError("it reads no text, so it cannot serve the task embedding; use --task states")
+
+
+def _network(found: ModelFolder, task: str, *, asked: bool) -> tuple[Any, str]:
+    """Return the network with the head that a task needs, and the task; without a trained head, `states`."""
+    import transformers
+
+    named = str((found.config.architectures or [""])[0])
+    loader = _LOADERS.get(task, f"AutoModel{named[named.find('For') :]}")
+    network, missing = found.network(getattr(transformers, loader))
+    body = f"{network.base_model_prefix}." if network.base_model is not network else ""
+    lacking = [key for key in missing if body and not key.startswith(body)]
+    if not lacking:
+        return network, task
+    if task == "masked" and not asked:  # its weights are those of a body alone
+        return found.network(transformers.AutoModel)[0], "states"
+    raise InputError(f"teacher {found.source}: it has no trained head for the task {task} ({lacking[0]} is missing)")
+
+
+def _check_tokens(tokenizer: "PreTrainedTokenizerBase", task: str) -> None:
+    if task == "masked" and (tokenizer.cls_token_id is None or tokenizer.sep_token_id is None):
+        raise InputError("its tokenizer has no start or end token")
+    if task == "masked" and tokenizer.mask_token_id is None:
+        raise InputError("its tokenizer has no mask token, but its head predicts masked tokens")
+
+
+def _processor(found: ModelFolder) -> Any:
+    """Return the image processor of a model; None for a model without one."""
+    from transformers import AutoImageProcessor
+
+    if not (found.folder / "preprocessor_config.json").is_file():
+        return None
     with found.blamed():
-        if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
-            raise InputError("its tokenizer has no start or end token")
-        if head is not None and tokenizer.mask_token_id is None:
-            raise InputError("its tokenizer has no mask token, but its head predicts masked tokens")
-    whole.requires_grad_(False)
-    parts = (model,) if head is None else (model, head)
-    known = fingerprint(*parts, config=model.config, tokenizer=tokenizer, folder=found.root)
-    return Teacher(model, tokenizer, name or found.name, known, head, found.root)
+        return AutoImageProcessor.from_pretrained(
+            found.folder, local_files_only=True, trust_remote_code=False, use_fast=False
+        )

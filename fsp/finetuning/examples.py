@@ -1,7 +1,6 @@
 """Labelled texts: reading them from files, checking them, and setting part of dev aside."""
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from fsp.base.errors import InputError
+from fsp.distillation.labels import is_whole, plain_label
 from fsp.distillation.text.near_copies import normalised
 from fsp.distillation.text.reading import is_number
-from fsp.distillation.text.rows import has_rows, read_rows
+from fsp.distillation.text.rows import read_rows
 
 TEXT_COLUMNS = (("text",), ("text", "text_pair"), ("sentence",), ("sentence1", "sentence2"))
 HELD_OUT = 3  # if there is no test set, one row of dev in three is set aside
@@ -89,7 +89,8 @@ def load_data(
         InputError: a file or column is missing, a value in a column of text is not text, a set is empty, train has a
             single class, dev or test has a label that train does not have, or two sets have rows in common.
     """
-    frames = {name: _read(Path(path)) for name, path in (("train", train), ("dev", dev), ("test", test)) if path}
+    given = {name: path for name, path in (("train", train), ("dev", dev), ("test", test)) if path}
+    frames = {name: [row.values for row in read_rows(Path(path))] for name, path in given.items()}
     columns = _text_columns(frames["train"], Path(train), tuple(text))
     rows = {name: _rows(frame, columns, label, name) for name, frame in frames.items()}
     labels = _labels(rows["train"])
@@ -124,12 +125,6 @@ def set_aside(dev: Sequence[Example], seed: int) -> tuple[tuple[Example, ...], t
     )
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    if not has_rows(path):
-        raise InputError(f"{path} is no .csv, .tsv, .json, .jsonl or .parquet file; convert it")
-    return [row.values for row in read_rows(path)]
-
-
 def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, None]:
     return {column: None for row in rows for column in row}
 
@@ -162,7 +157,7 @@ def _rows(
             value = row.get(column)
             if not isinstance(value, str) or not value.strip() or "\0" in value:
                 raise InputError(f"{name}, row {number}: {column} is {value!r:.60}, not a text")
-        plain = _plain(row.get(label))
+        plain = plain_label(row.get(label))
         if plain is None:
             raise InputError(f"{name}, row {number}: {label} is {row.get(label)!r:.60}, not a label")
         found.append((tuple(row[column] for column in columns), plain))
@@ -173,21 +168,6 @@ def _rows(
     return found
 
 
-def _plain(label: Any) -> str | None:
-    """Return a label as text, with whole numbers as integers; None if the value is not a label."""
-    if isinstance(label, float) and label.is_integer():
-        label = int(label)
-    if isinstance(label, str | int):
-        plain = str(label).strip()
-        whole = re.fullmatch(r"(-?[0-9]{1,18})\.0*", plain)
-        return str(int(whole[1])) if whole else plain or None
-    return None
-
-
-def _is_whole(label: str) -> bool:
-    return re.fullmatch(r"-?[0-9]{1,18}", label) is not None
-
-
 def _refuse_mixed(labels: set[str], name: str, column: str) -> None:
     """Raise InputError if two of the labels are probably the same."""
     known: dict[str, str] = {}
@@ -196,7 +176,7 @@ def _refuse_mixed(labels: set[str], name: str, column: str) -> None:
         if other != label:
             raise InputError(f"{name}: {column} has {other!r} and {label!r}, which differ in case alone; use one")
     truth = sorted(label for label in labels if label.casefold() in ("true", "false"))
-    numbers = sorted(filter(_is_whole, labels))
+    numbers = sorted(filter(is_whole, labels))
     if truth and numbers:
         raise InputError(f"{name}: {column} has {truth[0]!r} and {numbers[0]!r}; use truth values or numbers, not both")
 
@@ -204,7 +184,7 @@ def _refuse_mixed(labels: set[str], name: str, column: str) -> None:
 def _labels(rows: Sequence[tuple[tuple[str, ...], str]]) -> tuple[str, ...]:
     """Return the labels in order: numbers by value, others alphabetically."""
     found = sorted({label for _, label in rows})
-    return tuple(sorted(found, key=int) if all(map(_is_whole, found)) else found)
+    return tuple(sorted(found, key=int) if all(map(is_whole, found)) else found)
 
 
 def _indexed(rows: Sequence[tuple[tuple[str, ...], str]], labels: tuple[str, ...], name: str) -> tuple[Example, ...]:

@@ -13,7 +13,17 @@ from fsp.base.rounding import at_least, at_most
 from fsp.report.explorer import explorer
 from fsp.report.fronts import pairs_svg
 from fsp.report.sources import outcome_of
-from fsp.report.summary import CARD_COLUMNS, COLUMNS, NAMES, card_rows, command, error_of, headline, model_rows, trust
+from fsp.report.summary import (
+    CARD_COLUMNS,
+    NAMES,
+    card_rows,
+    columns_of,
+    command,
+    error_of,
+    headline,
+    model_rows,
+    trust,
+)
 
 _PREDICTED = ("predicted_error", "predicted_low", "predicted_high")
 _COLUMNS = (
@@ -79,7 +89,7 @@ def write_page(
         certificate=certificate,
         models=model_rows(result),
         names=NAMES,
-        titles=COLUMNS,
+        titles=columns_of(result),
         columns=columns,
         real=_REAL,
         evaluations=ordered.head(_PRINTED).astype(object).where(ordered.notna(), "").to_dict("records"),

@@ -20,19 +20,41 @@ COLUMNS = {
     "operations": "operations (G)",
     "latency": "latency (ms, quartiles)",
     "error": "error",
-    "spearman": "Spearman",
 }
 
 
-ERRORS = {  # by the outputs of T that students are trained to match
+_ERRORS = {  # of runs of earlier versions, which had no tasks
     "states": "1 − R² of T's token states read from the student's",
     "logits": "KL(T ‖ student) in nats at masked positions",
+}
+_EARLIER = {"spearman": "Spearman"}
+_SENTENCES = {  # what the figures of a task say, in words
+    "spearman": "its sentence similarities rank like T's with Spearman {}",
+    "neighbours": "it shares {:.0%} of T's ten nearest neighbours",
+    "cosine": "its embeddings have a mean cosine of {} to T's",
+    "perplexity": "its perplexity is {} (T: {T})",
+    "agreement": "it agrees with T in {:.1%}",
+    "accuracy": "it is right in {:.1%} (T: {T:.1%})",
 }
 
 
 def error_of(result: dict[str, Any]) -> str:
     """Return a description of the run's errors."""
-    return ERRORS[result.get("matching", "states")]  # runs of earlier versions matched states only
+    if "task" in result:
+        return str(result["task"]["compares"])
+    return _ERRORS[result.get("matching", "states")]
+
+
+def columns_of(result: dict[str, Any]) -> dict[str, str]:
+    """Return the titles of the columns of `model_rows`, by key."""
+    known = result["task"]["figures"] if "task" in result else _EARLIER
+    return COLUMNS | {kind: title for kind, title in known.items() if kind in figures_of(result["models"][0])}
+
+
+def figures_of(model: dict[str, Any]) -> dict[str, Any]:
+    """Return a model's figures beside its error, by name; those of earlier versions lie beside it."""
+    found: dict[str, Any] = model.get("figures", {kind: model[kind] for kind in _EARLIER if kind in model})
+    return found
 
 
 def shape_text(shape: dict[str, int]) -> str:
@@ -47,7 +69,7 @@ def with_half_width(summary: dict[str, Any], digits: int = 3) -> str:
 
 
 def model_rows(result: dict[str, Any]) -> list[dict[str, str]]:
-    """Return the table of T, the choice and the baselines as text, keyed by the names in `COLUMNS`."""
+    """Return the table of T, the choice and the baselines as text, keyed by the names in `columns_of`."""
     return [
         {
             "model": NAMES[model["name"]],
@@ -58,7 +80,7 @@ def model_rows(result: dict[str, Any]) -> list[dict[str, str]]:
             "latency": f"{model['latency']['median_ms']:.1f} "
             f"({model['latency']['lower_quartile_ms']:.1f}-{model['latency']['upper_quartile_ms']:.1f})",
             "error": with_half_width(model["error"]),
-            "spearman": with_half_width(model["spearman"]),
+            **{kind: with_half_width(found) for kind, found in figures_of(model).items()},
         }
         for model in result["models"]
     ]
@@ -81,14 +103,13 @@ def headline(result: dict[str, Any]) -> list[str]:
         f"({choice['parameters'] / full['parameters']:.0%} with embeddings), needs "
         f"{choice['operations'] / full['operations']:.0%} of its operations and runs "
         f"{full['latency']['median_ms'] / choice['latency']['median_ms']:.1f} times as fast.",
-        f"Its error on unseen text is {choice['error']['mean']:.3f} ({error_of(result)}); its sentence similarities "
-        f"rank like T's with Spearman {choice['spearman']['mean']:.3f}{_cosine(choice)}.",
+        f"Its error on unseen data is {choice['error']['mean']:.3f} ({error_of(result)}){_in_words(full, choice)}.",
     ]
     controls = result.get("controls")
     if controls:
         lines.append(
-            f"For scale: T's embeddings without any layer have a search error of {controls['D=0']:.3f}, the mean "
-            f"state {controls['mean']:.3f}; the choice's was {result['search_error']:.3f}."
+            f"For scale: T without any layer has a search error of {controls['D=0']:.3f}, the best constant prediction "
+            f"{controls['mean']:.3f}; the choice's was {result['search_error']:.3f}."
         )
     for name, what in (("total", "all parameters"), ("encoder", "encoder parameters")):
         w = result["w_choice"][name]
@@ -101,10 +122,15 @@ def headline(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _cosine(model: dict[str, Any]) -> str:
-    """Return the mean cosine to T's own embeddings as text; empty for runs of earlier versions, which have none."""
-    cosine = model.get("cosine")
-    return f", and its embeddings have a mean cosine of {cosine['mean']:.3f} to T's" if cosine else ""
+def _in_words(full: dict[str, Any], choice: dict[str, Any]) -> str:
+    """Return what the figures of the choice say, as the rest of a sentence."""
+    said, of_t = "", figures_of(full)
+    for kind, found in figures_of(choice).items():
+        text = _SENTENCES.get(kind, f"its {kind} is {{}}")
+        value = found["mean"]
+        shown = text.replace("{}", "{:.3f}").replace("{T}", "{T:.3f}").format(value, T=of_t[kind]["mean"])
+        said += f"; {shown}"
+    return said
 
 
 def _maximal(search: dict[str, Any]) -> list[str]:
@@ -190,6 +216,7 @@ _OPTIONS = (
     "seed",
     "threads",
 )
+_GIVEN = ("teacher", "column", "labels", "task", "device", "dtype")
 
 
 def command(result: dict[str, Any]) -> str:
@@ -200,12 +227,11 @@ def command(result: dict[str, Any]) -> str:
     name = config["space"]["name"]
     words = ["fsp", "run", name if name in shipped_spaces() else f"{name}.toml", "--out", f"runs/{name}"]
     given = result.get("given", {})
-    if given.get("teacher"):
-        words += ["--teacher", given["teacher"]]
+    for option in _GIVEN:
+        if given.get(option):
+            words += [f"--{option}", given[option]]
     for path in given.get("corpus", ()):
         words += ["--corpus", path]
-    if given.get("column"):
-        words += ["--column", given["column"]]
     for limit, value in (config.get("limits") or {}).items():
         words += ["--limit", f"{limit}={value}"]
     for option in _OPTIONS:

@@ -5,10 +5,10 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from fsp.base.errors import InputError
 from fsp.base.machine import processors
@@ -84,18 +84,9 @@ def _end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
         process.wait()
 
 
-def worker_arguments(
-    space: str,
-    where: str | Path,
-    teacher: str | None,
-    corpus: Sequence[str],
-    column: str | None,
-    *,
-    tokens: int,
-    cache: Path,
-) -> list[str]:
-    """Return the arguments of an `fsp worker` that helps a search with the given arguments."""
-    given = [space, "--study", str(where), "--tokens", str(tokens), "--cache", str(cache)]
-    given += [] if teacher is None else ["--teacher", teacher]
-    given += [] if column is None else ["--column", column]
-    return given + [word for path in corpus for word in ("--corpus", path)]
+def worker_arguments(space: str, where: str | Path, options: Mapping[str, Any], data: Sequence[str]) -> list[str]:
+    """Return the arguments of an `fsp worker` that helps a search; options that are None are left out."""
+    given = [space, "--study", str(where)]
+    for name, value in options.items():
+        given += [] if value is None else [f"--{name}", str(value)]
+    return given + [word for path in data for word in ("--corpus", path)]

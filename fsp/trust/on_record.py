@@ -19,11 +19,12 @@ def read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def card_for(fingerprint: str, steps: int, given: Path | None = None) -> dict[str, Any] | None:
+def card_for(fingerprint: str, task: str, steps: int, given: Path | None = None) -> dict[str, Any] | None:
     """Return the report card of a teacher's surrogate error after `steps` steps, None if none is on record.
 
     Args:
         fingerprint: fingerprint of the teacher, see `fsp.distillation.models.identity`.
+        task: what the teacher is for.
         steps: s.
         given: a `card.json`; None to look among the cards shipped with fsp beside its search spaces.
 
@@ -32,14 +33,22 @@ def card_for(fingerprint: str, steps: int, given: Path | None = None) -> dict[st
     """
     if given is not None:
         card = read_card(given)
-        if (card["fingerprint"], card["steps"]) != (fingerprint, steps):
+        if (card["fingerprint"], card["steps"], _task_of(card)) != (fingerprint, steps, task):
             raise InputError(
                 f"{given} is the report card of {card['teacher']} after {card['steps']} steps, and this is another "
-                "teacher (or an older fsp made it) or number of steps; make one with: fsp error card"
+                "teacher (or an older fsp made it), task or number of steps; make one with: fsp error card"
             )
         return card
     for path in shipped_spaces().values():
         beside = path.with_suffix(".card.json")
-        if beside.is_file() and (card := read_card(beside))["fingerprint"] == fingerprint and card["steps"] == steps:
+        if not beside.is_file():
+            continue
+        card = read_card(beside)
+        if (card["fingerprint"], card["steps"], _task_of(card)) == (fingerprint, steps, task):
             return card
     return None
+
+
+def _task_of(card: dict[str, Any]) -> str:
+    """Return the task of a card; those of earlier versions compared token states alone."""
+    return str(card.get("task", "states"))

@@ -140,17 +140,12 @@ def test_healing_brings_a_cut_with_other_heads_closer_to_t(heads):
 
 
 @pytest.fixture(scope="module")
-def untrained(tiny, tmp_path_factory):
-    from fsp.distillation.blocks import Material
-    from fsp.distillation.error import Distillation, DistillationSettings
-    from fsp.distillation.teacher import load_teacher
-    from fsp.distillation.text.corpus import Corpus, read_corpus
+def untrained(tiny):
+    from fsp.distillation.inputs import prepare
 
-    torch.set_num_threads(1)
-    teacher, corpus = load_teacher(tiny.teacher), Corpus.of(read_corpus([tiny.corpus]))
-    folder = tmp_path_factory.mktemp("s")
-    material = Material.prepare(teacher, corpus, folder, length=64, train_tokens=16_384, held_out_tokens=2048)
-    return Distillation(teacher, material, DistillationSettings(steps=0))
+    return prepare(tiny.space_file, teacher=str(tiny.teacher), corpus=[tiny.corpus], steps=0, tokens=16_384, threads=1)[
+        1
+    ]
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])

@@ -10,6 +10,7 @@ import torch
 
 from fsp.base.files import digest, read_json, sha256
 from fsp.distillation.models.loading import METADATA, knows
+from fsp.families.family import Family
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,6 +27,7 @@ def fingerprint(
     tokenizer: "PreTrainedTokenizerBase | None" = None,
     folder: Path | None = None,
     without: Collection[str] = (),
+    processor: Any = None,
 ) -> str:
     """Return a short digest (16 hexadecimal digits) of a model.
 
@@ -38,6 +40,7 @@ def fingerprint(
         tokenizer: None to ignore the tokenizer.
         folder: folder with the files of sentence-transformers, if there are any.
         without: weights of the first part to ignore because they are random.
+        processor: the image processor, if there is one.
 
     Example:
         >>> from transformers import BertConfig, BertModel
@@ -48,6 +51,20 @@ def fingerprint(
         >>> fingerprint(network, config=config) == known
         False
     """
+    told = [_settings(config), tokenizer and _tokenizer(tokenizer), folder and _sentence_files(folder)]
+    if processor is not None:
+        told.append(json.loads(json.dumps(processor.to_dict(), default=str)))
+    return digest([_weights(parts, without), *told])
+
+
+def fingerprint_own(network: "nn.Module", family: Family) -> str:
+    """Return a short digest of a network of a family without transformers: its weights, shape and constants."""
+    config: Any = network.config
+    told = [family.MODEL_TYPES, dict(family.architecture_of(config)), family.constants_of(config)]
+    return digest([_weights((network,), ()), *told])
+
+
+def _weights(parts: "tuple[nn.Module, ...]", without: Collection[str]) -> str:
     whole = hashlib.sha256()
     for number, part in enumerate(parts):
         for name, weight in sorted(part.state_dict().items()):
@@ -56,8 +73,7 @@ def fingerprint(
                 value = value.float() if value.is_floating_point() else value
                 whole.update(f"{number} {name} {tuple(value.shape)} ".encode())
                 whole.update(memoryview(value.contiguous().flatten().view(torch.uint8).numpy()))
-    told = [_settings(config), tokenizer and _tokenizer(tokenizer), folder and _sentence_files(folder)]
-    return digest([whole.hexdigest(), *told])
+    return whole.hexdigest()
 
 
 def _settings(config: "PretrainedConfig") -> dict[str, Any]:

@@ -69,6 +69,12 @@ class SentenceLayout:
         """The text put before every sentence that is encoded without naming a prompt."""
         return self.settings["prompts"].get(self.settings["default_prompt_name"]) or ""
 
+    def on(self, device: torch.device) -> "SentenceLayout":
+        """Return the layout with its modules on a device."""
+        for module in (self.pooling, *self.after):
+            module.to(device)
+        return self
+
     def pool(self, states: Tensor, mask: Tensor, prompt_tokens: int = 0) -> Tensor:
         """Return the pooled states, `n x (modes · H)`.
 
@@ -106,7 +112,8 @@ class SentenceLayout:
             read = Dense(readout.in_features, readout.out_features, activation_function=nn.Identity())
             read.linear.load_state_dict(readout.state_dict())
             modules.append(read)
-        return SentenceTransformer(modules=[*modules, *self.after], device="cpu", **self.settings).eval()
+        device = str(next(encoder.parameters()).device)
+        return SentenceTransformer(modules=[*modules, *self.after], device=device, **self.settings).eval()
 
     def encode(
         self, encoder: "PreTrainedModel", sentences: Sequence[str], readout: nn.Linear | None = None
@@ -124,7 +131,7 @@ class SentenceLayout:
         weights = hashlib.sha256()
         for module in self.after:
             for value in module.state_dict().values():
-                weights.update(value.numpy().tobytes())
+                weights.update(value.cpu().numpy().tobytes())
         return {
             "pooling": list(self.modes),
             "include_prompt": self.pooling.include_prompt,

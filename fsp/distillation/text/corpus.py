@@ -160,17 +160,33 @@ class Corpus:
 def pack(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], length: int) -> NDArray[np.int32]:
     """Return texts as full blocks of token ids, `n x length`, without padding; an incomplete last block is dropped.
 
-    Each block is the tokenizer's start token, `length - 2` tokens of text (texts separated by the end token),
-    and the end token.
+    Each block is what the tokenizer puts before a text, tokens of text (texts separated by the end token), and what it
+    puts after a text.
     """
-    start, end = tokenizer.cls_token_id, tokenizer.sep_token_id
     if not texts:
         return np.empty((0, length), dtype=np.int32)
+    before, after, between = ends_of(tokenizer)
     encoded = tokenizer(list(texts), add_special_tokens=False, padding=False, truncation=False, verbose=False)
-    stream = np.concatenate([np.array([*ids, end], dtype=np.int32) for ids in encoded["input_ids"]])
-    inner = length - 2
+    stream = np.concatenate([np.array([*ids, *between], dtype=np.int32) for ids in encoded["input_ids"]])
+    inner = length - len(before) - len(after)
     n = len(stream) // inner
     blocks = np.empty((n, length), dtype=np.int32)
-    blocks[:, 0], blocks[:, -1] = start, end
-    blocks[:, 1:-1] = stream[: n * inner].reshape(n, inner)
+    blocks[:, : len(before)], blocks[:, length - len(after) :] = before, after
+    blocks[:, len(before) : length - len(after)] = stream[: n * inner].reshape(n, inner)
     return blocks
+
+
+def ends_of(tokenizer: "PreTrainedTokenizerBase") -> tuple[list[int], list[int], list[int]]:
+    """Return the ids that a tokenizer puts before a text, after it, and those that separate texts in a stream.
+
+    An encoder's are its start and end token. A decoder's depend on the tokenizer: GPT-2 puts none around a text, Llama a
+    start token before it; its end token separates texts.
+    """
+    start, end = tokenizer.cls_token_id, tokenizer.sep_token_id
+    if start is not None and end is not None:
+        return [start], [end], [end]
+    plain: list[int] = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole: list[int] = tokenizer("a")["input_ids"]
+    place = next((k for k in range(len(whole)) if whole[k : k + len(plain)] == plain), 0)
+    separator = tokenizer.eos_token_id
+    return whole[:place], whole[place + len(plain) :], [] if separator is None else [separator]

@@ -53,9 +53,11 @@ def read_rows(path: Path, only: str | None = None) -> Iterator[Row]:
         only: the only column that is needed; others may be left out.
 
     Raises:
-        InputError: the file cannot be read; it is not UTF-8 or not of its format; a row has more or fewer fields than
-            the header; quotation marks do not pair; a column occurs twice; or pyarrow is missing.
+        InputError: the file is of another kind or cannot be read; it is not UTF-8 or not of its format; a row has more
+            or fewer fields than the header; quotation marks do not pair; a column occurs twice; or pyarrow is missing.
     """
+    if not has_rows(path):
+        raise InputError(f"{path} is no .csv, .tsv, .json, .jsonl or .parquet file; convert it")
     try:
         yield from _READERS[path.suffix.lower()](path, only)
     except FileNotFoundError:

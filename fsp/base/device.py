@@ -1,0 +1,115 @@
+"""Where and in which numbers a network runs: `--device` and `--dtype`."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from fsp.base.errors import InputError, is_out_of_memory
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "bfloat16")
+_Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device and the type of numbers that networks compute with on it.
+
+    Attributes:
+        name: `cpu`, `cuda`, `cuda:1`, `mps`.
+        dtype: float32, or bfloat16 for matrix products, with weights in float32.
+    """
+
+    name: str = "cpu"
+    dtype: str = "float32"
+
+    @classmethod
+    def chosen(cls, name: str = "auto", dtype: str = "float32") -> "Device":
+        """Return a device that exists; `auto` is the first GPU if there is one, else the CPU.
+
+        Raises:
+            InputError: there is no such device, or it has no bfloat16.
+        """
+        import torch
+
+        if dtype not in DTYPES:
+            raise InputError(f"dtype must be {' or '.join(DTYPES)}, not {dtype!r}")
+        mps = torch.backends.mps.is_available()
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+        kind, _, number = name.partition(":")
+        if kind not in ("cpu", "cuda", "mps") or (number and not number.isdecimal()) or (number and kind != "cuda"):
+            raise InputError(f"no device {name!r}; there are auto, cpu, cuda, cuda:N and mps")
+        if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not mps):
+            raise InputError(f"this machine or its torch has no device {name}; use --device cpu or auto")
+        if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+            raise InputError(f"there is no {name}; this machine has {torch.cuda.device_count()} (cuda:0 is the first)")
+        if dtype == "bfloat16" and (kind == "mps" or (kind == "cuda" and not torch.cuda.is_bf16_supported())):
+            raise InputError(f"device {name} has no bfloat16; use --dtype float32")
+        return cls(name, dtype)
+
+    @property
+    def torch(self) -> "torch.device":
+        """The device as torch names it."""
+        import torch
+
+        return torch.device(self.name)
+
+    @property
+    def kind(self) -> str:
+        """What numbers depend on: the kind of device, and the model of a GPU."""
+        import torch
+
+        return torch.cuda.get_device_name(self.torch) if self.name.startswith("cuda") else self.torch.type
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Compute matrix products in this block in the device's type of numbers."""
+        import torch
+
+        with torch.autocast(self.torch.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
+            yield
+
+
+def in_parts(
+    size: int, most: int, work: Callable[[int, int], _Found], say: Callable[[str], object] = lambda text: None
+) -> Iterator[_Found]:
+    """Yield the results of work on all parts of `size` rows, halving the parts whenever memory does not suffice.
+
+    Args:
+        size: number of rows.
+        most: largest number of rows of a part.
+        work: takes the first row of a part and the one after its last.
+        say: told when a part has been halved.
+
+    Example:
+        >>> list(in_parts(5, 2, lambda a, b: b - a))
+        [2, 2, 1]
+    """
+    first = 0
+    while first < size:
+        try:
+            found = work(first, min(first + most, size))
+        except Exception as problem:
+            if most == 1 or not is_out_of_memory(problem):
+                raise
+            most //= 2
+            say(f"memory does not suffice; going on with {most} samples at a time")
+            release()
+            continue
+        yield found
+        first += most
+
+
+def release() -> None:
+    """Give memory that torch keeps for later back to the device."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,137 @@
+"""The task `classes`: the class probabilities of a classifier of text, images or vectors."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsp.distillation.cutting import Cut
+from fsp.distillation.examples import Batch, Examples, Material
+from fsp.distillation.models.card import describe_model, table
+from fsp.distillation.models.loading import longest_input
+from fsp.distillation.networks import outputs
+from fsp.distillation.samples import Part, Samples
+from fsp.distillation.settings import SurrogateSettings
+from fsp.distillation.student import Student
+from fsp.distillation.tasks.comparing import Divergence
+from fsp.distillation.tasks.task import READOUT_TOKENS, Data, Making, Task
+from fsp.distillation.tasks.text import encoded, padded, random_tokens
+from fsp.distillation.teacher import Teacher
+from fsp.distillation.text.corpus import Corpus
+from fsp.distillation.text.segmentation import sentences
+
+_CALIBRATION = 2048  # samples on which cuts of networks without tokens are healed
+_LONGEST = 512  # tokens; longer texts are cut
+_BATCH = 32  # samples per forward pass where nothing is trained
+
+
+class ClassesTask(Task):
+    """KL(T ‖ student) between the probabilities of classes."""
+
+    name = "classes"
+    compares = "KL(T ‖ student) in nats between the probabilities of classes"
+    figures: ClassVar[Mapping[str, str]] = {"agreement": "agreement", "accuracy": "accuracy"}
+    unit = "samples"
+    batch = 32
+
+    def __init__(self, teacher: Teacher):
+        super().__init__(teacher)
+        self.comparison = Divergence()
+
+    def material(self, data: Data, settings: SurrogateSettings, making: Making) -> Material:
+        """Make inputs of the samples and compute T's logits for them; a corpus gives its sentences as samples."""
+        if isinstance(data, Corpus):
+            parts = [Part(sentences(texts), None) for texts in (data.train, data.validation, data.test)]
+        else:
+            assert isinstance(data, Samples)
+            parts = [data.train, data.validation, data.test]
+        store = self.outputs(making, "logits")
+        found = [
+            store.of(self._examples(part, wanted, settings.length), partial(outputs, self.teacher.network), half=False)
+            for part, wanted in zip(
+                parts, (settings.tokens, settings.held_out_tokens, settings.held_out_tokens), strict=True
+            )
+        ]
+        return Material(found[0], found[1], found[2], self._calibration(found[0]))
+
+    def _examples(self, part: Part, wanted: int, length: int) -> Examples:
+        chosen = part.inputs[:wanted]  # they come in the order of a hash
+        labels = None if part.labels is None else part.labels[:wanted]
+        if isinstance(chosen, list):
+            longest = min(_LONGEST, longest_input(self.teacher.network.config))
+            tokenizer = self.teacher.tokenizer
+            inputs: Any = padded(encoded(tokenizer, chosen, longest), tokenizer.pad_token_id)
+        else:
+            inputs = {self._input: chosen}
+        return Examples(inputs, np.empty((len(chosen), 0), np.float32), None, labels, self.batch * length)
+
+    @property
+    def _input(self) -> str:
+        family = self.teacher.family
+        return next(iter(family.inputs(self.teacher.constants, batch=1, length=1)))
+
+    def _calibration(self, train: Examples) -> dict[str, Tensor]:
+        """Return inputs on which cuts are healed; of texts, those of the commonest lengths, cut to one length."""
+        if train.lengths is None:
+            return train.take(np.arange(min(len(train), _CALIBRATION))).inputs
+        order = np.argsort(-train.lengths, kind="stable")
+        length = int(train.lengths[order[len(order) // 4]])  # three quarters of the texts are shorter
+        long = np.sort(order[: max(1, len(order) // 4)])[: max(1, READOUT_TOKENS // length)]
+        inputs = train.take(long).inputs
+        return {"input_ids": inputs["input_ids"][:, :length]}
+
+    def fresh(self, cut: Cut) -> Student:
+        """Return the cut, which has a head of its own."""
+        return Student(cut.network, self.teacher.family)
+
+    def predicted(self, student: Student, batch: Batch) -> Tensor:
+        """Return the student's logits."""
+        return outputs(student.network, batch.inputs)
+
+    def wanted(self, batch: Batch) -> Tensor:
+        """Return T's logits."""
+        return batch.target
+
+    @torch.inference_mode()
+    def measured(self, students: Mapping[str, Student], material: Material) -> dict[str, dict[str, float]]:
+        """Return the share of the test samples of T's class, and of the right one if that is known."""
+        test, device = material.test, self.teacher.device.torch
+        found: dict[str, dict[str, float]] = {}
+        theirs = torch.from_numpy(np.array(test.target)).argmax(dim=-1)
+        for name in ("T", *students):
+            own = theirs.clone()
+            for rows in test.rows(_BATCH) if name != "T" else ():
+                own[rows] = self.predicted(students[name], test.take(rows).to(device)).argmax(dim=-1).cpu()
+            found[name] = {"agreement": float((own == theirs).float().mean())}
+            if test.labels is not None:
+                found[name]["accuracy"] = float((own == torch.from_numpy(np.array(test.labels))).float().mean())
+        return found
+
+    def save(self, student: Student, folder: Path, facts: Mapping[str, Any]) -> None:
+        """Write the network with its head, and the tokenizer or image processor."""
+        self.teacher.save_network(student.network, folder)
+        describe_model(
+            folder,
+            facts,
+            {"tags": "[knowledge-distillation, fsp]"},
+            f"A subarchitecture of {self.teacher.name}",
+            f"Cut out of {self.teacher.name} and distilled by fsp to match its classes; "
+            f"`{type(student.network).__name__}` is its class.",
+            table(facts),
+        )
+
+    def calls(self, students: Mapping[str, Student], length: int) -> dict[str, Callable[[], object]]:
+        """Return a forward pass of T and of each student on one sample."""
+        inputs = self._one(length)
+        networks = {"T": self.teacher.network, **{name: one.network for name, one in students.items()}}
+        return {name: partial(network, **inputs) for name, network in networks.items()}
+
+    def _one(self, length: int) -> dict[str, Tensor]:
+        if self.teacher.tokenizer is not None:
+            return random_tokens(self.teacher, length)
+        inputs = self.teacher.family.inputs(self.teacher.constants, batch=1, length=length)
+        return {name: value.to(self.teacher.device.torch) for name, value in inputs.items()}

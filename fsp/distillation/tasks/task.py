@@ -1,0 +1,138 @@
+"""What all tasks have in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsp.base.progress import Progress
+from fsp.distillation.cutting import Cut
+from fsp.distillation.examples import Batch, Examples, Material, Outputs
+from fsp.distillation.samples import Samples
+from fsp.distillation.settings import SurrogateSettings
+from fsp.distillation.student import Student
+from fsp.distillation.tasks.comparing import Comparison
+from fsp.distillation.teacher import Teacher
+from fsp.distillation.text.corpus import Corpus
+
+Data = Corpus | Samples
+READOUT_TOKENS = 16_384  # a readout has up to a thousand inputs and overfits on fewer tokens
+LEAST_HELD_OUT_TOKENS = 2_048
+_BATCH = 32  # examples per forward pass where nothing is trained
+
+
+@dataclass(frozen=True)
+class Making:
+    """Where T's outputs are kept and where progress is shown.
+
+    Attributes:
+        cache: folder of T's outputs.
+        display: shows progress.
+    """
+
+    cache: Path
+    display: Progress = field(default_factory=Progress)
+
+
+class Task(ABC):
+    """What T is for: its inputs, the outputs at which students are compared with it, and how a student is saved.
+
+    Attributes:
+        teacher: T.
+        comparison: how outputs are compared.
+    """
+
+    name: ClassVar[str]
+    compares: ClassVar[str]
+    """What the error is, for reports."""
+    figures: ClassVar[Mapping[str, str]] = {}
+    """Names and titles of the figures beside the error."""
+    unit: ClassVar[str] = "tokens"
+    """What budgets are counted in: tokens or samples."""
+    batch: ClassVar[int] = 16
+    """Examples per training step."""
+
+    comparison: Comparison
+
+    def __init__(self, teacher: Teacher):
+        self.teacher = teacher
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What values depend on besides T, the examples and the training, for the study's key."""
+        return {"task": self.name}
+
+    @abstractmethod
+    def material(self, data: Data, settings: SurrogateSettings, making: Making) -> Material:
+        """Make the examples of the data, with T's outputs.
+
+        Raises:
+            InputError: the data does not suit the task, or there is too little of it.
+        """
+
+    @abstractmethod
+    def fresh(self, cut: Cut) -> Student:
+        """Return a student made of a cut, before any readout is fitted."""
+
+    @abstractmethod
+    def predicted(self, student: Student, batch: Batch) -> Tensor:
+        """Return the student's outputs for a batch, `sites x d`."""
+
+    @abstractmethod
+    def wanted(self, batch: Batch) -> Tensor:
+        """Return T's outputs for a batch, `sites x d`."""
+
+    def fit(self, student: Student, material: Material, states: Tensor | None = None) -> None:  # noqa: B027
+        """Fit what has a closed form, if anything; `states` are the student's on the calibration inputs."""
+
+    def refit(self, student: Student, material: Material) -> None:  # noqa: B027
+        """Fit it again after training, if that lowers the error."""
+
+    @abstractmethod
+    def measured(self, students: Mapping[str, Student], material: Material) -> dict[str, dict[str, float]]:
+        """Return the `figures` on the test examples of T (under `T`) and of students by name."""
+
+    @abstractmethod
+    def save(self, student: Student, folder: Path, facts: Mapping[str, Any]) -> None:
+        """Write a student into a new directory, with its model card."""
+
+    def check_savable(self) -> None:
+        """Raise InputError if students cannot be saved; called before long work."""
+        self.teacher.check_savable()
+
+    @abstractmethod
+    def calls(self, students: Mapping[str, Student], length: int) -> dict[str, Callable[[], object]]:
+        """Return what is timed for T and for students: one forward pass as the saved model is used, batch 1."""
+
+    def loss(self, student: Student, batch: Batch) -> Tensor:
+        """Return the training loss of a batch."""
+        return self.comparison.loss(self.predicted(student, batch).float(), self.wanted(batch))
+
+    @torch.inference_mode()
+    def error(self, student: Student, examples: Examples) -> float:
+        """Return the error over examples; NaN if any value is."""
+        return self.comparison.error(self._pairs(student, examples))
+
+    def _pairs(self, student: Student, examples: Examples) -> Iterator[tuple[Tensor, Tensor]]:
+        device = self.teacher.device
+        for batch in examples.batches(_BATCH):
+            placed = batch.to(device.torch)
+            with device.computing():
+                found = self.predicted(student, placed).float()
+            yield found, self.wanted(placed)
+
+    def outputs(self, making: Making, what: str) -> Outputs:
+        """Return the store of T's outputs of a kind."""
+        teacher = self.teacher
+        key = f"{teacher.fingerprint} {what} {teacher.device.kind} {teacher.device.dtype}"
+        return Outputs(key, making.cache, teacher.device, making.display)
+
+
+def evenly(count: int, wanted: int, seed: int = 0) -> np.ndarray:
+    """Return at most so many rows in a random order that spreads them evenly."""
+    return np.random.default_rng(seed).permutation(count)[: max(1, wanted)]
