@@ -25,7 +25,7 @@ from fsp.base.errors import InputError
 from fsp.distillation.heads import Projections, TrainedHeads
 from fsp.distillation.healing import Rendering, covariance, gram_of, refit_norm, refit_writer
 from fsp.distillation.networks import body_of, vocabulary_layer
-from fsp.families.anatomy import Branch
+from fsp.families.anatomy import Branch, spread
 from fsp.families.architecture import Architecture
 from fsp.families.family import Family, Shape
 
@@ -429,9 +429,12 @@ class Cutter:
         def own(name: str, *, reads: bool) -> Affine:
             return self._matrix(small, name, reads=reads), _bias(small, name)
 
+        # a layer also does the work of the ones that are left out before the next
+        ends, branches = spread(self._full["D"], kept.shape["D"]), self._anatomy.branches
         for (j, b), trained in kept.maps.items():
-            branch = self._anatomy.branches[b]
-            healing = _Healing(self._seen[kept.layers[j], b], kept.hidden)
+            branch = branches[b]
+            after = self._seen[ends[j] if branch is branches[-1] else kept.layers[j], b].after
+            healing = _Healing(self._seen[kept.layers[j], b].read, kept.hidden, after)
             handles.append(_before(small.get_submodule(self._name(j, branch.stream)), healing.at_stream))
             for module in branch.reads:
                 name = self._name(j, module)
@@ -442,18 +445,18 @@ class Cutter:
                 handles.append(_before(small.get_submodule(name), healing.writer(own(name, reads=False))))
         for name, seen in self._head.items():
             reader = own(name, reads=True)
-            heal = _Healing(seen, kept.hidden).reader(reader, self._reader(name, kept, None, len(reader[0])))
+            heal = _Healing(seen.read, kept.hidden).reader(reader, self._reader(name, kept, None, len(reader[0])))
             handles.append(_before(small.get_submodule(name), heal))
         try:
             states, last = self._run(small, self._inputs)
         finally:
             _remove(handles)
         if last is not None:
-            self._heal_vocabulary(small, last, kept)
-        return states
+            last = self._heal_vocabulary(small, last, kept)
+        return last if self._anatomy.transform is None and last is not None else states
 
-    def _heal_vocabulary(self, small: Any, given: Tensor, kept: "_Kept") -> None:
-        """Refit the vocabulary layer to what it reads, or the norm that it reads if it is tied to the embeddings."""
+    def _heal_vocabulary(self, small: Any, given: Tensor, kept: "_Kept") -> Tensor:
+        """Refit the vocabulary layer, or the norm before it if it is tied; return what the layer then reads."""
         layer, trained = vocabulary_layer(small), vocabulary_layer(self._network)
         assert layer is not None
         assert trained is not None
@@ -461,14 +464,16 @@ class Cutter:
         keep = kept.hidden if width < full else torch.arange(full, device=given.device)
         if layer.weight is not small.get_input_embeddings().weight:
             own, whole = (layer.weight, layer.bias), (trained.weight, trained.bias)
-            _Healing(self._final, keep).reader(own, whole)(given)
-            return
+            _Healing(self._final.read, keep).reader(own, whole)(given)
+            return given
         for name in self._modules.intersection(self._anatomy.norms):
             norm, full, products = small.get_submodule(name), self._final.read, self._vocabulary_products
-            mean = refit_norm(norm.weight, _bias(small, name), given.flatten(0, -2), full, keep, products)
+            read = refit_norm(norm.weight, _bias(small, name), given.flatten(0, -2), full, keep, products)
             if layer.bias is not None:
                 wanted = trained.weight @ full.mean(dim=0, dtype=torch.float32)
-                layer.bias.copy_(trained.bias + wanted - layer.weight @ mean)
+                layer.bias.copy_(trained.bias + wanted - layer.weight @ read.mean(dim=0))
+            given = read.view_as(given)
+        return given
 
     @cached_property
     def _vocabulary_products(self) -> Tensor:
@@ -482,12 +487,13 @@ class _Healing:
     """The refits of one branch of a cut, in the order in which the forward pass comes to them.
 
     Args:
-        seen: what T shows of the branch.
+        read: what T's readers get, `n x H_T`.
         keep: the coordinates of T that the cut kept.
+        after: the stream of T that the stream with the branch added should be, `n x H_T`; None without a writer.
     """
 
-    def __init__(self, seen: _Seen, keep: Tensor):
-        self._seen, self._keep = seen, keep
+    def __init__(self, read: Tensor, keep: Tensor, after: Tensor | None = None):
+        self._read, self._keep, self._after = read, keep, after
         self._stream: Tensor | None = None
         self._rendering: dict[bool, Rendering] = {}
 
@@ -501,7 +507,7 @@ class _Healing:
         def refit(given: Tensor) -> None:
             if affine not in self._rendering:
                 state = given.flatten(0, -2)
-                self._rendering[affine] = Rendering.fit(state, self._seen.read, self._keep, affine=affine)
+                self._rendering[affine] = Rendering.fit(state, self._read, self._keep, affine=affine)
             rendering = self._rendering[affine]
             own[0].copy_(trained[0] @ rendering.weight)
             if own[1] is not None and trained[1] is not None:
@@ -514,7 +520,8 @@ class _Healing:
 
         def refit(given: Tensor) -> None:
             assert self._stream is not None
-            wanted = self._seen.after[:, self._keep].float() - self._stream
+            assert self._after is not None
+            wanted = self._after[:, self._keep].float() - self._stream
             refit_writer(*own, given.flatten(0, -2), wanted)
             self._stream = None
 
