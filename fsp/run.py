@@ -115,6 +115,7 @@ def run(
                 "compares": inputs.task.compares,
                 "figures": dict(inputs.task.figures),
                 "unit": inputs.task.unit,
+                "loaded_by": inputs.task.loaded_by,
             },
             "controls": error.controls(),
             **_search_facts(extraction),

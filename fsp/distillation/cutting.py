@@ -297,7 +297,7 @@ class Cutter:
             assert branch.writes is not None
             assert seen.gram is not None
             passed, seen.gram = seen.gram, None  # it is large and needed only here
-            write = self._matrix(self._network, self._name(k, branch.writes), reads=False).double().cpu()
+            write = self._matrix(self._network, self._name(k, branch.writes), reads=False).cpu().double()
             count = self._full[branch.unit]
             if write.shape[1] == count:
                 norms = write.norm(dim=0)
@@ -309,7 +309,7 @@ class Cutter:
             self._order[branch.unit, k] = written.argsort(descending=True, stable=True)
             if group := self._anatomy.groups.get(branch.unit):
                 self._rank_groups(branch.unit, group, k, written)
-            self._shown[k] = (read.double().mean(dim=0).cpu(), read_gram / len(read), passed / len(read))
+            self._shown[k] = (read.cpu().double().mean(dim=0), read_gram / len(read), passed / len(read))
         self._hidden_order = _pivots(hidden).to(device_of(self._network))
 
     def _rank_groups(self, unit: str, group: str, k: int, written: Tensor) -> None:
@@ -374,14 +374,14 @@ class Cutter:
         assert branch.writes is not None
         names = [self._name(k, module) for module in branch.reads]
         affine = [
-            torch.cat([self._matrix(self._network, name, reads=True), bias[:, None]], dim=1).double().cpu()
+            torch.cat([self._matrix(self._network, name, reads=True), bias[:, None]], dim=1).cpu().double()
             for name, bias in ((name, _bias(self._network, name)) for name in names)
             if bias is not None
         ]
         query, key, value = affine if len(affine) > 1 else affine[0].chunk(3)
         writer = self._name(k, branch.writes)
         write = self._matrix(self._network, writer, reads=False)
-        trained = TrainedHeads(Projections(query, key, value, write.double().cpu()), self._full["A"], *self._shown[k])
+        trained = TrainedHeads(Projections(query, key, value, write.cpu().double()), self._full["A"], *self._shown[k])
         made = trained.reshaped(shape["A"], shape["H"] // shape["A"])
         read = [made.query, made.key, made.value]
         whole = [torch.cat(read)] if len(names) == 1 else read

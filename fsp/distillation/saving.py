@@ -87,6 +87,7 @@ def load_student(folder: Path, teacher: Teacher) -> Student:
     network = teacher.family.resized(teacher.network, shape, layers)
     student = Student(network, teacher.family, told["readout"] and nn.Linear(*told["readout"]))
     student.load_state_dict(load_file(folder / _WEIGHTS))
-    if hasattr(network, "tie_weights"):
-        network.tie_weights()
+    tie: Any = getattr(network, "tie_weights", None)  # only networks of transformers have it
+    if tie is not None:
+        tie()
     return student.eval().to(teacher.device.torch)

@@ -176,9 +176,7 @@ def load_teacher(
     with found.blamed():
         family = _checked(family, found.config.model_type)
         family.architecture_of(found.config)
-        usual = _usual_task(found)
-        wanted = task or usual
-        _check_serves(found, usual, wanted)
+        wanted = _served(found, task)
     network, wanted = _network(found, wanted, asked=task is not None)
     tokenizer = processor = None
     if getattr(network.config, "vocab_size", None) is not None:
@@ -211,7 +209,7 @@ def _checked(family: Family | None, model_type: Any) -> Family:
         return family_of_type(model_type)
     if model_type not in family.MODEL_TYPES:
         raise InputError(
-            f"its model type is {model_type!r}, and the search space is of a family of {', '.join(family.MODEL_TYPES)}; "
+            f"its model type is {model_type!r}, and the search space's family takes {', '.join(family.MODEL_TYPES)}; "
             "take a space of its own family (fsp space lists them)"
         )
     return family
@@ -224,7 +222,10 @@ def _usual_task(found: ModelFolder) -> str | None:
     return "embedding" if usual == "states" and (found.root / "modules.json").is_file() else usual
 
 
-def _check_serves(found: ModelFolder, usual: str | None, wanted: str | None) -> None:
+def _served(found: ModelFolder, task: str | None) -> str:
+    """Return the task that a model is to serve. Raises InputError if it cannot."""
+    usual = _usual_task(found)
+    wanted = task or usual
     named = (found.config.architectures or ["none"])[0]
     if wanted is None:
         raise InputError(
@@ -236,6 +237,7 @@ def _check_serves(found: ModelFolder, usual: str | None, wanted: str | None) -> 
         check_sees_both_sides(found.config)
     if wanted == "embedding" and getattr(found.config, "vocab_size", None) is None:
         raise InputError("it reads no text, so it cannot serve the task embedding; use --task states")
+    return wanted
 
 
 def _network(found: ModelFolder, task: str, *, asked: bool) -> tuple[Any, str]:

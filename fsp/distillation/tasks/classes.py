@@ -33,6 +33,7 @@ class ClassesTask(Task):
     """KL(T ‖ student) between the probabilities of classes."""
 
     name = "classes"
+    loaded_by = "the class that its config.json names loads it"
     compares = "KL(T ‖ student) in nats between the probabilities of classes"
     figures: ClassVar[Mapping[str, str]] = {"agreement": "agreement", "accuracy": "accuracy"}
     unit = "samples"

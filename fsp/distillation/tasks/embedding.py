@@ -47,6 +47,7 @@ class EmbeddingTask(Task):
     """
 
     name = "embedding"
+    loaded_by = "SentenceTransformer, AutoModel and AutoTokenizer load it"
     compares = "1 − R² of T's sentence embeddings"
     figures: ClassVar[Mapping[str, str]] = {"spearman": "Spearman", "neighbours": "neighbours", "cosine": "cosine"}
 
@@ -121,8 +122,8 @@ class EmbeddingTask(Task):
         wanted = self.layout.encode(self.teacher.network, found)
         if not np.abs(own - wanted).max() <= _TOLERANCE * max(1.0, float(np.abs(wanted).max())):
             raise InputError(
-                f"teacher {self.teacher.name}: fsp would encode its sentences in another way than sentence-transformers "
-                "does; use --task states, or another teacher"
+                f"teacher {self.teacher.name}: fsp would encode its sentences in another way than "
+                "sentence-transformers does; use --task states, or another teacher"
             )
 
     def pooled(self, network: Any, inputs: dict[str, Tensor]) -> Tensor:
@@ -193,8 +194,8 @@ class EmbeddingTask(Task):
             facts,
             {"library_name": "sentence-transformers", "tags": "[sentence-transformers, knowledge-distillation, fsp]"},
             f"A subarchitecture of {name}",
-            f"Cut out of {name} and distilled by fsp to give its sentence embeddings. `SentenceTransformer` gives vectors "
-            f"of\nsentences that stand in for the teacher's: of the first {layout.longest} tokens{prompt}, {pooling} "
+            f"Cut out of {name} and distilled by fsp to give its sentence embeddings. `SentenceTransformer` gives "
+            f"vectors\nof sentences that stand in for the teacher's: of the first {layout.longest} tokens{prompt}, {pooling} "
             f"pooling, then\n{', '.join(steps)}. `AutoModel` gives the encoder's own token states.",
             table(facts),
         )
@@ -231,7 +232,7 @@ def fit_ridge(readout: nn.Linear, own: np.ndarray, target: np.ndarray) -> None:
     from sklearn.linear_model import RidgeCV
 
     features = own.astype(np.float64)
-    weight, bias = readout.weight.double().cpu().numpy(), readout.bias.double().cpu().numpy()
+    weight, bias = readout.weight.cpu().double().numpy(), readout.bias.cpu().double().numpy()
     scale = max(len(features) * features.var(axis=0).mean(), np.finfo(np.float64).tiny)
     found = RidgeCV(alphas=scale * _STRENGTHS).fit(features, target - (features @ weight.T + bias))
     readout.weight.copy_(torch.from_numpy(weight + found.coef_))

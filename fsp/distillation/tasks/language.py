@@ -113,6 +113,7 @@ class MaskedTask(_LanguageTask):
     """KL(T ‖ student) at masked positions."""
 
     name = "masked"
+    loaded_by = "AutoModelForMaskedLM and AutoTokenizer load it"
     compares = "KL(T ‖ student) in nats at masked positions"
 
     def _masking(self) -> Masking:
@@ -128,6 +129,7 @@ class CausalTask(_LanguageTask):
     """KL(T ‖ student) for the next token at every position."""
 
     name = "causal"
+    loaded_by = "AutoModelForCausalLM and AutoTokenizer load it"
     compares = "KL(T ‖ student) in nats for every next token"
 
     def _labelled(self, tokens: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

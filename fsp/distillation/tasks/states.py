@@ -29,6 +29,7 @@ class StatesTask(Task):
     """1 - R² of T's token states, as a least-squares readout of the student's states predicts them."""
 
     name = "states"
+    loaded_by = "AutoModel loads it; readout.safetensors maps its states to T's"
     compares = "1 − R² of T's token states read from the student's"
 
     def material(self, data: Data, settings: SurrogateSettings, making: Making) -> Material:

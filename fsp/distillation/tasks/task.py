@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsp.base.device import in_parts
 from fsp.base.progress import Progress
 from fsp.distillation.cutting import Cut
 from fsp.distillation.examples import Batch, Examples, Material, Outputs
@@ -56,6 +57,8 @@ class Task(ABC):
     """What budgets are counted in: tokens or samples."""
     batch: ClassVar[int] = 16
     """Examples per training step."""
+    loaded_by: ClassVar[str]
+    """What loads a saved student, for messages."""
 
     comparison: Comparison
 
@@ -122,9 +125,13 @@ class Task(ABC):
         device = self.teacher.device
         for batch in examples.batches(_BATCH):
             placed = batch.to(device.torch)
-            with device.computing():
-                found = self.predicted(student, placed).float()
-            yield found, self.wanted(placed)
+
+            def pair(first: int, last: int, placed: Batch = placed) -> tuple[Tensor, Tensor]:
+                with device.computing():
+                    found = self.predicted(student, placed[first:last]).float()
+                return found, self.wanted(placed[first:last])
+
+            yield from in_parts(len(placed), len(placed), pair)
 
     def outputs(self, making: Making, what: str) -> Outputs:
         """Return the store of T's outputs of a kind."""
