@@ -84,7 +84,7 @@ def write_float32(
     onnx_ir.save(model, path)
 
 
-def write_int8(float32: Path, path: Path, batches: Sequence[Batch]) -> None:
+def write_int8(float32: Path, path: Path, batches: Sequence[Batch], *, attends_to_all: bool) -> None:
     """Quantise an ONNX file of `write_float32`, with int8 weights and dynamically quantised activations.
 
     The result uses ONNX Runtime's own operators (`com.microsoft`). The products of token states with weights, and the
@@ -95,6 +95,10 @@ def write_int8(float32: Path, path: Path, batches: Sequence[Batch]) -> None:
         float32: the file to quantise.
         path: the file to write.
         batches: typical inputs by name, on which the ranges of channels are measured.
+        attends_to_all: whether every token attends to all others; not so where tokens see earlier or near ones alone.
+
+    Raises:
+        RunFailed: ONNX Runtime cannot run the quantised network.
     """
     import onnx_ir
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -105,7 +109,8 @@ def write_int8(float32: Path, path: Path, batches: Sequence[Batch]) -> None:
     with _quiet():
         model, _ = optimize_for_ort(onnx_ir.load(float32))
         optimizer.fold_constants(model, input_size_limit=_MOST_WEIGHTS, output_size_limit=_MOST_WEIGHTS)
-        _mask_by_index(model.graph)
+        if attends_to_all:
+            _mask_by_index(model.graph)
         optimizer.remove_unused_nodes(model)
         products = [node for node in model.graph if _is_product_of_tokens(node)]
         try:
@@ -116,6 +121,11 @@ def write_int8(float32: Path, path: Path, batches: Sequence[Batch]) -> None:
             onnx_ir.save(model, fused)
             names = [node.name or "" for node in products]
             quantize_dynamic(fused, path, weight_type=QuantType.QInt8, per_channel=True, nodes_to_quantize=names)
+        except Exception as error:  # ONNX Runtime raises many types
+            reason = " ".join(str(error).split())[:200]
+            raise RunFailed(
+                f"ONNX Runtime cannot run this network in int8: {reason}; export it without --int8"
+            ) from None
         finally:
             fused.unlink(missing_ok=True)
 

@@ -62,8 +62,14 @@ class Serving(nn.Module, ABC):
         """
 
     @abstractmethod
-    def example(self) -> dict[str, Tensor]:
-        """Return inputs with all arguments of `forward`, in their order, to export the network by."""
+    def example(self, *, batch: int, length: int, padded: bool = False) -> dict[str, Tensor]:
+        """Return random values of all arguments of `forward`, in their order.
+
+        Args:
+            batch: number of samples.
+            length: tokens of each.
+            padded: whether the second half of the last text is padding.
+        """
 
     @property
     @abstractmethod
@@ -98,6 +104,13 @@ class TextServing(Serving):
         """The most tokens of an input."""
         return longest_input(self.network.config)
 
+    @property
+    def attends_to_all(self) -> bool:
+        """Whether every token attends to all others, not only to earlier or near ones."""
+        config: Any = self.network.config
+        anatomy = family_of_type(config.model_type).anatomy
+        return anatomy is not None and not anatomy.causal and not hasattr(config, "layer_types")
+
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
     ) -> tuple[Tensor, ...]:
@@ -120,15 +133,12 @@ class TextServing(Serving):
             raise InputError(f"length {length} is out of range; the network takes 2 to {self.longest}")
         return {"input_ids": self._tokens(batch, length)}
 
-    def example(self) -> dict[str, Tensor]:
-        """Return random token ids, mask and, if the network takes them, types, `2 x 16` each."""
-        return self.with_mask(self._tokens(2, min(16, self.longest)), padded=True)
-
-    def with_mask(self, tokens: Tensor, *, padded: bool = False) -> dict[str, Tensor]:
-        """Return token ids with all other inputs; the second half of the last row is padding if asked for."""
+    def example(self, *, batch: int, length: int, padded: bool = False) -> dict[str, Tensor]:
+        """Return random token ids, mask and, if the network takes them, types, `batch x length` each."""
+        tokens = self._tokens(batch, length)
         mask = torch.ones_like(tokens)
         if padded:
-            mask[-1, tokens.shape[1] // 2 :] = 0
+            mask[-1, length // 2 :] = 0
         types: Mapping[str, Tensor] = {"token_type_ids": torch.zeros_like(tokens)} if self.takes_types else {}
         return {"input_ids": tokens, "attention_mask": mask, **types}
 
@@ -157,9 +167,9 @@ class ImageServing(Serving):
         size = (batch, config.num_channels, config.image_size, config.image_size)
         return {"pixel_values": torch.randn(size, generator=torch.Generator().manual_seed(0))}
 
-    def example(self) -> dict[str, Tensor]:
-        """Return two random images."""
-        return self.inputs(batch=2, length=0)
+    def example(self, *, batch: int, length: int, padded: bool = False) -> dict[str, Tensor]:
+        """Return random images."""
+        return self.inputs(batch=batch, length=length)
 
     @property
     def axes(self) -> dict[int, tuple[str, int, int]]:
@@ -175,6 +185,12 @@ def reads_text(config: Any) -> bool:
 def takes_types(config: Any) -> bool:
     """Return whether a network of this configuration distinguishes the second of two texts by token types."""
     return getattr(config, "type_vocab_size", 0) > 1
+
+
+def can_be_served(network: nn.Module) -> bool:
+    """Return whether a network is one of transformers that takes text or images."""
+    config = getattr(network, "config", None)
+    return hasattr(network, "base_model") and (reads_text(config) or hasattr(config, "image_size"))
 
 
 def serving_of(network: "PreTrainedModel", layout: SentenceLayout | None = None) -> Serving:
