@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from fsp.base.errors import InputError
-from fsp.distillation.measuring import embeddings
+from fsp.distillation.mean_states import embeddings
 from fsp.distillation.models.loading import longest_input, open_model
 from fsp.finetuning.examples import Example, majority_share
 

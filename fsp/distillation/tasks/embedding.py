@@ -195,7 +195,8 @@ class EmbeddingTask(Task):
             {"library_name": "sentence-transformers", "tags": "[sentence-transformers, knowledge-distillation, fsp]"},
             f"A subarchitecture of {name}",
             f"Cut out of {name} and distilled by fsp to give its sentence embeddings. `SentenceTransformer` gives "
-            f"vectors\nof sentences that stand in for the teacher's: of the first {layout.longest} tokens{prompt}, {pooling} "
+            f"vectors\nof sentences that stand in for the teacher's: of the first {layout.longest} tokens{prompt}, "
+            f"{pooling} "
             f"pooling, then\n{', '.join(steps)}. `AutoModel` gives the encoder's own token states.",
             table(facts),
         )
