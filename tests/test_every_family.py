@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from fsp.distillation.masking import Masking
 from fsp.distillation.models.own import load_own, save_own
 from fsp.distillation.text.corpus import pack, standard_library
 from fsp.families import mlp
+from fsp.spaces.loading import load_space
 
 VOCABULARY, LENGTH = 800, 32
 TEXT = {"num_hidden_layers": 3, "num_attention_heads": 4, "hidden_size": 32, "intermediate_size": 64}
@@ -238,3 +240,28 @@ def test_a_run_ends_with_a_model_that_loads(family, tmp_path, text, tokenizer, d
     )  # fmt: skip
     assert code == 0, said
     assert json.loads(printed)["error"] < 0.1 * result["controls"]["mean"]  # a copy of the student, cut out of itself
+
+
+def test_a_family_of_ones_own_takes_the_whole_journey(tmp_path, in_process):
+    example = (Path(__file__).parents[1] / "examples" / "own_family.py").read_text(encoding="utf-8")
+    file = tmp_path / "own.py"
+    file.write_text(example.partition("\nfound = ")[0], encoding="utf-8")  # its family and space, without its search
+    family = load_space(file).family
+    torch.manual_seed(0)
+    images, labels = digits()
+    values = torch.from_numpy(images).flatten(1)
+    network = family.build({"D": 6, "H": 64, "I": 128}, {"inputs": 64, "outputs": 10})
+    loss = partial(class_loss, {"values": values}, torch.from_numpy(labels))
+    save_own(trained(network, loss, len(labels), rate=1e-3), family, tmp_path / "teacher")
+    np.savez(tmp_path / "digits.npz", values=images.reshape(len(images), -1), labels=labels)
+    code, printed, said = in_process(
+        "run", file, "--teacher", tmp_path / "teacher", "--data", tmp_path / "digits.npz", "--limit", "parameters=30%",
+        "--steps", 2, "--tokens", 8192, "--threads", 1, "--device", "cpu", "--out", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert code == 0, said
+    result = json.loads(printed)
+    student = load_own(tmp_path / "out" / "model", family)
+    assert family.architecture_of(student.config) == result["selected"]
+    with torch.no_grad():
+        right = float((student(values).argmax(dim=1).numpy() == labels).mean())
+    assert right > 0.5
