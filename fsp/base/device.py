@@ -40,8 +40,8 @@ class Device:
         mps = torch.backends.mps.is_available()
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-        kind, _, number = name.partition(":")
-        if kind not in ("cpu", "cuda", "mps") or (number and not number.isdecimal()) or (number and kind != "cuda"):
+        kind, colon, number = name.partition(":")
+        if kind not in ("cpu", "cuda", "mps") or (colon and not (kind == "cuda" and number.isdecimal())):
             raise InputError(f"no device {name!r}; there are auto, cpu, cuda, cuda:N and mps")
         if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not mps):
             raise InputError(f"this machine or its torch has no device {name}; use --device cpu or auto")

@@ -124,9 +124,9 @@ def extract(
         _print_plan(Asked.of(chosen, wanted, speed_of), settings, as_json)
         return
     inputs = load_inputs(chosen, source.given, bars, task=settings.task, device=settings.place)
-    chosen = fitted_to(chosen, inputs.teacher)
+    chosen, task = fitted_to(chosen, inputs.teacher), inputs.task
     try:
-        inputs.task.check_savable()
+        task.check_savable()
     except InputError as problem:
         bars.say(f"warning: students of this T cannot be saved, so fsp run refuses it: {problem}")
     asked = Asked.of(chosen, wanted, speed_of)  # raises InputError for limits that cannot be met, before any long work

@@ -13,7 +13,7 @@ from fsp.base.progress import Progress
 from fsp.deploy.comparison import Tolerances, compare
 from fsp.deploy.equalising import Batch
 from fsp.deploy.onnx_graph import require_onnx, write_float32, write_int8
-from fsp.deploy.serving import Saved, Serving, inputs_for, load_saved, save_tokenizer, tokenised
+from fsp.deploy.serving import Saved, Serving, TextServing, load_saved, save_reader, tokenised
 from fsp.distillation.text.corpus import Corpus, read_corpus, standard_library
 from fsp.distillation.text.segmentation import sentences
 
@@ -76,13 +76,17 @@ def export(
     texts = read_corpus(corpus, column) if corpus else None
     with display.bar("exporting", 4) as advance:
         saved = load_saved(folder)
-        compared_on, equalised_on = _samples(standard_library() if texts is None else texts)
+        reads_text = isinstance(saved.serving, TextServing)
+        if int8 and not reads_text:
+            raise InputError("int8 is for networks that take text; export this one in float32, without --int8")
+        compared_on, equalised_on = _samples(standard_library() if texts is None else texts) if reads_text else ([], [])
         advance(1)
         with filling(target, last=".onnx") as temporary:
             write_onnx(saved.serving, temporary / "model.onnx")
             advance(1)
             if int8:
-                write_int8(temporary / "model.onnx", temporary / name, _examples(saved, equalised_on))
+                examples = _examples(saved, equalised_on)
+                write_int8(temporary / "model.onnx", temporary / name, examples)
                 (temporary / "model.onnx").unlink()
             advance(1)
             compared = compare(saved, session(temporary / name), compared_on, int8=int8, limits=limits)
@@ -91,12 +95,11 @@ def export(
                 "file": name,
                 "bytes": (temporary / name).stat().st_size,
                 "outputs": list(saved.serving.outputs),
-                "longest": saved.longest,
-                "prompt": saved.prompt,
+                **({"longest": saved.longest, "prompt": saved.prompt} if reads_text else {}),
                 "operators": "ONNX Runtime's and standard" if int8 else "standard",
                 **compared,
             }
-            save_tokenizer(saved, temporary)
+            save_reader(saved, temporary)
             write_json(temporary / f"{name.removesuffix('.onnx')}.json", facts)
     return {**facts, "file": str(target / name)}
 
@@ -106,8 +109,7 @@ def write_onnx(serving: Serving, path: Path) -> None:
     attention = serving.network.config._attn_implementation
     serving.network.set_attn_implementation("eager")  # the form that can be fused afterwards
     try:
-        example = inputs_for(serving, batch=2, length=16, padded=True)
-        write_float32(serving, example, serving.outputs, serving.longest, path)
+        write_float32(serving, serving.example(), serving.outputs, serving.axes, path)
     finally:
         serving.network.set_attn_implementation(attention)
 

@@ -36,15 +36,19 @@ def require_onnx() -> None:
 
 
 def write_float32(
-    network: "nn.Module", example: "Mapping[str, Tensor]", outputs: Sequence[str], longest: int, path: Path
+    network: "nn.Module",
+    example: "Mapping[str, Tensor]",
+    outputs: Sequence[str],
+    axes: Mapping[int, tuple[str, int, int]],
+    path: Path,
 ) -> None:
-    """Write a network as one ONNX file of standard operators, with dynamic batch and sequence axes.
+    """Write a network as one ONNX file of standard operators.
 
     Args:
         network: takes the example's tensors in order, and returns a tensor or a tuple with one tensor per output.
-        example: inputs by name, `batch x sequence` each, both at least 2.
+        example: inputs by name, of at least 2 along the axes whose sizes may vary.
         outputs: names of the outputs.
-        longest: the largest sequence length.
+        axes: the axes of all inputs whose sizes may vary: name, least and greatest size by number.
         path: the file.
 
     Raises:
@@ -58,14 +62,14 @@ def write_float32(
     size = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     if size > _MOST_WEIGHTS:
         raise InputError(f"the network has {size / 2**30:.1f} GiB of weights; one ONNX file holds 2")
-    axes = {0: Dim("batch", min=1, max=4096), 1: Dim("sequence", min=2, max=longest)}
+    dims = {number: Dim(name, min=least, max=most) for number, (name, least, most) in axes.items()}
     with _quiet(), torch.inference_mode():
         try:
             program = torch.onnx.export(
                 network,
                 tuple(example.values()),
                 dynamo=True,
-                dynamic_shapes=tuple(axes for _ in example),
+                dynamic_shapes=tuple(dims for _ in example),
                 input_names=list(example),
                 output_names=list(outputs),
                 verbose=False,

@@ -261,10 +261,8 @@ class Outputs:
 
             done = np.concatenate(list(in_parts(len(rows), len(rows), part, self._display.say)))
             if not np.abs(done).max() <= (_LARGEST if half else np.finfo(np.float32).max):
-                raise InputError(
-                    f"T's outputs exceed {_LARGEST:,.0f} or are not numbers, so fsp cannot store them in float16; "
-                    "use another teacher"
-                )
+                wrong = f"exceed {_LARGEST:,.0f} or are not numbers, so fsp cannot store them in float16"
+                raise InputError(f"T's outputs {wrong if half else 'are not numbers'}; use another teacher")
             if stored is None:
                 kind, shape = np.float16 if half else np.float32, (len(examples), *done.shape[1:])
                 stored = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)

@@ -23,6 +23,8 @@ from fsp.distillation.tasks.task import Data, Making, Task
 from fsp.distillation.tasks.text import corpus_in
 from fsp.distillation.teacher import Teacher, load_teacher, packaged_teacher
 from fsp.distillation.text.corpus import Corpus, read_corpus, standard_library
+from fsp.distillation.text.reading import files_in
+from fsp.distillation.text.rows import has_rows
 from fsp.distillation.trained import check_trained
 from fsp.families.family import load_family
 from fsp.spaces.loading import load_space
@@ -83,7 +85,7 @@ def load_inputs(
         else:
             trained = load_teacher(source.teacher, family=family, task=task, device=device)
         advance(1)
-        if trained.task == "classes" and source.data:
+        if trained.task == "classes" and source.data and not (trained.tokenizer is not None and _is_prose(source.data)):
             data: Data = _samples(trained, source)
         elif trained.tokenizer is None:
             raise InputError(f"teacher {trained.name} reads no text; give images or arrays with --corpus")
@@ -127,6 +129,12 @@ def _samples(trained: Teacher, source: Source) -> Samples:
 def _is_text(paths: Sequence[str | Path]) -> bool:
     """Return whether data is text or rows of text, by the names of the files."""
     return not _is_images(paths) and not any(Path(path).suffix == ".npz" for path in paths)
+
+
+def _is_prose(paths: Sequence[str | Path]) -> bool:
+    """Return whether data is text without rows, whose sentences are a classifier's samples."""
+    files = [file for path in map(Path, paths) for file in (files_in(path) if path.is_dir() else [path])]
+    return _is_text(paths) and not any(has_rows(file) for file in files)
 
 
 def _is_images(paths: Sequence[str | Path]) -> bool:

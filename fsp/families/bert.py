@@ -104,7 +104,10 @@ anatomy = Anatomy(
 def _check(config: "PretrainedConfig") -> None:
     check_type(config, "bert", MODEL_TYPES)
     if config.is_decoder or config.add_cross_attention:
-        raise InputError(f"a {config.model_type} that is a decoder is not supported by family bert; it takes encoders")
+        raise InputError(
+            f"a {config.model_type} that is a decoder is not supported by family bert; it takes encoders (if is_decoder "
+            "in its config.json is a mistake, put false there)"
+        )
     if (positions := getattr(config, "position_embedding_type", None)) not in (None, "absolute"):
         raise InputError(
             f"a {config.model_type} with {positions} positions is not supported by family bert; it takes absolute ones"

@@ -1,13 +1,14 @@
 import json
-import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from materials import masked_model, material_of
 
 from fsp.base.errors import Diverged, InputError
-from fsp.distillation.blocks import Material
 from fsp.distillation.error import E_MIN, Distillation, DistillationSettings, learning_rate_for
 from fsp.distillation.teacher import load_teacher
 from fsp.distillation.text.corpus import Corpus, read_corpus
@@ -23,12 +24,12 @@ def parts(tiny, tmp_path_factory):
     teacher = load_teacher(tiny.teacher)
     folder = tmp_path_factory.mktemp("states")
     corpus = Corpus.of(read_corpus([tiny.corpus]))
-    return teacher, Material.prepare(teacher, corpus, folder, length=64, train_tokens=20_000, held_out_tokens=4096)
+    return material_of(teacher, corpus, folder, length=64)
 
 
 def test_t_itself_has_no_error_before_and_after_training(parts):
     for steps in (0, 16):
-        assert Distillation(*parts, DistillationSettings(steps=steps))(parts[0].architecture) <= 0.02
+        assert Distillation(*parts, DistillationSettings(steps=steps))(parts[0].teacher.architecture) == E_MIN
 
 
 def test_smaller_shapes_have_larger_errors_and_training_helps(parts):
@@ -54,16 +55,16 @@ def test_workers_side_by_side_give_the_numbers_of_one_process(parts, tiny, tmp_p
     alone = [error(shape) for shape in shapes]
     code = f"""
 import sys, torch; torch.set_num_threads(1)
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from pathlib import Path
 from fsp.distillation.text.corpus import Corpus, read_corpus
 from fsp.distillation.error import Distillation, DistillationSettings
 from fsp.families.architecture import Architecture
-from fsp.distillation.blocks import Material
 from fsp.distillation.teacher import load_teacher
+from materials import material_of
 teacher = load_teacher({str(tiny.teacher)!r})
 corpus = Corpus.of(read_corpus([{str(tiny.corpus)!r}]))
-material = Material.prepare(teacher, corpus, Path({str(tmp_path)!r}), length=64, train_tokens=20_000, held_out_tokens=4096)
-error = Distillation(teacher, material, DistillationSettings(steps=2))
+error = Distillation(*material_of(teacher, corpus, Path({str(tmp_path)!r}), length=64), DistillationSettings(steps=2))
 print([error(Architecture(shape)) for shape in {[dict(shape) for shape in shapes]!r}[int(sys.argv[1])::2]])
 """
     call = [sys.executable, "-c", code]
@@ -78,7 +79,8 @@ def test_settings_tell_apart_what_numbers_depend_on(parts):
     first = Distillation(*parts, DistillationSettings(steps=2)).settings
     second = Distillation(*parts, DistillationSettings(steps=3)).settings
     assert first != second
-    assert first["teacher"] == parts[0].fingerprint
+    assert first["teacher"] == parts[0].teacher.fingerprint
+    assert (first["task"], first["device"], first["dtype"]) == ("states", "cpu", "float32")
 
 
 def test_good_cuts_take_small_steps():
@@ -95,40 +97,25 @@ def test_divergence_is_an_error_of_its_own(parts):
 @pytest.fixture(scope="module")
 def masked_parts(tiny, tmp_path_factory):
     """T with a head for masked language modelling, and the text masked for it."""
-    from transformers import AutoTokenizer, BertForMaskedLM
-
-    from fsp.families import bert
-
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    config = bert.config_for(
-        {"D": 3, "A": 4, "H": 32, "I": 64}, {"vocabulary": 30522, "positions": 128, "token_types": 2}
-    )
-    config.initializer_range = 0.1
-    folder = tmp_path_factory.mktemp("masked")
-    BertForMaskedLM(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(tiny.teacher).save_pretrained(folder)
-    teacher = load_teacher(folder)
+    folder = masked_model(tiny, tmp_path_factory.mktemp("masked"))
     corpus = Corpus.of(read_corpus([tiny.corpus]))
-    return teacher, Material.prepare(teacher, corpus, folder, length=64, train_tokens=20_000, held_out_tokens=4096)
+    return material_of(load_teacher(folder), corpus, folder, length=64)
 
 
-def test_a_head_is_loaded_and_decides_what_is_matched(masked_parts, parts):
-    teacher, material = masked_parts
-    states = torch.from_numpy(material.test.states[:1].astype("float32"))
-    assert teacher.head(states).shape == (1, 64, 30522)
-    assert material.train.masked.mean() == pytest.approx(0.15, abs=0.02)
-    assert (Distillation(*masked_parts).settings["matching"], Distillation(*parts).settings["matching"]) == (
-        "logits",
-        "states",
-    )
-    assert parts[1].train.masked is None
+def test_a_head_is_loaded_and_decides_what_is_compared(masked_parts, parts):
+    task, material = masked_parts
+    batch = material.test.take(np.arange(1))
+    assert task.wanted(batch).shape == (int(batch.sites.sum()), 30522)
+    assert material.train.sites.mean() == pytest.approx(0.15, abs=0.02)
+    assert (Distillation(*masked_parts).settings["task"], Distillation(*parts).settings["task"]) == ("masked", "states")
+    assert parts[1].train.sites is None
 
 
 def test_divergence_orders_shapes_and_t_has_none(masked_parts):
     for steps in (0, 8):
         error = Distillation(*masked_parts, DistillationSettings(steps=steps))
-        assert error(masked_parts[0].architecture) <= 0.02
+        assert error(masked_parts[0].teacher.architecture) == E_MIN
     untrained = error.with_steps(0)
     controls = error.controls()
     assert E_MIN < untrained(MEDIUM) < untrained(SMALL) < controls["mean"]
@@ -138,26 +125,12 @@ def test_divergence_orders_shapes_and_t_has_none(masked_parts):
 def test_weights_of_the_head_count_in_the_fingerprint(masked_parts, tmp_path):
     from transformers import AutoModelForMaskedLM
 
-    teacher, _ = masked_parts
-    model = AutoModelForMaskedLM.from_pretrained(teacher_folder(masked_parts))
+    teacher = masked_parts[0].teacher
+    model = AutoModelForMaskedLM.from_pretrained(teacher.folder)
     model.cls.predictions.transform.dense.bias.data += 1
     model.save_pretrained(tmp_path)
     teacher.tokenizer.save_pretrained(tmp_path)
     assert load_teacher(tmp_path).fingerprint != teacher.fingerprint
-
-
-def teacher_folder(parts):
-    return parts[0].model.config._name_or_path
-
-
-def test_a_head_without_weights_is_no_head(masked_parts, tmp_path):
-    from safetensors.torch import load_file, save_file
-
-    weights = load_file(f"{teacher_folder(masked_parts)}/model.safetensors")
-    shutil.copytree(teacher_folder(masked_parts), tmp_path / "t", ignore=shutil.ignore_patterns("states-*"))
-    kept = {name: value for name, value in weights.items() if not name.startswith("cls.")}
-    save_file(kept, tmp_path / "t" / "model.safetensors", metadata={"format": "pt"})
-    assert load_teacher(tmp_path / "t").head is None
 
 
 def test_controls_bound_the_errors(parts):

@@ -121,11 +121,6 @@ class SentenceLayout:
         """Return the embeddings of sentences, `n x d`, as `SentenceTransformer.encode` computes them."""
         return self.model(encoder, readout).encode(list(sentences), show_progress_bar=False)
 
-    def pooled(self, encoder: "PreTrainedModel", sentences: Sequence[str]) -> NDArray[np.float32]:
-        """Return the pooled states of sentences, `n x (modes · H)`: `encode` without the modules `after`."""
-        bare = {**self.settings, "truncate_dim": None}
-        return replace(self, after=(), settings=bare).encode(encoder, sentences)
-
     def describe(self) -> dict[str, Any]:
         """Return the layout as a JSON-like value that differs between any two layouts that embed differently."""
         weights = hashlib.sha256()

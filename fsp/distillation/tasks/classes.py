@@ -53,7 +53,9 @@ class ClassesTask(Task):
         found = [
             store.of(self._examples(part, wanted, settings.length), partial(outputs, self.teacher.network), half=False)
             for part, wanted in zip(
-                parts, (settings.tokens, settings.held_out_tokens, settings.held_out_tokens), strict=True
+                parts,
+                (max(settings.tokens, _CALIBRATION), settings.held_out_tokens, settings.held_out_tokens),
+                strict=True,
             )
         ]
         return Material(found[0], found[1], found[2], self._calibration(found[0]))

@@ -21,6 +21,7 @@ from fsp.distillation.student import Student
 from fsp.distillation.tasks.comparing import UnexplainedVariance
 from fsp.distillation.tasks.task import LEAST_HELD_OUT_TOKENS, READOUT_TOKENS, Data, Making, Task, evenly
 from fsp.distillation.tasks.text import check_length, corpus_in, encoded, padded, random_tokens
+from fsp.distillation.teacher import Teacher
 from fsp.distillation.text.corpus import pack
 from fsp.distillation.text.segmentation import sentences
 
@@ -36,16 +37,25 @@ _TOLERANCE = 1e-3
 
 
 class EmbeddingTask(Task):
-    """1 - R² of T's sentence embeddings, with T's own pooling, further modules, length and prompt."""
+    """1 - R² of T's sentence embeddings, with T's own pooling, further modules, length and prompt.
+
+    Attributes:
+        layout: how T embeds sentences.
+
+    Raises:
+        InputError: T's layout cannot be read, or carried over to a student.
+    """
 
     name = "embedding"
     compares = "1 − R² of T's sentence embeddings"
     figures: ClassVar[Mapping[str, str]] = {"spearman": "Spearman", "neighbours": "neighbours", "cosine": "cosine"}
 
-    @property
-    def layout(self) -> SentenceLayout:
-        """How T embeds sentences."""
-        return self.teacher.layout
+    def __init__(self, teacher: Teacher):
+        super().__init__(teacher)
+        try:
+            self.layout: SentenceLayout = teacher.layout
+        except InputError as problem:
+            raise InputError(f"{problem}; --task states compresses the encoder alone") from None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -170,11 +180,6 @@ class EmbeddingTask(Task):
         for name, student in students.items():
             found[name] = SentenceFigures.of(reference, layout.encode(student.network, texts, student.readout))
         return {name: vars(one) for name, one in found.items()}
-
-    def check_savable(self) -> None:
-        """Raise InputError if students cannot be saved in T's layout."""
-        super().check_savable()
-        self.layout.tokenizer.save_pretrained  # noqa: B018  read now, because it raises for a layout without tokenizer
 
     def save(self, student: Student, folder: Path, facts: Mapping[str, Any]) -> None:
         """Write the student in T's layout, with its readout after pooling, so that its vectors can replace T's."""

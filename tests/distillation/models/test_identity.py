@@ -3,8 +3,10 @@
 import copy
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -14,9 +16,13 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, BertModel
 
 from fsp.base.errors import InputError
 from fsp.base.files import read_json
+from fsp.distillation.examples import Examples
 from fsp.distillation.models.identity import fingerprint
 from fsp.distillation.models.loading import open_model
+from fsp.distillation.networks import last_states
 from fsp.distillation.pretraining.models import load_language_model
+from fsp.distillation.tasks.choice import task_of
+from fsp.distillation.tasks.task import Making
 from fsp.distillation.teacher import load_teacher, packaged_teacher
 from fsp.finetuning.classifier import Classifier
 from fsp.spaces.loading import load_space
@@ -69,7 +75,6 @@ OTHERS = {
     "activation": lambda t: configured(t, hidden_act="relu"),
     "epsilon": lambda t: configured(t, layer_norm_eps=1e-5),
     "heads": lambda t: configured(t, num_attention_heads=2),
-    "direction": lambda t: configured(t, is_decoder=True),
     "case": with_case,
     "words": with_words_swapped,
     "modules": lambda t: written(t / "modules.json", [{"idx": 0, "path": "", "type": "Transformer"}]),
@@ -158,17 +163,18 @@ def test_settings_that_change_the_states_change_the_fingerprint(data):
 
 def test_another_configuration_of_equal_weights_meets_no_states_of_the_first(folder, tiny, tmp_path):
     """Corrected in place, the same command again: T's kept states are not those of the old T."""
-    import numpy as np
-
-    from fsp.distillation.blocks import cached_states
-
     blocks = np.arange(1000, 1640, dtype=np.int32).reshape(10, 64)
-    first = np.array(cached_states(load_teacher(folder), blocks, tmp_path / "cache"))
+
+    def states(teacher):
+        store = task_of(teacher).outputs(Making(tmp_path / "cache"), "states")
+        return np.array(store.of(Examples({"input_ids": blocks}, blocks), partial(last_states, teacher.network)).target)
+
+    first = states(load_teacher(folder))
     configured(folder, hidden_act="relu")
     corrected = load_teacher(folder)
     with torch.inference_mode():
-        wanted = corrected.model(input_ids=torch.from_numpy(blocks).long()).last_hidden_state.numpy()
-    kept = cached_states(corrected, blocks, tmp_path / "cache")
+        wanted = corrected.network(input_ids=torch.from_numpy(blocks).long()).last_hidden_state.numpy()
+    kept = states(corrected)
     assert np.allclose(kept, wanted, atol=5e-3) and not np.allclose(first, wanted, atol=5e-3)
 
 
@@ -182,8 +188,8 @@ def test_a_run_of_another_t_is_refused_politely(tmp_path):
 
 def test_the_card_on_record_is_that_of_the_packaged_teacher(minilm_folder):
     recorded = read_json(Path(__file__).parents[3] / "search_spaces" / "minilm.card.json")
-    found = card_for(load_teacher(packaged_teacher(load_space("minilm").teacher)).fingerprint, recorded["steps"])
-    assert found == recorded
+    fingerprint = load_teacher(packaged_teacher(load_space("minilm").teacher)).fingerprint
+    assert card_for(fingerprint, recorded.get("task", "states"), recorded["steps"]) == recorded
 
 
 def test_the_use_of_a_tokenizer_does_not_change_it(tiny):

@@ -12,13 +12,17 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertForMaskedLM, BertModel
 
 from fsp.base.errors import InputError, ModelWarning
-from fsp.distillation.measuring import embeddings, latencies
+from fsp.distillation.measuring import latencies
 from fsp.distillation.models.folder import find_model
 from fsp.distillation.models.loading import longest_input, open_model, sentence_tokens
+from fsp.distillation.student import Student
+from fsp.distillation.tasks.choice import task_of
 from fsp.distillation.teacher import load_teacher
+from fsp.families import bert
 
 SMALL = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 8, "intermediate_size": 8, "vocab_size": 40}
 
@@ -82,19 +86,18 @@ def test_positions_without_a_table_have_no_end():
 
 def test_a_teacher_of_64_positions_is_measured_within_them(folder, tiny):
     """Its embeddings of long sentences, its latency and what is saved stay within what it takes."""
-    from fsp.distillation.student import Student
-
     configured(folder, max_position_embeddings=64)
     weights = load_file(folder / "model.safetensors")
     name = "embeddings.position_embeddings.weight"
     save_file(
         {**weights, name: weights[name][:64].contiguous()}, folder / "model.safetensors", metadata={"format": "pt"}
     )
-    teacher = load_teacher(folder)
-    assert sentence_tokens(teacher.model.config) == 64
-    assert embeddings(teacher.model, teacher.tokenizer, ["word " * 300, "short"]).shape == (2, 32)
-    student = Student(BertModel(teacher.model.config, add_pooling_layer=False).eval(), 32)
-    assert set(latencies(teacher, {"s": student}, repeats=2)) == {"T", "s"}
+    for task in ("states", "embedding"):
+        teacher = load_teacher(folder, task=task)
+        assert sentence_tokens(teacher.network.config) == teacher.layout.longest == 64
+        assert teacher.layout.encode(teacher.network, ["word " * 300, "short"]).shape == (2, 32)
+        student = Student(BertModel(teacher.network.config, add_pooling_layer=False).eval(), bert, nn.Linear(32, 32))
+        assert set(latencies(task_of(teacher), {"s": student}, repeats=2)) == {"T", "s"}
 
 
 @pytest.mark.parametrize(
@@ -201,10 +204,11 @@ def test_a_padding_token_that_the_configuration_names_is_taken(folder):
     assert load_teacher(folder).tokenizer.pad_token == "[PAD]"
 
 
-def test_a_decoder_is_no_masked_language_model(tiny, tmp_path):
-    BertForMaskedLM(BertConfig.from_pretrained(tiny.teacher, is_decoder=True)).save_pretrained(tmp_path)
+@pytest.mark.parametrize("kind", [BertModel, BertForMaskedLM])
+def test_a_decoder_of_a_family_of_encoders_is_refused_with_what_to_do(kind, tiny, tmp_path):
+    kind(BertConfig.from_pretrained(tiny.teacher, is_decoder=True)).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(tiny.teacher).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"is_decoder.* no masked language model"):
+    with pytest.raises(InputError, match=r"a bert that is a decoder .* is_decoder in its config.json .* put false"):
         load_teacher(tmp_path)
 
 

@@ -48,9 +48,9 @@ def test_a_layout_embeds_and_saves_as_the_library_does(tiny, tmp_path, name, rob
     given = sentence_model(tiny, tmp_path / "T", roberta=roberta, **VARIATIONS[name])
     teacher, theirs = load_teacher(given), library(given)
     expected = theirs.encode(TEXTS)
-    found = teacher.layout.encode(teacher.model, TEXTS)
+    found = teacher.layout.encode(teacher.network, TEXTS)
     assert np.allclose(found, expected, atol=1e-6)
-    teacher.layout.model(teacher.model).save(str(tmp_path / "copy"), create_model_card=False)
+    teacher.layout.model(teacher.network).save(str(tmp_path / "copy"), create_model_card=False)
     again = library(tmp_path / "copy")
     assert np.allclose(again.encode(TEXTS), expected, atol=1e-6)
     for attribute in ("max_seq_length", "prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim"):
@@ -58,10 +58,9 @@ def test_a_layout_embeds_and_saves_as_the_library_does(tiny, tmp_path, name, rob
     assert layout_of(tmp_path / "copy").describe() == teacher.layout.describe()
     batch = theirs.preprocess(TEXTS, prompt=teacher.layout.prompt)
     with torch.inference_mode():
-        states = teacher.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+        states = teacher.network(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
         by_hand = teacher.layout.pool(states, batch["attention_mask"], batch.get("prompt_length", 0))
         assert np.allclose(teacher.layout.finish(by_hand), expected, atol=1e-5)
-    assert np.allclose(teacher.layout.pooled(teacher.model, TEXTS), by_hand, atol=1e-5)
 
 
 def test_layouts_that_embed_differently_describe_themselves_differently(tiny, tmp_path):
@@ -170,7 +169,7 @@ def test_the_longest_input_is_bounded_by_the_positions(tiny, tmp_path):
     long = ["word " * 500]
     for given in (bert, roberta):
         teacher = load_teacher(given)
-        assert np.isfinite(teacher.layout.encode(teacher.model, long)).all()
+        assert np.isfinite(teacher.layout.encode(teacher.network, long)).all()
 
 
 def test_an_encoder_without_a_layout_is_pooled_by_its_mean_at_unit_length(tiny):
@@ -179,11 +178,11 @@ def test_an_encoder_without_a_layout_is_pooled_by_its_mean_at_unit_length(tiny):
     assert teacher.layout.describe() == plain_layout(tiny.teacher).describe()
     batch = teacher.tokenizer(TEXTS, padding=True, truncation=True, max_length=128, return_tensors="pt")
     with torch.inference_mode():
-        states = teacher.model(**batch).last_hidden_state.numpy()
+        states = teacher.network(**batch).last_hidden_state.numpy()
     kept = batch["attention_mask"].numpy().astype(bool)
     mean = np.stack([rows[keep].mean(axis=0) for rows, keep in zip(states, kept, strict=True)])
     expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-    assert np.allclose(teacher.layout.encode(teacher.model, TEXTS), expected, atol=1e-5)
+    assert np.allclose(teacher.layout.encode(teacher.network, TEXTS), expected, atol=1e-5)
 
 
 def test_the_old_layout_with_the_network_in_a_folder_of_its_own(tiny, tmp_path):
@@ -198,7 +197,7 @@ def test_the_old_layout_with_the_network_in_a_folder_of_its_own(tiny, tmp_path):
     (given / "modules.json").write_text(json.dumps(modules))
     teacher = load_teacher(given)
     assert teacher.name == "T"
-    assert np.allclose(teacher.layout.encode(teacher.model, TEXTS), expected, atol=1e-6)
+    assert np.allclose(teacher.layout.encode(teacher.network, TEXTS), expected, atol=1e-6)
     assert open_model(given).network(AutoModel)[0].config.hidden_size == 32  # every other command
     saved = load_saved(given)
     assert SENTENCE in saved.serving.outputs
@@ -222,7 +221,7 @@ def test_the_layout_of_earlier_versions(tiny, tmp_path):
     teacher = load_teacher(given)
     assert teacher.layout.modes == ("cls",)
     assert teacher.layout.longest == 16
-    assert np.allclose(teacher.layout.encode(teacher.model, TEXTS), library(given).encode(TEXTS), atol=1e-6)
+    assert np.allclose(teacher.layout.encode(teacher.network, TEXTS), library(given).encode(TEXTS), atol=1e-6)
 
 
 def test_a_tokenizer_without_a_padding_token_pads_as_the_loader_has_it(tiny, tmp_path):
@@ -232,4 +231,4 @@ def test_a_tokenizer_without_a_padding_token_pads_as_the_loader_has_it(tiny, tmp
     (given / "tokenizer_config.json").write_text(json.dumps(settings))
     (given / "special_tokens_map.json").unlink(missing_ok=True)
     teacher, whole = load_teacher(given), load_teacher(tiny.teacher)
-    assert np.allclose(teacher.layout.encode(teacher.model, TEXTS), whole.layout.encode(whole.model, TEXTS), atol=1e-6)
+    assert np.allclose(teacher.layout.encode(teacher.network, TEXTS), whole.layout.encode(whole.network, TEXTS), atol=1e-6)
