@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from fsp.base.errors import InputError
 from fsp.distillation.heads import Projections, TrainedHeads
 from fsp.distillation.healing import Rendering, covariance, gram_of, refit_norm, refit_writer
-from fsp.distillation.networks import body_of, vocabulary_layer
+from fsp.distillation.networks import body_of, device_of, vocabulary_layer
 from fsp.families.anatomy import Branch, spread
 from fsp.families.architecture import Architecture
 from fsp.families.family import Family, Shape
@@ -84,13 +84,13 @@ class _Seen:
     Attributes:
         read: what its readers get, `n x H`, float16 where the numbers allow it.
         after: the stream with the branch added, `n x H`; of the same type.
-        grams: covariances of what its writer gets, for the ranking, one per batch.
+        gram: covariance of what its writer gets, for the ranking, summed over the first batches; None afterwards.
     """
 
     def __init__(self) -> None:
         self.read: Any = []
         self.after: Any = []
-        self.grams: list[Tensor] = []
+        self.gram: Tensor | None = None
 
     def add_read(self, given: Tensor) -> None:
         self.read.append(_stored(given))
@@ -99,7 +99,8 @@ class _Seen:
         self.after.append(_stored(given))
 
     def add_gram(self, given: Tensor) -> None:
-        self.grams.append(covariance(given.flatten(0, -2)))
+        found = covariance(given.flatten(0, -2))
+        self.gram = found if self.gram is None else self.gram.add_(found)
 
     def join(self) -> None:
         """Join what was recorded in several batches."""
@@ -140,7 +141,6 @@ class Cutter:
         self._final = _Seen()  # what T's vocabulary layer reads; without one, T's last states if it returns any
         self._seen = {place: _Seen() for place in self._places}
         self._observe()
-        self._rank()
 
     def check(self, architecture: Shape) -> None:
         """Raise InputError if a shape cannot be cut out of T."""
@@ -232,15 +232,19 @@ class Cutter:
         for name in self._head_reads(network):
             self._head[name] = seen = _Seen()
             watch(name, seen.add_read)
-        samples, sites = len(next(iter(self._inputs.values()))), 0
+        samples, sites, ranked = len(next(iter(self._inputs.values()))), 0, False
         for i in range(0, samples, _BATCH):
-            if sites >= _RANKING_SITES:
+            if sites >= _RANKING_SITES and not ranked:
                 _remove(ranking)
+                self._rank()
+                ranked = True
             states, last = self._run(network, {name: value[i : i + _BATCH] for name, value in self._inputs.items()})
             sites = len(self._seen[0, 0].read[0]) * (i // _BATCH + 1)
             if (final := states if last is None else last) is not None:
                 self._final.add_read(final)
         _remove([*watching, *ranking])
+        if not ranked:
+            self._rank()
         self._head = {name: seen for name, seen in self._head.items() if seen.read}  # a part of the head may not run
         for seen in [*self._seen.values(), *self._head.values()]:
             seen.join()
@@ -285,13 +289,14 @@ class Cutter:
         self._order: dict[tuple[str, int], Tensor] = {}
         self._shown: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
         for (k, b), seen in self._seen.items():
-            branch, read = self._anatomy.branches[b], seen.read[:_RANKING_SITES].float()
+            branch, read = self._anatomy.branches[b], torch.cat(seen.read)[:_RANKING_SITES].float()
             read_gram = covariance(read)
             hidden = hidden + read_gram
             if branch.unit is None:
                 continue
             assert branch.writes is not None
-            passed = torch.stack(seen.grams).sum(dim=0)
+            assert seen.gram is not None
+            passed, seen.gram = seen.gram, None  # it is large and needed only here
             write = self._matrix(self._network, self._name(k, branch.writes), reads=False).double().cpu()
             count = self._full[branch.unit]
             if write.shape[1] == count:
@@ -305,7 +310,7 @@ class Cutter:
             if group := self._anatomy.groups.get(branch.unit):
                 self._rank_groups(branch.unit, group, k, written)
             self._shown[k] = (read.double().mean(dim=0).cpu(), read_gram / len(read), passed / len(read))
-        self._hidden_order = _pivots(hidden).to(self._seen[0, 0].read.device)
+        self._hidden_order = _pivots(hidden).to(device_of(self._network))
 
     def _rank_groups(self, unit: str, group: str, k: int, written: Tensor) -> None:
         """Order groups by what their units write together, and the units of each by what they write."""
