@@ -47,12 +47,12 @@ class Batch:
         inputs = {name: value.to(device) for name, value in self.inputs.items()}
         return Batch(inputs, self.target.to(device), None if self.sites is None else self.sites.to(device))
 
-    def split(self, parts: int) -> "list[Batch]":
-        """Return the batch in at most so many parts."""
+    def divided(self, parts: int) -> "list[tuple[Batch, float]]":
+        """Return the batch in at most so many parts, each with its share of the sites; parts without sites are left out."""
         rows = [
             slice(int(part[0]), int(part[-1]) + 1) for part in np.array_split(np.arange(len(self)), parts) if len(part)
         ]
-        return [
+        pieces = [
             Batch(
                 {name: value[k] for name, value in self.inputs.items()},
                 self.target[k],
@@ -60,6 +60,11 @@ class Batch:
             )
             for k in rows
         ]
+        return [(piece, piece._weight / self._weight) for piece in pieces if piece._weight]
+
+    @property
+    def _weight(self) -> int:
+        return len(self) if self.sites is None else int(self.sites.sum())
 
 
 @dataclass(frozen=True)
