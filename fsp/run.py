@@ -153,7 +153,7 @@ def _final_students(
             folder = out / "cache" / f"{str(shape).replace(' ', '-')}-seed{seed}"
             if not folder.exists():
                 label = f"distilling {name}, seed {seed}"
-                student, _ = distill(shape, error, budget=budget, seed=seed, label=label, display=display)
+                student, _ = distill(shape, error, tokens=budget, seed=seed, label=label, display=display)
                 keep_student(student, folder)
             students[name].append(load_student(folder, error.teacher))
     return students

@@ -94,7 +94,7 @@ def in_another_register(
     """Return error and figures of a shape, distilled as in the run, on text of a register that T has not seen."""
     text = (teachers / "text" / "other.txt").read_text(encoding="utf-8")[:1_500_000]
     other = inputs.task.material(Corpus.of([text]), settings, Making(cache))
-    student, _ = distill(shape, error, budget=settings.tokens)
+    student, _ = distill(shape, error, tokens=settings.tokens)
     figures = inputs.task.measured({"choice": student}, other)
     return {"error": error.measure(student, other.test), **figures["choice"], "T": figures["T"]["perplexity"]}
 

@@ -24,7 +24,7 @@ def distill(
     architecture: Architecture,
     error: Distillation,
     *,
-    budget: int,
+    tokens: int,
     seed: int = 0,
     label: str | None = None,
     display: Progress | None = None,
@@ -34,7 +34,7 @@ def distill(
     Args:
         architecture: a shape that can be cut out of T.
         error: the surrogate error of the search; it holds T, the material and the settings.
-        budget: training tokens, or samples; rounded down to whole steps, at least one.
+        tokens: training tokens, or samples; rounded down to whole steps, at least one.
         seed: seed of the order of the training examples.
         label: text of the progress bar.
         display: shows progress.
@@ -43,7 +43,7 @@ def distill(
         InputError: the shape cannot be cut out of T.
         RunFailed: the training diverged.
     """
-    steps = error.steps_for(budget)
+    steps = error.steps_for(tokens)
     student = error.student(architecture)
     with (display or Progress()).bar(label or f"distilling {architecture}", steps) as advance:
         try:
