@@ -85,10 +85,16 @@ def load_inputs(
         else:
             trained = load_teacher(source.teacher, family=family, task=task, device=device)
         advance(1)
-        if trained.task == "classes" and source.data and not (trained.tokenizer is not None and _is_prose(source.data)):
+        sampled = source.data and (trained.tokenizer is None or not _is_prose(source.data))
+        if trained.task == "classes" and sampled:
             data: Data = _samples(trained, source)
+        elif trained.tokenizer is None and trained.task == "classes":
+            raise InputError(f"teacher {trained.name} reads no text; give images or arrays with --data")
         elif trained.tokenizer is None:
-            raise InputError(f"teacher {trained.name} reads no text; give images or arrays with --corpus")
+            raise InputError(
+                f"teacher {trained.name} reads no text and has no head for classes, by which fsp compares such networks; "
+                "give one with its classifier"
+            )
         elif texts is None and source.data:
             raise InputError(f"teacher {trained.name} reads text; give text with --corpus")
         else:
@@ -228,8 +234,11 @@ def from_scratch(inputs: Inputs, settings: SurrogateSettings, space: SearchSpace
     """Return the paper's error, masked language modelling from scratch; only T's tokenizer is used.
 
     Raises:
-        InputError: there is too little text, or the tokenizer has no mask token.
+        InputError: the space is of another family than bert, there is too little text, or the tokenizer has no mask
+            token.
     """
+    if load_family(space.family) is not load_family("bert"):
+        raise InputError(f"the error mlm trains BERT from scratch; space {space.name} is of family {space.family_name}")
     torch.set_num_threads(settings.processor_threads)
     text = MaskedText.prepare(
         inputs.teacher.tokenizer,

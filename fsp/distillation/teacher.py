@@ -183,6 +183,8 @@ def load_teacher(
         tokenizer = found.tokenizer()
         with found.blamed():
             _check_tokens(tokenizer, wanted)
+        if wanted == "classes" and network.config.pad_token_id is None:
+            network.config.pad_token_id = tokenizer.pad_token_id  # by which a decoder finds the last token of a text
     else:
         processor = _processor(found)
     network.requires_grad_(False)
