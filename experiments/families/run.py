@@ -22,6 +22,7 @@ from fsp.distillation.cutting import Cutter
 from fsp.distillation.error import Distillation
 from fsp.distillation.inputs import Inputs, fitted_to, load_inputs, surrogate
 from fsp.distillation.saving import distill
+from fsp.distillation.samples import Part, Samples
 from fsp.distillation.settings import SurrogateSettings
 from fsp.distillation.source import Source
 from fsp.distillation.tasks.task import Making
@@ -88,15 +89,21 @@ def untrained(error: Distillation, shape: Architecture, steps: int) -> float:
     return error.measure(student, error.material.test)
 
 
-def in_another_register(
+def elsewhere(
     error: Distillation, inputs: Inputs, shape: Architecture, settings: SurrogateSettings, teachers: Path, cache: Path
-) -> dict[str, float]:
-    """Return error and figures of a shape, distilled as in the run, on text of a register that T has not seen."""
-    text = (teachers / "text" / "other.txt").read_text(encoding="utf-8")[:1_500_000]
-    other = inputs.task.material(Corpus.of([text]), settings, Making(cache))
+) -> dict[str, Any]:
+    """Return error and figures of a shape, distilled as in the run, on what T has not seen: digits, or another register."""
+    family = inputs.teacher.name
+    data: Any
+    if family in SAMPLES:
+        digits = np.load(teachers / "images" / "test.npz")
+        part = Part(digits["values" if family == "mlp" else "images"].astype(np.float32), digits["labels"])
+        data = Samples(part, part, part, "unseen")
+    else:
+        data = Corpus.of([(teachers / "text" / "other.txt").read_text(encoding="utf-8")[:1_500_000]])
+    other = inputs.task.material(data, settings, Making(cache))
     student, _ = distill(shape, error, tokens=settings.tokens)
-    figures = inputs.task.measured({"choice": student}, other)
-    return {"error": error.measure(student, other.test), **figures["choice"], "T": figures["T"]["perplexity"]}
+    return {"error": error.measure(student, other.test), **inputs.task.measured({"choice": student}, other)}
 
 
 def family_results(family: str, teachers: Path, out: Path) -> dict[str, Any]:
@@ -132,11 +139,7 @@ def family_results(family: str, teachers: Path, out: Path) -> dict[str, Any]:
     keep("ranked", lambda: as_cut(error.cutter, heal=False))
     keep("healed", lambda: as_cut(error.cutter, heal=True))
     keep("random", lambda: untrained(error, choice, error.steps_for(budget)))
-    if family not in SAMPLES:
-        keep(
-            "other register",
-            lambda: in_another_register(error, inputs, choice, settings, teachers, out / "cache" / family),
-        )
+    keep("elsewhere", lambda: elsewhere(error, inputs, choice, settings, teachers, out / "cache" / family))
     points = space.candidates
     table = objectives_of(space, points).sort_values("encoder_parameters", ignore_index=True)
     chosen = table.iloc[np.unique(np.linspace(0, len(table) - 1, SHAPES).round().astype(int))]
@@ -159,7 +162,7 @@ def family_results(family: str, teachers: Path, out: Path) -> dict[str, Any]:
         "figures": {
             name: {kind: one["mean"] for kind, one in model["figures"].items()} for name, model in models.items()
         },
-        "other register": found.get("other register"),
+        "elsewhere": found["elsewhere"],
         "spearman": spearman(short, long),
         "spearman_in_bands": spearman_in_bands(short, long, bands),
         "shapes": len(pairs),

@@ -92,8 +92,8 @@ def load_inputs(
             raise InputError(f"teacher {trained.name} reads no text; give images or arrays with --data")
         elif trained.tokenizer is None:
             raise InputError(
-                f"teacher {trained.name} reads no text and has no head for classes, by which fsp compares such networks; "
-                "give one with its classifier"
+                f"teacher {trained.name} reads no text and has no head for classes, by which fsp compares "
+                "such networks; give one with its classifier"
             )
         elif texts is None and source.data:
             raise InputError(f"teacher {trained.name} reads text; give text with --corpus")
