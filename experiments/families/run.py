@@ -4,7 +4,7 @@
 
 Per family it makes the complete run (`fsp run`), then for the shape chosen: cut by the norms of the weights, ranked on
 data, healed, and trained from random weights for the same steps (so for equal FLOPs); then the errors of shapes evenly
-spaced by size after 0 and after LONG steps. Everything lies below `--out`; results.json is written beside this file.
+spaced by size after 0 and after many steps. Everything lies below `--out`; results.json is written beside this file.
 """
 
 import argparse
@@ -33,8 +33,8 @@ from fsp.search.options import LeastError
 from fsp.trust.agreement import size_bands, spearman, spearman_in_bands
 
 HERE = Path(__file__).parent
-LONG = 300  # steps
-SHAPES = 15  # whose s = 0 errors are compared with those after LONG steps
+LONG = {"mlp": 300, "vit": 300}  # steps; text: 100
+SHAPES = {"mlp": 15, "vit": 15}  # whose s = 0 errors are compared with those after LONG steps; text: 10
 EVERY = 6  # one passage in so many of T's text
 SAMPLES = ("mlp", "vit")
 BUDGET = {"mlp": 131_072, "vit": 65_536}  # samples; text: TOKENS
@@ -142,11 +142,12 @@ def family_results(family: str, teachers: Path, out: Path) -> dict[str, Any]:
     keep("elsewhere", lambda: elsewhere(error, inputs, choice, settings, teachers, out / "cache" / family))
     points = space.candidates
     table = objectives_of(space, points).sort_values("encoder_parameters", ignore_index=True)
-    chosen = table.iloc[np.unique(np.linspace(0, len(table) - 1, SHAPES).round().astype(int))]
+    chosen = table.iloc[np.unique(np.linspace(0, len(table) - 1, SHAPES.get(family, 10)).round().astype(int))]
+    steps = LONG.get(family, 100)
     pairs = []
     for shape in space.architectures(chosen[list(space.names)].to_numpy()):
         short = keep(f"{shape} s=0", lambda shape=shape: error.with_steps(0)(shape))
-        pairs.append((short, keep(f"{shape} s={LONG}", lambda shape=shape: error.with_steps(LONG)(shape, seed=1))))
+        pairs.append((short, keep(f"{shape} s={steps}", lambda shape=shape: error.with_steps(steps)(shape, seed=1))))
     short, long = np.array(pairs).T
     bands = size_bands(chosen["encoder_parameters"])
     models = {model["name"]: model for model in result["models"]}
@@ -166,6 +167,7 @@ def family_results(family: str, teachers: Path, out: Path) -> dict[str, Any]:
         "spearman": spearman(short, long),
         "spearman_in_bands": spearman_in_bands(short, long, bands),
         "shapes": len(pairs),
+        "steps": steps,
         "seconds": result["seconds"],
     }
 

@@ -167,7 +167,8 @@ class Cutter:
         states = self._heal(small, kept) if heal else None
         rendering = None
         if states is not None and vocabulary_layer(small) is None:
-            rendering = Rendering.fit(states.flatten(0, -2), self._final.read, kept.hidden)
+            with torch.autocast(states.device.type, enabled=False):
+                rendering = Rendering.fit(states.flatten(0, -2).float(), self._final.read, kept.hidden)
         return Cut(small.eval(), kept.hidden, kept.layers, states, rendering)
 
     # Names
@@ -457,7 +458,8 @@ class Cutter:
         finally:
             _remove(handles)
         if last is not None:
-            last = self._heal_vocabulary(small, last, kept)
+            with torch.autocast(last.device.type, enabled=False):
+                last = self._heal_vocabulary(small, last.float(), kept)
         return last if self._anatomy.transform is None and last is not None else states
 
     def _heal_vocabulary(self, small: Any, given: Tensor, kept: "_Kept") -> Tensor:
@@ -537,7 +539,9 @@ def _before(module: nn.Module, act: Callable[[Tensor], object]) -> Any:
     """Call a function with the first argument of a module just before the module runs."""
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        act(args[0] if args else next(iter(kwargs.values())))
+        given: Tensor = args[0] if args else next(iter(kwargs.values()))
+        with torch.autocast(given.device.type, enabled=False):  # regressions need more digits than a forward pass
+            act(given.float())
 
     return module.register_forward_pre_hook(hook, with_kwargs=True)
 
