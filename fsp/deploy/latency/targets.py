@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 class Target:
     """A network to time: a saved model, or a shape of a search space with random weights.
 
-    Exactly one of `folder` and (`space`, `shape`) is set.
+    Exactly one of `folder` and `shape` is set, the latter with its `space`.
 
     Attributes:
         name: its name in results.
         words: the words from which `parse_targets` makes it.
         folder: the model directory.
-        space: the search space.
+        space: the search space of the shape; of a directory, one that brings the family of its network along.
         shape: the shape.
     """
 
@@ -110,6 +110,13 @@ class Loaded:
         return self.family.inputs(self.constants, batch=batch, length=length)
 
 
+def _is_of(space: SearchSpace, folder: Path) -> bool:
+    """Return whether a directory holds a network of a space's family that no family of that name is installed for."""
+    from fsp.distillation.models.own import is_own, model_type_in
+
+    return not isinstance(space.family, str) and is_own(folder) and model_type_in(folder) in space.family.MODEL_TYPES
+
+
 def check_inside(space: SearchSpace, shape: Mapping[str, int]) -> None:
     """Raise InputError unless a shape is one of a space's candidates or its maximum point."""
     space.point(shape)
@@ -131,7 +138,8 @@ def parse_targets(words: Sequence[str]) -> list[Target]:
     """Return the networks that command-line words name.
 
     A word is a model directory, the name or file of a search space, or (part of) a shape of the space before it:
-    `D=4,A=8,H=1024,I=768`, or its parts as words of their own, or `T` for the maximum point.
+    `D=4,A=8,H=1024,I=768`, or its parts as words of their own, or `T` for the maximum point. A directory with a network
+    of one's own family is named after a space that brings the family.
 
     Raises:
         InputError: a word is none of these, a shape has no space before it or lies outside it, or nothing is named.
@@ -168,7 +176,9 @@ def parse_targets(words: Sequence[str]) -> list[Target]:
         if word == "T" and space is not None:
             targets.append(Target(f"{space.name} T", (of_space, "T"), space=space, shape=Architecture(space.maximum)))
         elif Path(word).is_dir():
-            targets.append(Target(word, (word,), folder=Path(word)))
+            brought = space is not None and _is_of(space, Path(word))
+            words_of = (of_space, word) if brought else (word,)
+            targets.append(Target(word, words_of, folder=Path(word), space=space if brought else None))
         elif len(Path(word).parts) > 1 and not Path(word).suffix:
             raise InputError(f"{word}: there is no such folder")
         else:
