@@ -21,8 +21,8 @@ from fsp.base.progress import Bars
 from fsp.distillation.cutting import Cutter
 from fsp.distillation.error import Distillation
 from fsp.distillation.inputs import Inputs, fitted_to, load_inputs, surrogate
-from fsp.distillation.saving import distill
 from fsp.distillation.samples import Part, Samples
+from fsp.distillation.saving import distill
 from fsp.distillation.settings import SurrogateSettings
 from fsp.distillation.source import Source
 from fsp.distillation.tasks.task import Making
