@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fsp.base.errors import InputError
-from fsp.distillation.models.loading import ModelFolder, longest_input, open_model, quiet
+from fsp.distillation.models.loading import ModelFolder, longest_input, open_model, quiet, reads_text, takes_types
 from fsp.distillation.models.own import is_own
 from fsp.distillation.models.sentence_layout import SentenceLayout, layout_of
 from fsp.families.family import family_of_type
@@ -175,16 +175,6 @@ class ImageServing(Serving):
     def axes(self) -> dict[int, tuple[str, int, int]]:
         """The axis of images."""
         return {0: ("batch", 1, 4096)}
-
-
-def reads_text(config: Any) -> bool:
-    """Return whether a network of this configuration takes token ids."""
-    return getattr(config, "vocab_size", None) is not None
-
-
-def takes_types(config: Any) -> bool:
-    """Return whether a network of this configuration distinguishes the second of two texts by token types."""
-    return getattr(config, "type_vocab_size", 0) > 1
 
 
 def can_be_served(network: nn.Module) -> bool:

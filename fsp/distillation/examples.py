@@ -52,10 +52,15 @@ class Batch:
         inputs = {name: value[rows] for name, value in self.inputs.items()}
         return Batch(inputs, self.target[rows], None if self.sites is None else self.sites[rows])
 
-    def split(self, parts: int) -> "list[Batch]":
-        """Return the batch in at most so many parts."""
+    def divided(self, parts: int) -> "list[tuple[Batch, float]]":
+        """Return the batch in at most so many parts with their shares of the sites; those without any are left out."""
         cuts = np.unique(np.linspace(0, len(self), parts + 1).round().astype(int)).tolist()
-        return [self[first:last] for first, last in pairwise(cuts)]
+        pieces = [self[first:last] for first, last in pairwise(cuts)]
+        return [(piece, piece._weight / self._weight) for piece in pieces if piece._weight]
+
+    @property
+    def _weight(self) -> int:
+        return len(self) if self.sites is None else int(self.sites.sum())
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,8 @@ def fit(
         weight_decay: applied to weight matrices only.
         after_step: called with the number of steps done and the loss.
         device: in whose type of numbers losses are computed; None for float32.
-        say: told when memory does not suffice for a batch, which is then computed in parts; its batches need `split`.
+        say: told when memory does not suffice for a batch, which is then computed in parts, if it has a length and a
+            `divided(parts)` that returns parts and the share of each in the loss.
 
     Raises:
         Diverged: the loss is NaN or infinite.
@@ -100,7 +101,7 @@ def fit(
                 losses.append(_backward(network, loss_of, batch, parts, device or Device()))
                 break
             except Exception as problem:
-                if not is_out_of_memory(problem) or not hasattr(batch, "split") or parts >= len(batch):
+                if not is_out_of_memory(problem) or not hasattr(batch, "divided") or parts >= len(batch):
                     raise
             parts *= 2
             release()
@@ -117,9 +118,8 @@ def _backward(
     network: _Network, loss_of: Callable[[_Network, _Batch], Tensor], batch: Any, parts: int, device: Device
 ) -> float:
     """Add the gradient of the loss on a batch, computed in parts; return the loss."""
-    total, pieces = 0.0, [batch] if parts == 1 else batch.split(parts)
-    for piece in pieces:
-        share = 1.0 if parts == 1 else len(piece) / len(batch)
+    total = 0.0
+    for piece, share in [(batch, 1.0)] if parts == 1 else batch.divided(parts):
         with device.computing():
             loss = loss_of(network, piece)
         total += share * float(loss.detach())

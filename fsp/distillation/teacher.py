@@ -16,7 +16,7 @@ from fsp.distillation.models.loading import ModelFolder, check_sees_both_sides, 
 from fsp.distillation.models.own import is_own, load_own, model_type_in, save_own
 from fsp.distillation.models.sentence_layout import SentenceLayout, layout_of, plain_layout
 from fsp.families.architecture import Architecture
-from fsp.families.family import Family, family_of_type
+from fsp.families.family import Family, family_of_type, name_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -208,9 +208,10 @@ def _checked(family: Family | None, model_type: Any) -> Family:
     if family is None:
         return family_of_type(model_type)
     if model_type not in family.MODEL_TYPES:
+        other = name_of(family_of_type(model_type)).rpartition(".")[2]  # refuses a type of no family
         raise InputError(
-            f"its model type is {model_type!r}, and the search space's family takes {', '.join(family.MODEL_TYPES)}; "
-            "take a space of its own family (fsp space lists them)"
+            f"its model type {model_type!r} is of family {other}, and the search space is of another, for "
+            f"{', '.join(family.MODEL_TYPES)}; take a space of family {other} (fsp space lists them)"
         )
     return family
 

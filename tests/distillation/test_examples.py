@@ -2,6 +2,7 @@ import multiprocessing
 import shutil
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -32,8 +33,6 @@ def inputs_only(blocks):
 def states_of(teacher, blocks, folder, display=None):
     store = Outputs(teacher.fingerprint, folder, Device(), display or Progress())
     return store.of(inputs_only(blocks), partial(last_states, teacher.network)).target
-
-
 
 
 def test_states_are_the_teachers_and_computed_once(loaded, tmp_path, monkeypatch):
@@ -279,7 +278,7 @@ def test_groups_are_no_smaller_than_they_must_be(lengths, factor):
     """Of two groups that follow each other, the first has no room for the shortest text of the second."""
     most = 40 * factor
     groups = [sorted(lengths[k] for k in group) for group in of_lengths(lengths, most).groups]
-    for one, other in zip(groups, groups[1:], strict=False):
+    for one, other in pairwise(groups):
         assert (len(one) + 1) * other[0] > most
 
 
@@ -287,10 +286,25 @@ def test_rows_are_whole_in_every_array():
     data = numbered(10)
     part = data[3:7]
     assert part.inputs["input_ids"][:, 0].tolist() == part.labels.tolist() == part.target[:, 0].tolist() == [3, 4, 5, 6]
-    pieces = data.take(np.arange(10)).split(3)
+    whole = data.take(np.arange(10))
+    pieces = [piece for piece, _ in whole.divided(3)]
     assert [len(piece) for piece in pieces] == [4, 3, 3]
-    assert torch.cat([piece.inputs["input_ids"] for piece in pieces]).equal(data.take(np.arange(10)).inputs["input_ids"])
-    assert [len(piece) for piece in data[:2].take(np.arange(2)).split(4)] == [1, 1]
+    assert torch.cat([piece.inputs["input_ids"] for piece in pieces]).equal(whole.inputs["input_ids"])
+    assert [len(piece) for piece, _ in data[:2].take(np.arange(2)).divided(4)] == [1, 1]
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=9), st.integers(1, 12))
+@settings(max_examples=50, deadline=None)
+def test_parts_of_a_batch_share_its_sites(counts, parts):
+    """The mean over the sites of a batch is that of the means of its parts by their shares."""
+    sites = np.array([[k < count for k in range(6)] for count in counts])
+    values = np.random.default_rng(0).normal(size=sites.shape)
+    examples = Examples({"input_ids": np.zeros(sites.shape, np.int32)}, values, sites)
+    batch = examples.take(np.arange(len(counts)))
+    pieces = batch.divided(parts)
+    assert sum(share for _, share in pieces) == pytest.approx(1)
+    mean = sum(share * float(piece.target[piece.sites].mean()) for piece, share in pieces)
+    assert mean == pytest.approx(values[sites].mean(), abs=1e-6)
 
 
 def test_the_digest_tells_inputs_and_sites_apart():

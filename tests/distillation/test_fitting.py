@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import nn
@@ -63,3 +65,103 @@ def test_a_loss_that_is_no_number_stops_at_once():
     batches = torch.tensor([[1.0], [torch.inf], [1.0]])
     with pytest.raises(Diverged, match="loss inf at step 2 of 5"):
         fit(nn.Linear(1, 1), lambda line, x: line(torch.ones(1)).sum() + x.sum(), batches, steps=5, learning_rate=0.1)
+
+
+@dataclass
+class Pairs:
+    """A batch of inputs and outputs that can be divided."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+
+    def __len__(self):
+        return len(self.x)
+
+    def divided(self, parts):
+        rows = [part for part in torch.arange(len(self)).tensor_split(parts) if len(part)]
+        return [(Pairs(self.x[part], self.y[part]), len(part) / len(self)) for part in rows]
+
+
+def batches_of(sizes):
+    generator = torch.Generator().manual_seed(0)
+    return [Pairs(torch.randn(n, 4, generator=generator), torch.randn(n, 1, generator=generator)) for n in sizes]
+
+
+def squared(network, batch):
+    return (network(batch.x) - batch.y).square().mean()
+
+
+def short_of_memory(most, seen, kind=MemoryError):
+    """The squared error with memory for so many rows alone."""
+
+    def loss(network, batch):
+        seen.append(len(batch))
+        if len(batch) > most:
+            raise kind("CUDA out of memory" if kind is torch.OutOfMemoryError else "cannot allocate memory")
+        return squared(network, batch)
+
+    return loss
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 1)).double()
+
+
+@pytest.mark.parametrize("kind", [MemoryError, torch.OutOfMemoryError, RuntimeError])
+@pytest.mark.parametrize("most", [1, 3, 5])
+def test_a_loss_in_parts_gives_the_training_of_the_whole_batch(most, kind):
+    """Batches of different sizes, in float64, against a fit with memory enough."""
+    batches = [Pairs(batch.x.double(), batch.y.double()) for batch in batches_of([12, 7, 1, 12, 5])]
+    whole, parts, seen, said = network(), network(), [], []
+    expected = fit(whole, squared, batches, steps=5, learning_rate=0.05)
+    found = fit(parts, short_of_memory(most, seen, kind), batches, steps=5, learning_rate=0.05, say=said.append)
+    assert found == pytest.approx(expected, rel=1e-12)
+    for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-12, rtol=1e-9)
+    assert sum(size for size in seen if size <= most) >= sum(map(len, batches))
+    assert said[0] == "memory does not suffice for a batch; going on with 2 parts"
+    assert len(said) <= 4  # it goes on in parts, it does not begin anew with every batch
+
+
+def test_the_gradient_of_parts_is_that_of_the_whole_whatever_their_sizes():
+    """One step of a rate that shows the gradient, clipped at norm 1."""
+    (batch,) = batches_of([7])
+    gradients = []
+    for loss in (squared, short_of_memory(2, [])):
+        own, seen = network().float(), {}
+
+        def look(step, loss, own=own, seen=seen):
+            seen.update({name: p.grad.clone() for name, p in own.named_parameters()})
+
+        fit(own, loss, [batch], steps=1, learning_rate=1e-3, after_step=look)
+        gradients.append(seen)
+    for name, gradient in gradients[0].items():
+        assert torch.allclose(gradient, gradients[1][name], atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [torch.ones(4, 4), Pairs(torch.ones(4, 4), torch.ones(4, 1))])
+def test_a_batch_that_cannot_be_made_smaller_ends_the_fit(batch):
+    def loss(network, batch):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        fit(network().float(), loss, [batch], steps=1, learning_rate=0.1)
+
+
+def test_other_faults_of_a_loss_are_not_taken_for_too_little_memory():
+    seen = []
+
+    def loss(network, batch):
+        seen.append(len(batch))
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        fit(network().float(), loss, batches_of([4]), steps=1, learning_rate=0.1)
+    assert seen == [4]
+
+
+def test_a_part_that_is_no_number_stops_the_fit():
+    batch = Pairs(torch.ones(4, 4), torch.tensor([[1.0], [1.0], [torch.inf], [1.0]]))
+    with pytest.raises(Diverged, match="loss inf at step 1 of 1"):
+        fit(network().float(), short_of_memory(1, []), [batch], steps=1, learning_rate=0.1)

@@ -20,7 +20,7 @@ from fsp.distillation.similarity import SentenceFigures
 from fsp.distillation.student import Student
 from fsp.distillation.tasks.comparing import UnexplainedVariance
 from fsp.distillation.tasks.task import LEAST_HELD_OUT_TOKENS, READOUT_TOKENS, Data, Making, Task, evenly
-from fsp.distillation.tasks.text import check_length, corpus_in, encoded, padded, random_tokens
+from fsp.distillation.tasks.text import check_length, corpus_in, encoded, padded
 from fsp.distillation.teacher import Teacher
 from fsp.distillation.text.corpus import pack
 from fsp.distillation.text.segmentation import sentences
@@ -48,6 +48,7 @@ class EmbeddingTask(Task):
 
     name = "embedding"
     loaded_by = "SentenceTransformer, AutoModel and AutoTokenizer load it"
+    matches = "its sentence embeddings"
     compares = "1 − R² of T's sentence embeddings"
     figures: ClassVar[Mapping[str, str]] = {"spearman": "Spearman", "neighbours": "neighbours", "cosine": "cosine"}
 
@@ -203,7 +204,7 @@ class EmbeddingTask(Task):
 
     def calls(self, students: Mapping[str, Student], length: int) -> dict[str, Callable[[], object]]:
         """Return the library's model of T and of each student on one sentence; tokenisation is not timed."""
-        inputs = random_tokens(self.teacher, length)
+        inputs = self.one(length)
         features = {**inputs, MASK: torch.ones_like(inputs["input_ids"])}
         models = {
             "T": self.layout.model(self.teacher.network),

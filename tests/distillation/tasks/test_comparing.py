@@ -1,25 +1,41 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from fsp.distillation.blocks import Blocks
+from fsp.distillation.examples import Examples
+from fsp.distillation.fitting import fit
 from fsp.distillation.losses import divergence
-from fsp.distillation.matching import LogitMatching, StateMatching
 from fsp.distillation.student import Student
+from fsp.distillation.tasks import comparing
+from fsp.distillation.tasks.comparing import Divergence, UnexplainedVariance
+from fsp.distillation.tasks.language import MaskedTask
+from fsp.distillation.teacher import Teacher
 from fsp.families import bert
 
-TABLES = {"vocabulary": 50, "positions": 16, "token_types": 1}
+SHAPE = {"D": 1, "A": 2, "H": 8, "I": 16}
+
+
+def language_model(shape, seed):
+    from transformers import BertForMaskedLM
+
+    torch.manual_seed(seed)
+    config = bert.config_for(shape, {"vocabulary": 50, "positions": 16, "token_types": 1})
+    config.initializer_range = 0.5
+    return BertForMaskedLM(config).eval()
 
 
 @pytest.fixture
 def parts():
-    torch.manual_seed(0)
-    student = Student(bert.build({"D": 1, "A": 2, "H": 8, "I": 16}, TABLES).eval(), width=6)
+    """A masked language model, a student of half its width, and blocks with T's states; more than one batch."""
+    network = language_model(SHAPE, 0).requires_grad_(False)
+    task = MaskedTask(Teacher(network, bert, "masked", "T", "0"))
     generator = np.random.default_rng(0)
-    tokens = generator.integers(0, 50, (70, 8)).astype(np.int32)  # more than one batch
-    states = generator.normal(size=(70, 8, 6)).astype(np.float16)
-    masked = generator.random((70, 8)) < 0.2
-    return student, Blocks(tokens, states, masked), torch.nn.Linear(6, 50).requires_grad_(False)
+    tokens = generator.integers(0, 50, (70, 8)).astype(np.int32)
+    with torch.no_grad():
+        states = network.bert(torch.from_numpy(tokens).long()).last_hidden_state.numpy()
+    examples = Examples({"input_ids": tokens}, states, generator.random((70, 8)) < 0.2)
+    return task, Student(language_model({**SHAPE, "H": 4}, 1), bert), examples
 
 
 def reference_kl(p_logits, q_logits):
@@ -42,43 +58,118 @@ def test_divergence_of_other_shapes_is_refused():
         divergence(torch.zeros(2, 3), torch.zeros(3, 3))
 
 
-def test_logits_are_compared_at_masked_positions_only(parts):
-    student, blocks, head = parts
-    tokens, states, masked = blocks.take(np.arange(len(blocks)))
+def whole_logits(network, examples):
     with torch.no_grad():
-        ours, theirs = head(student(tokens)).numpy(), head(states).numpy()
-    expected = reference_kl(theirs[masked], ours[masked]) / int(masked.sum())
-    assert LogitMatching(head).error(student, blocks) == pytest.approx(expected, rel=1e-4)
-    batch = blocks.take(np.arange(len(blocks)))
-    assert float(LogitMatching(head).loss(student(tokens), batch).detach()) == pytest.approx(expected, rel=1e-4)
+        return network(torch.from_numpy(examples.inputs["input_ids"]).long()).logits.numpy()
+
+
+def test_logits_are_compared_at_masked_positions_only(parts):
+    task, student, examples = parts
+    ours, theirs = (whole_logits(network, examples) for network in (student.network, task.teacher.network))
+    expected = reference_kl(theirs[examples.sites], ours[examples.sites]) / int(examples.sites.sum())
+    assert task.error(student, examples) == pytest.approx(expected, rel=1e-4)
+    batch = examples.take(np.arange(len(examples)))
+    assert float(task.loss(student, batch).detach()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_error_does_not_depend_on_how_many_rows_are_compared_at_once(parts, monkeypatch):
+    task, student, examples = parts
+    expected = task.error(student, examples)
+    monkeypatch.setattr(comparing, "_ROWS", 3)
+    assert task.error(student, examples) == pytest.approx(expected, rel=1e-5)
 
 
 def test_t_itself_diverges_from_nothing(parts):
-    _, blocks, head = parts
-    batch = blocks.take(np.arange(5))
-    assert float(LogitMatching(head).loss(batch.states, batch)) == pytest.approx(0, abs=1e-6)
-    assert float(StateMatching(1.0).loss(batch.states, batch)) == 0
+    task, _, examples = parts
+    copy, batch = Student(task.teacher.network, bert), examples.take(np.arange(5))
+    assert float(task.loss(copy, batch)) == pytest.approx(0, abs=1e-6)
+    outputs = torch.randn(5, 3)
+    assert float(UnexplainedVariance(1.0).loss(outputs, outputs)) == 0
+    assert UnexplainedVariance(1.0).error([(outputs, outputs)]) == 0
 
 
 def test_only_masked_positions_get_a_gradient(parts):
-    student, blocks, head = parts
-    batch = blocks.take(np.arange(4))
-    predicted = student(batch.tokens).detach().requires_grad_(True)
-    LogitMatching(head).loss(predicted, batch).backward()
-    touched = predicted.grad.abs().sum(dim=-1) > 0
-    assert torch.equal(touched, batch.masked)
+    """Of the student's last states."""
+    task, student, examples = parts
+    batch, seen = examples.take(np.arange(4)), []
+
+    def keep(module, inputs, states):
+        states.last_hidden_state.retain_grad()
+        seen.append(states.last_hidden_state)
+
+    student.network.bert.register_forward_hook(keep)
+    task.loss(student, batch).backward()
+    touched = seen[0].grad.abs().sum(dim=-1) > 0
+    assert torch.equal(touched, batch.sites)
 
 
-def test_blocks_without_masks_have_no_logits_to_match(parts):
-    student, blocks, head = parts
-    with pytest.raises(ValueError, match="masked"):
-        LogitMatching(head).error(student, Blocks(blocks.tokens, blocks.states))
+def test_where_memory_does_not_suffice_the_training_at_masked_positions_is_the_same(parts):
+    """Blocks have different numbers of masked positions, so parts of a batch have not the weight of their size."""
+    task, _, examples = parts
+    batches = [examples.take(np.arange(start, start + 9)) for start in (0, 9, 18)]
+    curves, weights = [], []
+    for most in (9, 2):
+
+        def loss(student, batch, most=most):
+            if len(batch) > most:
+                raise MemoryError
+            return task.loss(student, batch)
+
+        student = Student(language_model({**SHAPE, "H": 4}, 1), bert)
+        curves.append(fit(student, loss, batches, steps=3, learning_rate=1e-2))
+        weights.append(torch.cat([p.detach().flatten() for p in student.parameters()]))
+    assert curves[0] == pytest.approx(curves[1], rel=1e-5)
+    assert float((weights[0] - weights[1]).abs().max()) < 1e-4
 
 
-def test_the_loss_on_the_scale_of_the_error(parts):
-    student, blocks, _ = parts
-    matching = StateMatching(blocks.variance())
-    batch = blocks.take(np.arange(len(blocks)))
-    assert float(matching.loss(student(batch.tokens), batch).detach()) == pytest.approx(
-        matching.error(student, blocks), rel=1e-4
-    )
+def test_the_loss_on_the_scale_of_the_error():
+    generator = torch.Generator().manual_seed(0)
+    predicted, wanted = torch.randn(2, 70, 6, generator=generator)
+    comparison = UnexplainedVariance(float(wanted.var(dim=0, correction=0).sum()))
+    assert float(comparison.loss(predicted, wanted)) == pytest.approx(comparison.error([(predicted, wanted)]), rel=1e-4)
+
+
+def test_unexplained_variance_in_batches_against_float64():
+    generator = np.random.default_rng(0)
+    wanted = 3 + generator.normal(size=(50, 4))
+    predicted = wanted + 0.5 * generator.normal(size=wanted.shape)
+    expected = ((predicted - wanted) ** 2).sum() / ((wanted - wanted.mean(axis=0)) ** 2).sum()
+    pairs = [
+        (torch.from_numpy(predicted[k : k + 8]).float(), torch.from_numpy(wanted[k : k + 8]).float())
+        for k in range(0, 50, 8)
+    ]
+    assert UnexplainedVariance(7.0).error(pairs) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_reference_is_the_error_of_the_best_constant():
+    """No constant distribution is nearer on average than the mean, and the mean is as far as the reference says."""
+    wanted = 2 * torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    comparison = Divergence()
+
+    def error_of(constant):
+        return comparison.error([(constant.expand_as(wanted), wanted)])
+
+    mean = wanted.softmax(dim=-1).mean(dim=0).log()
+    reference = comparison.reference(wanted)
+    assert error_of(mean) == pytest.approx(reference, rel=1e-5)
+    constant = nn.Parameter(torch.zeros(6))
+    optimiser = torch.optim.LBFGS([constant], max_iter=100)
+
+    def closure():
+        optimiser.zero_grad()
+        loss = comparison.loss(constant.expand_as(wanted), wanted)
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    assert error_of(constant.detach()) == pytest.approx(reference, abs=1e-4)
+    assert UnexplainedVariance(1.0).reference(wanted) == 1
+    assert UnexplainedVariance(1.0).error([(wanted.mean(dim=0).expand_as(wanted), wanted)]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("comparison", [Divergence(), UnexplainedVariance(1.0)])
+def test_outputs_that_are_no_numbers_have_an_error_that_is_none(comparison):
+    wanted = torch.randn(4, 3)
+    predicted = wanted.clone()
+    predicted[1, 1] = torch.nan
+    assert np.isnan(comparison.error([(wanted, wanted), (predicted, wanted)]))

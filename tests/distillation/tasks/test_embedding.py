@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from fsp.distillation.sentence_readout import _STRENGTHS, SentenceSample, readout_of, ridge, spread
+from fsp.families.bert.cutter import Cutter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_models import sentence_model
@@ -13,11 +15,9 @@ from torch import nn
 from fsp.distillation.inputs import prepare
 from fsp.distillation.measuring import SentenceFigures, pooled_states, similarity_agreement
 from fsp.distillation.saving import distill, save_student
-from fsp.distillation.sentence_readout import _STRENGTHS, SentenceSample, readout_of, ridge, spread
 from fsp.distillation.student import Student
 from fsp.distillation.teacher import load_teacher
 from fsp.distillation.text.corpus import Corpus, read_corpus
-from fsp.families.bert.cutter import Cutter
 
 LAYOUTS = {
     "mean, normalised": {},

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from fsp.distillation.blocks import Blocks
+from fsp.distillation.matching import StateMatching
 
 from fsp.base.errors import Diverged
-from fsp.distillation.blocks import Blocks
 from fsp.distillation.fitting import fit
-from fsp.distillation.matching import StateMatching
 from fsp.distillation.student import Student
 from fsp.families import bert
 
