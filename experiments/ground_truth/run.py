@@ -16,7 +16,7 @@ import csv
 import json
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from fsp.distillation import Student
 from fsp.distillation.cutting import Cut
 from fsp.distillation.fitting import fit
 from fsp.distillation.inputs import load_inputs, surrogate
-from fsp.distillation.mean_states import embeddings
+from fsp.distillation.models.sentence_layout import plain_layout
 from fsp.distillation.settings import SurrogateSettings
 from fsp.distillation.similarity import similarity_agreement
 from fsp.distillation.source import Source
@@ -131,7 +131,8 @@ class Bench:
         if kind == "kl":  # only its error is looked at
             return
         self.sentences = inputs.data.test_sentences[:512]
-        self.reference = embeddings(self.teacher.network, self.teacher.tokenizer, self.sentences)
+        self.means = replace(plain_layout(self.teacher.folder), after=())  # the mean of token states, of any length
+        self.reference = self.means.encode(self.teacher.network, self.sentences)
         self.probes = {"movies": probes.movies(), "reviews": probes.reviews()}
 
     def run(self, task: Task) -> tuple[list[object], list[list[object]]]:
@@ -173,7 +174,7 @@ class Bench:
 
     def _embed(self, student: Student, texts: list[str]) -> np.ndarray:
         """Return T's mean token states as the readout of token states reads them from the student's, `n x H`."""
-        own = torch.from_numpy(embeddings(student.network, self.teacher.tokenizer, texts))
+        own = torch.from_numpy(self.means.encode(student.network, texts))
         with torch.inference_mode():
             return student.readout(own).numpy()
 
