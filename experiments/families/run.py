@@ -92,7 +92,7 @@ def untrained(error: Distillation, shape: Architecture, steps: int) -> float:
 def elsewhere(
     error: Distillation, inputs: Inputs, shape: Architecture, settings: SurrogateSettings, teachers: Path, cache: Path
 ) -> dict[str, Any]:
-    """Return error and figures of a shape, distilled as in the run, on what T has not seen: digits, or another register."""
+    """Return error and figures of a shape, distilled as in the run, on digits or a register that T has not seen."""
     family = inputs.teacher.name
     data: Any
     if family in SAMPLES:

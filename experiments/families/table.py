@@ -14,18 +14,19 @@ def main() -> None:
         shape = " ".join(f"{key} {value}" for key, value in found["choice"].items())
         shape += f" ({found['share of encoder parameters']:.0%})"
         errors = [f"{found['errors'][kind]:.3f}" if kind in found["errors"] else "-" for kind in ERRORS]
-        print(
-            f"| {name} | {found['task']} | {found['candidates']} | {shape} | {' | '.join(errors)} | {found['mean']:.2f} |"
-        )
+        about = f"{found['task']} | {found['candidates']} | {shape}"
+        print(f"| {name} | {about} | {' | '.join(errors)} | {found['mean']:.2f} |")
     print("\n| T | figure | T | choice | most even | layer drop | elsewhere: T | choice |\n" + "|---" * 8 + "|")
     for name, found in results.items():
         for kind in found["figures"]["T"]:
             row = [found["figures"].get(model, {}).get(kind) for model in ("T", "choice", "even", "layer drop")]
             row += [found["elsewhere"][model][kind] for model in ("T", "choice")]
             print(f"| {name} | {kind} | {' | '.join('-' if one is None else f'{one:.4g}' for one in row)} |")
-    print("\n| T | shapes | Spearman | inside size bands |\n|---|---|---|---|")
+    print("\n| T | shapes | steps | Spearman | inside size bands |\n|---|---|---|---|---|")
     for name, found in results.items():
-        print(f"| {name} | {found['shapes']} | {found['spearman']:.3f} | {found['spearman_in_bands']:.3f} |")
+        print(
+            f"| {name} | {found['shapes']} | {found['steps']} | {found['spearman']:.3f} | {found['spearman_in_bands']:.3f} |"
+        )
 
 
 if __name__ == "__main__":
