@@ -62,7 +62,7 @@ RECIPES = {
     "vit": Recipe(5000, 64, 1e-3),
     "llama": Recipe(2000, 16, 3e-3),
     "gpt2": Recipe(1800, 16, 2e-3),
-    "modernbert": Recipe(3600, 16, 2e-3),
+    "modernbert": Recipe(1600, 16, 2e-3),
 }
 
 
@@ -166,7 +166,9 @@ def train(network: nn.Module, predict: Predict, rows: int, recipe: Recipe, kept:
     for step in range(done, recipe.steps):
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate * learning_rate_at(step, recipe.steps, 0.05)
-        loss = cross_entropy(*predict(order[step * recipe.batch : (step + 1) * recipe.batch], step))
+        with torch.autocast("cpu", torch.bfloat16):  # weights stay in float32
+            logits, targets = predict(order[step * recipe.batch : (step + 1) * recipe.batch], step)
+        loss = cross_entropy(logits.float(), targets)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
