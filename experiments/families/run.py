@@ -30,7 +30,7 @@ from fsp.distillation.text.corpus import Corpus
 from fsp.objectives.table import objectives_of
 from fsp.run import run
 from fsp.search.options import LeastError
-from fsp.trust.agreement import size_bands, spearman, spearman_in_bands
+from fsp.trust.agreement import spearman, spearman_in_bands
 
 HERE = Path(__file__).parent
 LONG = {"mlp": 300, "vit": 300}  # steps; text: 100
@@ -149,7 +149,8 @@ def family_results(family: str, teachers: Path, out: Path) -> dict[str, Any]:
         short = keep(f"{shape} s=0", lambda shape=shape: error.with_steps(0)(shape))
         pairs.append((short, keep(f"{shape} s={steps}", lambda shape=shape: error.with_steps(steps)(shape, seed=1))))
     short, long = np.array(pairs).T
-    bands = size_bands(chosen["encoder_parameters"])
+    size = chosen["encoder_parameters"].to_numpy(dtype=float)
+    bands = np.searchsorted(np.quantile(size, (1 / 3, 2 / 3)), size, side="right")
     models = {model["name"]: model for model in result["models"]}
     return {
         "task": result["task"]["name"],

@@ -218,24 +218,25 @@ def _checked(family: Family | None, model_type: Any) -> Family:
     return family
 
 
-def _usual_task(found: ModelFolder) -> str | None:
-    """Return the task of a model's head, `embedding` for a layout of sentence-transformers; None for other heads."""
+def _head_task(found: ModelFolder) -> str | None:
+    """Return the task that a model's head is for, `states` without a head; None for other heads."""
     named = str((found.config.architectures or ["Model"])[0])
-    usual = next((task for ending, task in _HEADS.items() if named.endswith(ending)), None)
-    return "embedding" if usual == "states" and (found.root / "modules.json").is_file() else usual
+    return next((task for ending, task in _HEADS.items() if named.endswith(ending)), None)
 
 
 def _served(found: ModelFolder, task: str | None) -> str:
     """Return the task that a model is to serve. Raises InputError if it cannot."""
-    usual = _usual_task(found)
-    wanted = task or usual
+    head = _head_task(found)
+    # sentence-transformers uses the body, whatever the head
+    encodes = head in ("states", "masked", "causal") and (found.root / "modules.json").is_file()
+    wanted = task or ("embedding" if encodes else head)
     named = (found.config.architectures or ["none"])[0]
     if wanted is None:
         raise InputError(
             f"its class {named} has a head for which fsp has no task; --task states compresses its body alone"
         )
-    if wanted in ("masked", "causal", "classes") and wanted != usual:
-        raise InputError(f"its class {named} cannot serve the task {wanted}, only {usual or 'states'}")
+    if wanted in ("masked", "causal", "classes") and wanted != head:
+        raise InputError(f"its class {named} cannot serve the task {wanted}, only {head or 'states'}")
     if wanted == "masked":
         check_sees_both_sides(found.config)
     if wanted == "embedding" and getattr(found.config, "vocab_size", None) is None:
