@@ -1,4 +1,4 @@
-"""`fsp distill`: a short distillation of token states."""
+"""`fsp distill`: a short distillation of one shape."""
 
 import json
 import tempfile
@@ -24,7 +24,7 @@ def distill(
     out: ModelFolder,
     space: OfSpace = "minilm",
     source: Source,
-    tokens: Annotated[int, typer.Option(help="Token budget.")] = 131_072,
+    tokens: Annotated[int, typer.Option(help="Budget in tokens, or in a classifier's samples.")] = 131_072,
     seed: Seed = 0,
     threads: Threads = None,
     running: Running,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _ERRORS = ("distillation", "mlm")
 _BATCH = 16  # blocks per step, as the tasks of text have it
 _RUNS = Path("runs")  # below the current folder: where a search without --study keeps its evaluations
-_CACHE = "cache"  # folder of T's states, inside the folder of a search
+_CACHE = "cache"  # folder of T's outputs, inside the folder of a search
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def extract(
     error: Annotated[
         str,
         typer.Option(
-            help="distillation: cut out of the teacher, trained s steps to match it; mlm: from scratch, the paper's "
-            "literal procedure."
+            help="distillation: cut out of the teacher, trained s steps to match it; mlm: BERT from scratch, the "
+            "paper's literal procedure."
         ),
     ] = "distillation",
     speed: Speed = "operations",
@@ -183,7 +183,7 @@ def extract(
 
 @contextmanager
 def _kept(question: Mapping[str, Any], display: Bars) -> Iterator[Path]:
-    """Lock a search's folder below `runs`; evaluations stay there, and T's states are removed after success."""
+    """Lock a search's folder below `runs`; evaluations stay there, and T's outputs are removed after success."""
     from fsp.base.files import digest
     from fsp.base.run_folder import own, working_in
 

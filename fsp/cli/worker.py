@@ -29,11 +29,14 @@ def worker(
     ] = None,
     source: Source,
     tokens: Annotated[
-        int | None, typer.Option(help="Training text that the search draws on.", show_default="that of fsp extract")
+        int | None,
+        typer.Option(
+            help="Tokens, or samples, that the search draws on for training.", show_default="those of fsp extract"
+        ),
     ] = None,
     running: Running,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder to keep the teacher's states in.", show_default="none")
+        Path | None, typer.Option(help="Folder to keep the teacher's outputs in.", show_default="none")
     ] = None,
     idle: Annotated[
         float | None, typer.Option(help="End after so many seconds without work.", show_default="never")
@@ -44,7 +47,7 @@ def worker(
 ) -> None:
     """Evaluate what a search requests; start as many as there are processors for, before or after the search.
 
-    Give it the space, teacher and corpus that the search was given: it refuses a study with other settings.
+    Give it the space, teacher, data, task and device that the search was given: it refuses a study with other settings.
     """
     from fsp.distillation.inputs import SEARCH_TOKENS, fitted_to, load_inputs
     from fsp.distillation.rebuilding import Rebuilder

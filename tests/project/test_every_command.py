@@ -42,6 +42,10 @@ NOT_RUN = {  # a line's beginning: why
     "fsp extract SPACE --workers": "SPACE stands for any space; --workers runs above",
     "fsp extract SPACE --study postgresql": "needs a server; run by tests/studies",
     "fsp worker SPACE": "needs a server; run by tests/studies",
+    **dict.fromkeys(
+        ("fsp run my_bert.toml", "fsp run my_llama.toml", "fsp run my_vit.toml", "fsp run my_mlp.toml"),
+        "tests/test_every_family.py runs such a line for each family",
+    ),
     "fsp run minilm --out runs/minilm": "is what `make run` does, before all others",
 }
 
