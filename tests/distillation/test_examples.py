@@ -34,8 +34,6 @@ def states_of(teacher, blocks, folder, display=None):
     return store.of(inputs_only(blocks), partial(last_states, teacher.network)).target
 
 
-
-
 def test_states_are_the_teachers_and_computed_once(loaded, tmp_path, monkeypatch):
     teacher, corpus = loaded
     blocks = pack(teacher.tokenizer, corpus.test, 32)[:40]

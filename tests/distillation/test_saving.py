@@ -124,9 +124,7 @@ def test_a_failed_save_leaves_the_old_model_and_nothing_else(teachers, task, tmp
         raise OSError("No space left on device")
 
     writer = "sentence_transformers.SentenceTransformer.save"
-    monkeypatch.setattr(
-        *((writer, full) if task == "embedding" else (type(student.network), "save_pretrained", full))
-    )
+    monkeypatch.setattr(*((writer, full) if task == "embedding" else (type(student.network), "save_pretrained", full)))
     with pytest.raises(OSError, match="No space"):
         save_student(student, task_of(teacher), tmp_path / "model", {})
     assert [p.name for p in tmp_path.iterdir()] == ["model"]

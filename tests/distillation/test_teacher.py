@@ -8,7 +8,7 @@ import torch
 from materials import masked_model
 from safetensors.torch import load_file, save_file
 from sentence_models import sentence_model
-from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertModel
+from transformers import AutoTokenizer, BertConfig, BertModel
 
 from fsp.base.device import Device
 from fsp.base.errors import InputError

@@ -231,4 +231,6 @@ def test_a_tokenizer_without_a_padding_token_pads_as_the_loader_has_it(tiny, tmp
     (given / "tokenizer_config.json").write_text(json.dumps(settings))
     (given / "special_tokens_map.json").unlink(missing_ok=True)
     teacher, whole = load_teacher(given), load_teacher(tiny.teacher)
-    assert np.allclose(teacher.layout.encode(teacher.network, TEXTS), whole.layout.encode(whole.network, TEXTS), atol=1e-6)
+    assert np.allclose(
+        teacher.layout.encode(teacher.network, TEXTS), whole.layout.encode(whole.network, TEXTS), atol=1e-6
+    )

@@ -127,9 +127,7 @@ def test_the_loss_on_the_scale_of_the_error():
     generator = torch.Generator().manual_seed(0)
     predicted, wanted = torch.randn(2, 70, 6, generator=generator)
     comparison = UnexplainedVariance(float(wanted.var(dim=0, correction=0).sum()))
-    assert float(comparison.loss(predicted, wanted)) == pytest.approx(
-        comparison.error([(predicted, wanted)]), rel=1e-4
-    )
+    assert float(comparison.loss(predicted, wanted)) == pytest.approx(comparison.error([(predicted, wanted)]), rel=1e-4)
 
 
 def test_unexplained_variance_in_batches_against_float64():
