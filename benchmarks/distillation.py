@@ -41,7 +41,7 @@ from fsp.distillation.pretraining.models import LanguageModel
 from fsp.distillation.pretraining.packed import Stream
 from fsp.distillation.pretraining.settings import PRESETS, Options, PretrainingSettings
 from fsp.distillation.pretraining.student_losses import StudentWithLosses
-from fsp.distillation.pretraining.students import random_student, student_config
+from fsp.distillation.pretraining.students import random_student
 from fsp.distillation.pretraining.teacher_cache import CachedTeacher, Layout
 from fsp.distillation.pretraining.teacher_outputs import LiveTeacher
 from fsp.objectives.bort import SHAPE
@@ -69,9 +69,7 @@ def all_batches() -> Batches:
 
 def fsp_steps(teacher: Any, cache: Path | None) -> Callable[[], list[float]]:
     """Return a function that does a round of steps and returns the seconds of each."""
-    student = random_student(
-        student_config(teacher.config, SHAPE, dropout=SETTINGS.dropout), head=True, causal=False, seed=0
-    )
+    student = random_student(LanguageModel(teacher), SHAPE, head=True, dropout=SETTINGS.dropout, seed=0)
     batches = all_batches()
     teach: Any = LiveTeacher(LanguageModel(teacher), logits=True, states=False)
     if cache:
@@ -91,9 +89,7 @@ def fsp_steps(teacher: Any, cache: Path | None) -> Callable[[], list[float]]:
 def trainer_steps(teacher: Any, masked: bool) -> Callable[[], list[float]]:
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
-    student = random_student(
-        student_config(teacher.config, SHAPE, dropout=SETTINGS.dropout), head=True, causal=False, seed=0
-    ).network
+    student = random_student(LanguageModel(teacher), SHAPE, head=True, dropout=SETTINGS.dropout, seed=0).network
     batches = all_batches()
 
     def rows() -> list[dict[str, Any]]:
@@ -181,7 +177,7 @@ def speeds(rounds: int) -> dict[str, Any]:
                 seconds[kind] += steps[kind]()[1:]
     tokens = BATCH * LENGTH
     share = all_batches().positions_a_block / LENGTH
-    student = random_student(student_config(teacher.config, SHAPE), head=True, causal=False, seed=0)
+    student = random_student(LanguageModel(teacher), SHAPE, head=True, seed=0)
     own = 3 * tokens * forward_flops(student, length=LENGTH, positions=share, head=True)
     taught = tokens * forward_flops(LanguageModel(teacher), length=LENGTH, positions=share, head=True)
     fastest = {kind: min(values) for kind, values in seconds.items()}
@@ -218,7 +214,7 @@ def activation_bytes(kind: str) -> int:
         steps_of(kind, teacher, Path(folder))()
     after = memory_of_process()
     code = after["RssFile"] - before["RssFile"]  # pages of libraries that were used for the first time
-    student = random_student(student_config(teacher.config, SHAPE), head=True, causal=False, seed=0).network
+    student = random_student(LanguageModel(teacher), SHAPE, head=True, seed=0).network
     weights = sum(p.numel() for p in student.parameters())
     taught = sum(p.numel() for p in teacher.parameters())
     held = 4 * (4 * weights + taught)  # weights, gradients, two moments; the teacher's weights

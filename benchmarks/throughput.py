@@ -14,11 +14,13 @@ import statistics
 import time
 
 import torch
+from torch import nn
 
 from fsp import Architecture, SearchSpace, load_space
 from fsp.base import environment
 from fsp.distillation import Student
 from fsp.distillation.losses import squared_error
+from fsp.distillation.networks import last_states
 from fsp.distillation.settings import SurrogateSettings
 from fsp.families import bert
 from fsp.objectives import objectives_of
@@ -35,6 +37,12 @@ def shapes_of(space: SearchSpace) -> list[str]:
     return [*map(str, sample(space, table.iloc[len(table) // 2 :], 8)), SMALL]
 
 
+def student_of(text: str, constants: dict[str, int]) -> Student:
+    """Return a student with random weights and a readout of token states."""
+    shape = Architecture.parse(text)
+    return Student(bert.build(shape, constants).eval(), bert, nn.Linear(shape["H"], WIDTH))
+
+
 def step_of(student: Student) -> object:
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(1000, 30000, (BATCH, LENGTH), generator=generator)
@@ -42,7 +50,7 @@ def step_of(student: Student) -> object:
     optimiser = torch.optim.AdamW(student.parameters(), lr=1e-4, fused=True)
 
     def step() -> None:
-        total, count = squared_error(student(tokens), states)
+        total, count = squared_error(student.readout(last_states(student.network, {"input_ids": tokens})), states)
         optimiser.zero_grad(set_to_none=True)
         (total / count).backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
@@ -58,7 +66,7 @@ def main() -> None:
     torch.manual_seed(0)
     space = load_space("minilm")
     constants, texts = space.constants, shapes_of(space)
-    students = {text: Student(bert.build(Architecture.parse(text), constants).eval(), WIDTH) for text in texts}
+    students = {text: student_of(text, constants) for text in texts}
     steps = {text: step_of(student) for text, student in students.items()}
     left, right = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE)
     rates: dict[str, list[float]] = {name: [] for name in ("peak", *texts)}

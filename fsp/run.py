@@ -116,6 +116,7 @@ def run(
                 "compares": inputs.task.compares,
                 "figures": dict(inputs.task.figures),
                 "unit": inputs.task.unit,
+                "loaded_by": inputs.task.loaded_by,
             },
             "controls": error.controls(),
             **_search_facts(extraction),
@@ -153,7 +154,7 @@ def _final_students(
             folder = out / CACHE / f"{str(shape).replace(' ', '-')}-seed{seed}"
             if not folder.exists():
                 label = f"distilling {name}, seed {seed}"
-                student, _ = distill(shape, error, budget=budget, seed=seed, label=label, display=display)
+                student, _ = distill(shape, error, tokens=budget, seed=seed, label=label, display=display)
                 keep_student(student, folder)
             students[name].append(load_student(folder, error.teacher))
     return students

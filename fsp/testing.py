@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from fsp.distillation.cutting import Cutter
     from fsp.families.family import Family
 
 
@@ -30,8 +31,9 @@ class FamilyContract:
     """The contract of every family of networks (`fsp.families.family.Family`).
 
     Attributes:
-        space: a small search space of the family, with its constants. T and all candidates are built, and the
-            candidates are cut out of T, so T should have at most some hundred units, and every cut must be possible.
+        space: a small search space of the family, with its constants. T and all candidates are built, and if the
+            family has an anatomy, the candidates are cut out of T. So T should have at most some hundred units, and
+            every cut must be possible.
         length: tokens per sample; a family without tokens ignores it.
         most_operations: largest allowed ratio of the operations to those that torch's FLOP counter counts. It counts
             only matrix products; norms, activations and sums add a share that is larger for smaller networks.
@@ -92,6 +94,12 @@ class FamilyContract:
         with torch.no_grad():
             found = network(**self.inputs(batch=3))
         return found if isinstance(found, torch.Tensor) else found[0]
+
+    def cutter(self, network: "nn.Module") -> "Cutter":
+        """Return what cuts candidates out of T, with random inputs."""
+        from fsp.distillation.cutting import Cutter
+
+        return Cutter(network, self.family, self.inputs(batch=8))
 
     def _assert_is(self, network: Any, shape: Mapping[str, int]) -> None:
         found, constants = self.family.architecture_of(network.config), self.family.constants_of(network.config)
@@ -162,43 +170,55 @@ class FamilyContract:
                 _assert_refused(partial(function, config), f"the configuration {config}")
 
     def test_the_cut_at_full_size_computes_what_t_does(self) -> None:
-        """The cut is a separate network."""
+        """With healing and without; the cut is a separate network."""
         import torch
 
         network = self.trained()
-        copy = self.family.cut(network, self.space.maximum)
-        assert copy is not network
-        torch.testing.assert_close(self.output(copy), self.output(network))
+        wanted = self.output(network)
+        for heal, most in ((False, 1e-5), (True, 5e-3)) if self.family.anatomy else ():
+            copy = self.cutter(network).cut(self.space.maximum, heal=heal).network
+            assert copy is not network
+            missed = float(torch.linalg.vector_norm(self.output(copy) - wanted) / torch.linalg.vector_norm(wanted))
+            assert missed <= most, f"the {'healed ' * heal}cut at full size differs from T by {missed:.2g}"
 
     def test_cuts_have_their_shape_and_leave_t_alone(self) -> None:
-        """Every candidate can be cut out of T, runs in evaluation mode, and consists of copies of T's weights."""
+        """Every candidate can be cut out of T and runs in evaluation mode; without healing it has copies of weights.
+
+        Where heads are merged or split, weights are new.
+        """
         import torch
 
-        network, family = self.trained(), self.family
+        network, family, anatomy = self.trained(), self.family, self.family.anatomy
+        if anatomy is None:
+            return
         before = {name: weight.clone() for name, weight in network.state_dict().items()}
         values = torch.cat([weight.flatten() for weight in before.values() if weight.is_floating_point()])
         places = {weight.data_ptr() for weight in network.parameters()}
+        cutter, full = self.cutter(network), self.space.maximum
         for shape in self.shapes[1:]:
-            cut = family.cut(network, shape)
-            self._assert_is(cut, shape)
-            assert not cut.training, f"the cut {shape} is in training mode"
-            for name, weight in cut.named_parameters():
-                assert weight.data_ptr() not in places, f"{name} of the cut {shape} shares T's memory"
-                assert torch.isin(weight, values).all(), f"{name} of the cut {shape} has weights that T does not have"
-            weights = sum(weight.numel() for weight in cut.parameters())
-            assert weights == int(family.parameters(shape, self.space.constants)["parameters"]), str(shape)
-            assert self.output(cut).isfinite().all(), f"the cut {shape} computes numbers that are not finite"
-        self._assert_is(network, self.space.maximum)
+            for heal in (False, True):
+                cut = cutter.cut(shape, heal=heal).network
+                self._assert_is(cut, shape)
+                assert not cut.training, f"the cut {shape} is in training mode"
+                for name, weight in cut.named_parameters():
+                    assert weight.data_ptr() not in places, f"{name} of the cut {shape} shares T's memory"
+                    new = heal or anatomy.resizes_heads(full, shape)
+                    assert new or torch.isin(weight, values).all(), f"{name} of the cut {shape} has weights not of T"
+                weights = sum(weight.numel() for weight in cut.parameters())
+                assert weights == int(family.parameters(shape, self.space.constants)["parameters"]), str(shape)
+                assert self.output(cut).isfinite().all(), f"the cut {shape} computes numbers that are not finite"
+        self._assert_is(network, full)
         for name, weight in network.state_dict().items():
             assert (before[name] == weight).all(), f"cutting changed {name} of T"
 
     def test_shapes_that_cannot_be_cut_are_refused(self) -> None:
         """Shapes that exceed T in one parameter, lack a parameter or have an unknown one raise InputError."""
-        network, full = self.trained(), dict(self.space.maximum)
+        anatomy, full = self.family.anatomy, dict(self.space.maximum)
         first = next(iter(full))
         wrong = [{**full, name: value + 1} for name, value in full.items()]
         for shape in [*wrong, {**full, "other": 1}, {name: full[name] for name in full if name != first}]:
-            _assert_refused(partial(self.family.cut, network, shape), f"the cut {shape}")
+            if anatomy is not None:
+                _assert_refused(partial(anatomy.check, full, shape), f"the cut {shape}")
 
 
 class MethodContract:

@@ -1,12 +1,14 @@
 """Each contract fails where a family or a method breaks it, and in the test that says how."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from fsp.families import mlp
+from fsp.families.anatomy import Anatomy, Branch, axes_of
 from fsp.spaces.space import SearchSpace
 from fsp.testing import FamilyContract, MethodContract
 
@@ -46,13 +48,18 @@ def swapped(config):
     return {"inputs": constants["outputs"], "outputs": constants["inputs"]}
 
 
-def fresh(model, architecture):
-    mlp.cut(model, architecture)  # refuses
-    return mlp.build(architecture, mlp.constants_of(model.config))
+class Lenient(Anatomy):
+    def check(self, full, shape):
+        """Refuse nothing."""
 
 
-def anything(model, architecture):
-    return mlp.build(architecture, mlp.constants_of(model.config))
+def mlp_of_full_width(network, shape, layers):
+    return mlp.build({**shape, "H": network.config.width}, mlp.constants_of(network.config))
+
+
+UNNAMED = replace(mlp.anatomy, axes=axes_of({"middle.*": ("H", "H"), "last": (None, "H")}))
+MIXED = replace(mlp.anatomy, branches=(Branch("", ("",), "", "H"),))  # what adds to the stream is nonlinear
+LENIENT = Lenient(**vars(mlp.anatomy))
 
 
 BUILT = "a_network_is_counted_as_it_is_built_and_tells_what_it_was_built_as"
@@ -74,9 +81,12 @@ LARGER = "shapes_that_cannot_be_cut_are_refused"
         ({"operations": by_floats}, {COLUMNS}),
         ({"constants_of": swapped}, {BUILT, SHAPES}),
         ({"constants_of": lambda config: {"inputs": config.inputs, "outputs": config.outputs}}, {OTHERS}),
-        ({"cut": fresh}, {FULL, SHAPES}),
-        ({"cut": lambda model, shape: model}, {FULL, SHAPES, LARGER}),
-        ({"cut": anything}, {FULL, SHAPES, LARGER}),
+        ({"resized": lambda network, shape, layers: network}, {FULL, SHAPES}),
+        ({"resized": mlp_of_full_width}, {SHAPES}),
+        ({"anatomy": UNNAMED}, {SHAPES}),
+        ({"anatomy": MIXED}, {FULL}),
+        ({"anatomy": LENIENT}, {LARGER}),
+        ({"anatomy": None}, set()),
     ],
 )
 def test_families(members, tests):

@@ -32,7 +32,7 @@ from fsp.distillation.pretraining.models import LanguageModel, Pretrained, load_
 from fsp.distillation.pretraining.packed import pack
 from fsp.distillation.pretraining.preparing import batches_of, learner_of
 from fsp.distillation.pretraining.settings import Options, PretrainingSettings
-from fsp.distillation.pretraining.students import random_student, student_config
+from fsp.distillation.pretraining.students import random_student
 from fsp.distillation.pretraining.teacher_outputs import LiveTeacher
 
 SHAPE = Architecture.parse("D=2 A=4 H=128 I=512")
@@ -55,7 +55,7 @@ def settings_of(
     init: str, taught: str, budget: str, seed: int, teacher: LanguageModel
 ) -> tuple[PretrainingSettings, float]:
     """Return the settings of a run and what its training costs, in 10^15 operations."""
-    own = 3 * flops(random_student(student_config(teacher.config, SHAPE), head=True, causal=False, seed=0))
+    own = 3 * flops(random_student(teacher, SHAPE, head=True, seed=0))
     step = own + flops(teacher)
     if budget == "none":
         return replace(BASE, init=init, seed=seed, steps=1, learning_rate=1e-12), 0.0

@@ -23,9 +23,6 @@ def main() -> None:
     bench = Bench("cut")
     space = load_space(SETTINGS["space"])
 
-    def loss_of(student, batch):
-        return bench.error.matching.loss(student(batch.tokens), batch)
-
     shapes = space.architectures(plan(space, interval=1).table[list(space.names)].to_numpy())
     spent = []
     for shape in _spread(shapes, 12):
@@ -34,12 +31,14 @@ def main() -> None:
             bench.error.with_steps(steps)(shape)
             marks.append(time.process_time())
         student = bench.error.student(shape)
-        start = student.fit_readout(bench.calibration)
+        bench.error.task.fit(student, bench.material)
+        start = bench.error.start_of(student)
         fixed = time.process_time()
         batches = bench.material.train.shuffled(SETTINGS["batch"], 0)
-        fit(student.eval().requires_grad_(True), loss_of, batches, steps=STEPS, learning_rate=4e-3 * start**2)
+        rate = 4e-3 * start**2
+        fit(student.eval().requires_grad_(True), bench.error.task.loss, batches, steps=STEPS, learning_rate=rate)
         trained = time.process_time()
-        student.fit_readout(bench.calibration)
+        bench.error.task.refit(student, bench.material)
         bench.error.measure(student, bench.material.test)
         rest = time.process_time() - trained + fixed - marks[-1]
         spent.append([*np.diff(marks), (trained - fixed) * SETTINGS["steps"] / STEPS + rest])

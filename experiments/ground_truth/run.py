@@ -16,7 +16,7 @@ import csv
 import json
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +24,16 @@ import probes
 import torch
 from filelock import FileLock
 
-from fsp import Architecture, Distillation, load_space
-from fsp.base import environment, write_json
-from fsp.distillation import Corpus, Student, Teacher, load_teacher, packaged_teacher, standard_library
-from fsp.distillation.blocks import Material
+from fsp import Architecture, load_space
+from fsp.base import Progress, environment, write_json
+from fsp.distillation import Student
+from fsp.distillation.cutting import Cut
 from fsp.distillation.fitting import fit
-from fsp.distillation.measuring import embeddings, similarity_agreement
+from fsp.distillation.inputs import load_inputs, surrogate
+from fsp.distillation.models.sentence_layout import plain_layout
+from fsp.distillation.settings import SurrogateSettings
+from fsp.distillation.similarity import similarity_agreement
+from fsp.distillation.source import Source
 from fsp.families import bert
 from fsp.search import plan
 
@@ -113,24 +117,30 @@ class Bench:
     """T, text and probes, loaded once a process."""
 
     def __init__(self, kind: str) -> None:
-        torch.set_num_threads(SETTINGS["threads"])
-        packaged = packaged_teacher(load_space(SETTINGS["space"]).teacher)
-        self.teacher: Teacher = load_teacher(packaged if kind == "cut" else HERE / "cache" / "minilm-mlm")
-        corpus = Corpus.of(standard_library())
-        sizes = {name: SETTINGS[name] for name in ("length", "train_tokens", "held_out_tokens")}
-        with FileLock(HERE / "cache" / "states.lock"):
-            self.material = Material.prepare(self.teacher, corpus, HERE / "cache", **sizes)
-        self.error = Distillation(self.teacher, self.material)
-        self.calibration = self.material.train[:256]
-        self.sentences = corpus.test_sentences[:512]
-        self.reference = embeddings(self.teacher.model, self.teacher.tokenizer, self.sentences)
+        source = Source(str(HERE / "cache" / "minilm-mlm") if kind == "kl" else None)
+        task = "masked" if kind == "kl" else "states"
+        inputs = load_inputs(load_space(SETTINGS["space"]), source, Progress(), task=task)
+        settings = SurrogateSettings(
+            tokens=SETTINGS["train_tokens"],
+            length=SETTINGS["length"],
+            held_out_tokens=SETTINGS["held_out_tokens"],
+            threads=SETTINGS["threads"],
+        )
+        self.error = surrogate(inputs, settings, HERE / "cache", Progress())
+        self.teacher, self.material = inputs.teacher, self.error.material
+        if kind == "kl":  # only its error is looked at
+            return
+        self.sentences = inputs.data.test_sentences[:512]
+        self.means = replace(plain_layout(self.teacher.folder), after=())  # the mean of token states, of any length
+        self.reference = self.means.encode(self.teacher.network, self.sentences)
         self.probes = {"movies": probes.movies(), "reviews": probes.reviews()}
 
     def run(self, task: Task) -> tuple[list[object], list[list[object]]]:
         """Return a row of the kind's file and the rows of curves.csv."""
         began = time.process_time()
         student = self._student(task)
-        start = student.fit_readout(self.calibration)
+        self.error.task.fit(student, self.material)
+        start = self.error.start_of(student)
         held_out = self.material.validation[:CURVE_BLOCKS]
         curve = [[*task.key, 0, round(self.error.measure(student, held_out), 5)]]
 
@@ -141,17 +151,16 @@ class Bench:
         cut = task.kind != "random"
         fit(
             student.eval().requires_grad_(True),
-            lambda student, batch: self.error.matching.loss(student(batch.tokens), batch),
+            self.error.task.loss,
             self.material.train.shuffled(SETTINGS["batch"], 1000 + task.seed),  # not the order of any search
             steps=SETTINGS["steps_of_kl" if task.kind == "kl" else "steps"],
             learning_rate=4e-3 * min(1.0, start) ** 2 if cut else SETTINGS["learning_rate_from_random"],
             warmup=SETTINGS["warmup"],
             after_step=watch,
         )
-        if self.teacher.head is None:
-            student.fit_readout(self.calibration)
+        self.error.task.refit(student, self.material)
         error = self.error.measure(student, self.material.test)
-        if task.kind == "kl":  # only its error is looked at
+        if task.kind == "kl":
             return [*task.key[1:], round(start, 5), round(error, 5), "", "", "", _since(began)], curve
         own = self._embed(student, self.sentences)
         agreement = similarity_agreement(self.reference, own)
@@ -165,7 +174,7 @@ class Bench:
 
     def _embed(self, student: Student, texts: list[str]) -> np.ndarray:
         """Return T's mean token states as the readout of token states reads them from the student's, `n x H`."""
-        own = torch.from_numpy(embeddings(student.encoder, self.teacher.tokenizer, texts))
+        own = torch.from_numpy(self.means.encode(student.network, texts))
         with torch.inference_mode():
             return student.readout(own).numpy()
 
@@ -173,7 +182,8 @@ class Bench:
         if task.kind != "random":
             return self.error.student(task.shape)
         torch.manual_seed(task.seed)
-        return Student(bert.build(task.shape, self.teacher.constants).eval(), self.teacher.architecture["H"])
+        network = bert.build(task.shape, self.teacher.constants).eval()
+        return self.error.task.fresh(Cut(network, torch.arange(task.shape["H"]), [], None, None))
 
 
 def _since(began: float) -> float:

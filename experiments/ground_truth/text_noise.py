@@ -20,6 +20,7 @@ from fsp import load_space
 from fsp.base import Bars
 from fsp.distillation.inputs import fitted_to, load_inputs, surrogate
 from fsp.distillation.settings import SurrogateSettings
+from fsp.distillation.source import Source
 from fsp.objectives import objectives_at
 from fsp.trust import rank
 from fsp.trust.card import _anchored, _few, _fitted_quality, text_noise_of
@@ -31,7 +32,7 @@ SPACE = load_space("minilm")
 
 def measured(table: pd.DataFrame, steps: int) -> float | None:
     settings = SurrogateSettings(steps=steps, tokens=16_384, threads=1, held_out_tokens=16_384)
-    inputs = load_inputs(SPACE, None, (), Bars())
+    inputs = load_inputs(SPACE, Source(), Bars(), task="states")
     fitted_to(SPACE, inputs.teacher)
     shapes = SPACE.architectures(table[list(SPACE.names)].to_numpy())
     with tempfile.TemporaryDirectory() as cache:

@@ -10,12 +10,9 @@ from pathlib import Path
 
 import torch
 
-from fsp import Architecture, Distillation, load_space
-from fsp.distillation import Corpus, DistillationSettings, load_teacher, packaged_teacher, standard_library
-from fsp.distillation.blocks import Material
-from fsp.families.bert.cutter import Cutter
-from fsp.families.bert.heads import Projections, whole_heads
-from fsp.families.family import Shape
+from fsp import Architecture, prepare
+from fsp.distillation.cutting import Cutter, Maps
+from fsp.families.anatomy import Branch
 
 HERE = Path(__file__).parent
 SHAPES = [
@@ -27,34 +24,36 @@ SHAPES = [
 class Reshaper(Cutter):
     """Cuts the best of T's heads out and lets runs of their values be the new heads, whatever they attend to."""
 
-    def _heads(self, k: int, shape: Shape) -> Projections:
-        size = self._head_size
-        kept = self._head_order[k][: -(-shape["H"] // size)].sort().values
+    def _reshaped(self, k: int, branch: Branch, shape: Architecture) -> Maps:
+        size = self._full["H"] // self._full["A"]
+        kept = self._order["A", k][: -(-shape["H"] // size)].sort().values
         rows = (kept[:, None] * size + torch.arange(size)).flatten()[: shape["H"]]
-        return whole_heads(self._model.encoder.layer[k], rows)
+        readers = {module: self._network.get_submodule(self._name(k, module)) for module in branch.reads}
+        made: Maps = {module: (reader.weight[rows], reader.bias[rows]) for module, reader in readers.items()}
+        made[branch.writes] = self._network.get_submodule(self._name(k, branch.writes)).weight[:, rows], None
+        return made
 
 
 def main() -> None:
     path = HERE / "errors.csv"
     done = {(r["shape"], r["variant"], r["steps"]) for r in csv.DictReader(path.open())} if path.exists() else set()
     torch.set_num_threads(1)
-    teacher = load_teacher(packaged_teacher(load_space("minilm").teacher))
-    corpus = Corpus.of(standard_library())
-    material = Material.prepare(teacher, corpus, HERE / "cache", length=64, train_tokens=65_536, held_out_tokens=8_192)
-    surrogate = Distillation(teacher, material, DistillationSettings(steps=0))
-    reshaper = Reshaper(teacher.model, torch.from_numpy(surrogate._calibration.tokens).long())
+    sizes = {"length": 64, "tokens": 65_536, "held_out_tokens": 8_192}
+    _, surrogate = prepare("minilm", cache=HERE / "cache", task="states", threads=1, device="cpu", **sizes)
+    teacher, calibration = surrogate.teacher, surrogate.material.calibration
+    reshaper = Reshaper(teacher.network, teacher.family, calibration)
     cutters = {"merged or split": surrogate.cutter, "reshaped": reshaper}
     with path.open("a", newline="") as file:
         writer = csv.writer(file)
         if not done:
             writer.writerow(["shape", "variant", "steps", "error"])
         for steps in (0, 16):
-            surrogate._chosen = DistillationSettings(steps=steps)
+            error = surrogate.with_steps(steps)
             for text in SHAPES:
                 shape = Architecture(dict(zip("DAHI", map(int, text.split(",")), strict=True)))
-                for variant, surrogate.cutter in cutters.items():
+                for variant, error.cutter in cutters.items():
                     if (text, variant, str(steps)) not in done:
-                        value = surrogate(shape)
+                        value = error(shape)
                         writer.writerow([text, variant, steps, f"{value:.4f}"])
                         file.flush()
                         print(text, variant, steps, f"{value:.4f}", flush=True)

@@ -1,21 +1,21 @@
 """What healing a cut, its ridge and the learning-rate rule are worth: errors of eight MiniLM shapes.
 
-    python experiments/healing/run.py        # about 20 minutes on one core; resumes where it was
+    python experiments/healing/run.py             # about 20 minutes on one core; resumes where it was
+    python experiments/healing/run.py --repeat    # one minute: the variants without steps, again
 
-Writes errors.csv beside this file: one row per shape and variant.
+Writes errors.csv beside this file, or repeat.csv: one row per shape and variant.
 """
 
+import argparse
 import csv
 from pathlib import Path
 
 import torch
 
-from fsp import Architecture, Distillation, load_space
-from fsp.distillation import Corpus, DistillationSettings, Student, load_teacher, packaged_teacher, standard_library
-from fsp.distillation.blocks import READOUT_TOKENS, Material
+from fsp import Architecture, Distillation, prepare
+from fsp.distillation import healing
 from fsp.distillation.error import learning_rate_for
 from fsp.distillation.fitting import fit
-from fsp.families.bert import healing
 
 HERE = Path(__file__).parent
 SHAPES = [
@@ -35,43 +35,45 @@ VARIANTS = {
     "healed, s=32 at 2e-3 e^2": (True, 0.1, 32, None),
     "healed, s=16 at 2e-3 e^2": (True, 0.1, 16, None),
 }
+REPEATED = ("plain, s=0", "healed, s=0")
 
 
-def error(surrogate: Distillation, material: Material, shape: Architecture, variant: str) -> float:
+def error(surrogate: Distillation, shape: Architecture, variant: str) -> float:
     heal, ridge, steps, rate = VARIANTS[variant]
     healing._RIDGE = ridge
-    student = Student(surrogate.cutter.cut(shape, heal=heal), 384)
-    calibration = material.train[: READOUT_TOKENS // 64]
-    start = student.fit_readout(calibration)
+    task, material = surrogate.task, surrogate.material
+    student = task.fresh(surrogate.cutter.cut(shape, heal=heal))
+    task.fit(student, material)
     if steps:
         fit(
             student.eval().requires_grad_(True),
-            lambda student, batch: surrogate.matching.loss(student(batch.tokens), batch),
+            task.loss,
             material.train.shuffled(16, seed=0),
             steps=steps,
-            learning_rate=rate or learning_rate_for(2e-3, start),
+            learning_rate=rate or learning_rate_for(2e-3, surrogate.start_of(student)),
         )
-        student.fit_readout(calibration)
+        task.refit(student, material)
     return surrogate.measure(student, material.validation)
 
 
 def main() -> None:
-    path = HERE / "errors.csv"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeat", action="store_true", help="write repeat.csv")
+    repeat = parser.parse_args().repeat
+    path = HERE / ("repeat.csv" if repeat else "errors.csv")
     done = {(row["shape"], row["variant"]) for row in csv.DictReader(path.open())} if path.exists() else set()
     torch.set_num_threads(1)
-    teacher = load_teacher(packaged_teacher(load_space("minilm").teacher))
-    corpus = Corpus.of(standard_library())
-    material = Material.prepare(teacher, corpus, HERE / "cache", length=64, train_tokens=65_536, held_out_tokens=8_192)
-    surrogate = Distillation(teacher, material, DistillationSettings())
+    sizes = {"length": 64, "tokens": 65_536, "held_out_tokens": 8_192}
+    _, surrogate = prepare("minilm", cache=HERE / "cache", task="states", threads=1, device="cpu", **sizes)
     with path.open("a", newline="") as file:
         writer = csv.writer(file)
         if not done:
             writer.writerow(["shape", "variant", "error"])
         for text in SHAPES:
             shape = Architecture(dict(zip("DAHI", map(int, text.split(",")), strict=True)))
-            for variant in VARIANTS:
+            for variant in REPEATED if repeat else VARIANTS:
                 if (text, variant) not in done:
-                    value = error(surrogate, material, shape, variant)
+                    value = error(surrogate, shape, variant)
                     writer.writerow([text, variant, f"{value:.4f}"])
                     file.flush()
                     print(text, variant, f"{value:.4f}", flush=True)

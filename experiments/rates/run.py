@@ -11,9 +11,8 @@ from pathlib import Path
 
 import torch
 
-from fsp import Architecture, Distillation, load_space
-from fsp.distillation import Corpus, DistillationSettings, load_teacher, packaged_teacher, standard_library
-from fsp.distillation.blocks import Material
+from fsp import Architecture, Distillation, prepare
+from fsp.distillation import DistillationSettings
 
 HERE = Path(__file__).parent
 SHAPES = ("3,4,128,256", "5,6,192,768", "6,8,256,256", "2,12,384,512", "6,12,384,768")
@@ -26,17 +25,16 @@ def main() -> None:
     rows = list(csv.DictReader(path.open())) if path.exists() else []
     done = {(row["shape"], int(row["steps"]), float(row["peak"])) for row in rows}
     torch.set_num_threads(1)
-    teacher = load_teacher(packaged_teacher(load_space("minilm").teacher))
-    corpus = Corpus.of(standard_library())
-    sizes = {"length": 64, "train_tokens": 262_144, "held_out_tokens": 16_384}
-    material = Material.prepare(teacher, corpus, HERE / "cache", **sizes)
+    sizes = {"length": 64, "tokens": 262_144, "held_out_tokens": 16_384}
+    _, known = prepare("minilm", cache=HERE / "cache", task="states", threads=1, device="cpu", **sizes)
     with path.open("a", newline="") as file:
         writer = csv.writer(file)
         if not rows:
             writer.writerow(["shape", "steps", "peak", "error"])
         for steps in STEPS:
             for peak in PEAKS:
-                error = Distillation(teacher, material, DistillationSettings(steps=steps, learning_rate=peak))
+                chosen = DistillationSettings(steps=steps, learning_rate=peak)
+                error = Distillation(known.task, known.material, chosen)
                 for text in SHAPES:
                     if (text, steps, peak) in done:
                         continue

@@ -3,15 +3,34 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from fsp.base.errors import InputError, is_out_of_memory
+from fsp.base.option import DEVICE, DTYPE
 
 if TYPE_CHECKING:
     import torch
 
 DTYPES = ("float32", "bfloat16")
 _Found = TypeVar("_Found")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """Settings that say where networks run, with an option for each.
+
+    Attributes:
+        device: where networks run.
+        dtype: numbers that they compute with.
+    """
+
+    device: Annotated[str, DEVICE] = "auto"
+    dtype: Annotated[str, DTYPE] = "float32"
+
+    @property
+    def place(self) -> "Device":
+        """The device. Raises InputError if there is none such."""
+        return Device.chosen(self.device, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -72,6 +91,20 @@ class Device:
 
         with torch.autocast(self.torch.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
             yield
+
+    def finished(self, call: Callable[[], _Found]) -> Callable[[], _Found]:
+        """Return a call that ends when the device has done its work; a GPU's otherwise only queues it."""
+        if self.name == "cpu":
+            return call
+
+        def whole() -> _Found:
+            import torch
+
+            found = call()
+            torch.accelerator.synchronize(self.torch)
+            return found
+
+        return whole
 
 
 def in_parts(

@@ -164,7 +164,7 @@ def _last_screen(result: dict[str, Any], out: Path) -> None:
     wide.print(table)
     console.print()
     for name, what in (
-        ("model", "AutoModel, AutoTokenizer and sentence-transformers load it"),
+        ("model", result["task"]["loaded_by"]),
         ("report.html", "open it in a browser"),
     ):
         console.print(f"{out / name}  ({what})", markup=False, soft_wrap=True)

@@ -56,7 +56,7 @@ def distill(
     inputs.task.check_savable()
     with tempfile.TemporaryDirectory() as cache:
         error = surrogate(inputs, settings, Path(cache), bars)
-        student, losses = train(shape, error, budget=tokens, seed=seed, display=bars)
+        student, losses = train(shape, error, tokens=tokens, seed=seed, display=bars)
         facts = {
             "architecture": str(shape),
             "teacher": inputs.teacher.name,

@@ -83,6 +83,8 @@ def card(
             "teacher": inputs.teacher.fingerprint,
             "corpus": inputs.data.digest,
             "task": inputs.teacher.task,
+            "device": inputs.teacher.device.kind,
+            "dtype": inputs.teacher.device.dtype,
             "truth": [str(truth)] if truth else [asked.shapes, asked.truth_steps, asked.truth_seeds, limits],
             "steps": asked.steps,
             "seed": asked.seed,
@@ -177,7 +179,7 @@ def _print(made: "ReportCard", steps: int) -> None:
         + ("unknown" if made.surrogate_noise is None else f"{made.surrogate_noise:.2%}"),
         "90% intervals of anchors cover "
         + ", ".join(f"{at_least(found['coverage_90'], 0)} ({name})" for name, found in made.anchored.items()),
-        f"controls: mean state {made.controls['mean']:.3f}, embeddings without layers {made.controls['D=0']:.3f}",
+        f"controls: mean output {made.controls['mean']:.3f}, without layers {made.controls['D=0']:.3f}",
     ]
     if made.fitted:
         lines.append(

@@ -32,7 +32,7 @@ def export(
     column: Column = None,
     as_json: Json = False,
 ) -> None:
-    """Write a saved model as ONNX, check it on real text, and put its tokenizer beside it.
+    """Write a saved model as ONNX, check it on real text, and put its tokenizer beside it; or on random images.
 
     A model in the layout of sentence-transformers gets the output sentence_embedding, equal to its `encode`.
     """
@@ -46,9 +46,12 @@ def export(
     if as_json:
         print(json.dumps(facts))
         return
+    reads_text = "sentences" in facts
     print(f"{facts['file']}: {facts['bytes'] / 1e6:.1f} MB, outputs {', '.join(facts['outputs'])}")
-    print(f"on {facts['sentences']} sentences of real text:")
+    print(f"on {facts['sentences']} sentences of real text:" if reads_text else f"on {facts['images']} random images:")
     for check in facts["checks"]:
         print(f"  {Check(**check)}")
+    if not reads_text:
+        return
     prompt = f" Texts need the prompt {facts['prompt']!r} before them." if facts["prompt"] else ""
     print(f"The tokenizer beside it cuts texts to {facts['longest']} tokens.{prompt}")

@@ -36,7 +36,7 @@ def measure(
     ],
     runtime: Annotated[
         list[str] | None,
-        typer.Option(help="eager, compile, onnx, int8 or cuda; may be repeated.", show_default="eager"),
+        typer.Option(help="eager, compile, onnx or int8; may be repeated.", show_default="eager"),
     ] = None,
     settings: MeasurementSettings,
     as_json: Json = False,
@@ -103,8 +103,10 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         if "peak_memory_mb" in entry:
             line += f"   {entry['network_memory_mb']:.0f} MB ({entry['peak_memory_mb']:.0f} with libraries)"
         lines.append(line.rstrip())
+    place = "" if facts["device"] == "cpu" else f" on {facts['device']}"
+    others = "int8" if (facts["device"], facts["dtype"]) == ("cpu", "float32") else "onnx and int8"
     lines.append(
-        f"batch {facts['batch']}, {facts['length']} tokens, {facts['threads']} threads, float32 but for int8, "
-        f"{facts['rounds']} rounds; {facts['environment']['processor']}"
+        f"batch {facts['batch']}, {facts['length']} tokens, {facts['threads']} threads, {facts['dtype']}{place} "
+        f"but for {others}, {facts['rounds']} rounds; {facts['environment']['processor']}"
     )
     return lines

@@ -50,6 +50,7 @@ def size(
     from fsp.base.defaults import BATCH, LENGTH
     from fsp.families.architecture import Architecture
     from fsp.objectives import bort
+    from fsp.objectives.checks import heads_partition
     from fsp.objectives.counts import operations, sizes
     from fsp.spaces.loading import load_space, with_usual_constants
 
@@ -74,7 +75,7 @@ def size(
         "length": LENGTH,
         "effective_fraction": counted["encoder_parameters"] / full,
         **({"constants_of": lender} if lender else {}),
-        "head_dim": shape["H"] // shape["A"] if {"A", "H"} <= set(shape) else None,
+        "head_dim": shape["H"] // shape["A"] if heads_partition(found) else None,
     }
     of_length = operations(found, point, length=LENGTH + 1) != operations(found, point)
     is_bort = found.name == "bert_large" and shape == bort.SHAPE

@@ -1,4 +1,4 @@
-"""The differences of an exported model's outputs from the original's on real text, and their limits.
+"""The differences of an exported model's outputs from the original's on real text, or on images, and their limits.
 
 Each output is judged separately, by its purpose: token states have thousands of times as many numbers as a sentence
 embedding and would hide an error in it. Sentence embeddings must point in the direction of
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fsp.base.errors import InputError, RunFailed
-from fsp.deploy.serving import LOGITS, SENTENCE, STATES, Saved, tokenised
-from fsp.distillation.measuring import similarity_agreement
+from fsp.deploy.serving import LOGITS, SENTENCE, STATES, Saved, TextServing, tokenised
+from fsp.distillation.similarity import similarity_agreement
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -29,6 +29,7 @@ LEAST_SIMILARITIES = 0.95  # mean cosine and Spearman's correlation; trained enc
 LEAST_PREDICTIONS = 0.9  # share of equal predictions; a trained classifier has .98 in int8 (experiments/speed)
 _BATCH = 8
 _MOST_TOKENS = 512
+_IMAGES = (1, 8, 3)  # sizes of the batches that networks of images are compared on
 Outputs = dict[str, NDArray[np.float32]]
 
 
@@ -118,7 +119,7 @@ def compare(
     Args:
         saved: the model in torch.
         exported: the model in ONNX Runtime.
-        sentences: three or more sentences to compare on.
+        sentences: three or more sentences to compare on; a network of images is compared on random ones instead.
         int8: whether the exported model is quantised, which allows larger differences.
         limits: the limits if it is quantised.
 
@@ -135,12 +136,13 @@ def compare(
     names = saved.serving.outputs
     differences = {name: _Difference() for name in names}
     decides = SENTENCE if SENTENCE in names else names[0]
-    for texts, batch in _batches(saved, sentences):
-        kept = batch["attention_mask"].numpy().astype(bool)
+    reads_text = isinstance(saved.serving, TextServing)
+    for texts, batch in _batches(saved, sentences) if reads_text else _images(saved):
         ours, theirs = _expected(saved, texts, batch), _of_session(exported, names, batch)
         _check_finite(ours, theirs)
         for name, expected in ours.items():
             pair = expected, theirs[name]
+            kept = batch["attention_mask"].numpy().astype(bool) if reads_text else np.ones(expected.shape[:2], bool)
             if name == decides:
                 for decisions, output in zip(differences[name].decided, pair, strict=True):
                     decisions.append(_decisions(name, output, kept))
@@ -159,7 +161,7 @@ def compare(
         "checks": [asdict(check) for check in checks],
         "agreement": agreement,
         "agreement_of": of,
-        "sentences": len(sentences),
+        **({"sentences": len(sentences)} if reads_text else {"images": sum(_IMAGES)}),
     }
 
 
@@ -204,6 +206,15 @@ def _decisions(name: str, output: NDArray[np.float32], kept: NDArray[np.bool_]) 
     return (output * kept[..., None]).sum(axis=1) / kept.sum(axis=1, keepdims=True)
 
 
+def _images(saved: Saved) -> Iterator[tuple[None, dict[str, Tensor]]]:
+    """Yield batches of random images, each of another brightness and contrast."""
+    for seed, size in enumerate(_IMAGES):
+        generator = torch.Generator().manual_seed(seed)
+        for name, noise in saved.serving.inputs(batch=size, length=0).items():
+            brightness, contrast = torch.randn(2, size, 1, 1, 1, generator=generator)
+            yield None, {name: brightness + contrast * noise}
+
+
 def _expected(saved: Saved, texts: Sequence[str] | None, batch: dict[str, Tensor]) -> Outputs:
     """Return torch's outputs, with the library's sentence embeddings if there are texts."""
     with torch.inference_mode():
@@ -234,5 +245,5 @@ def _batches(saved: Saved, sentences: Sequence[str]) -> Iterator[tuple[Sequence[
     long = [" ".join(sentences)]
     for group in [sentences[:1], *(sentences[i : i + _BATCH] for i in range(1, len(sentences), _BATCH)), long]:
         yield group, tokenised(saved, group, min(saved.longest, _MOST_TOKENS))
-    if saved.longest < saved.serving.longest:
-        yield None, tokenised(saved, long, min(saved.serving.longest, _MOST_TOKENS))
+    if saved.longest < saved.text.longest:
+        yield None, tokenised(saved, long, min(saved.text.longest, _MOST_TOKENS))

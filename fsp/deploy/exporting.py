@@ -13,7 +13,7 @@ from fsp.base.progress import Progress
 from fsp.deploy.comparison import Tolerances, compare
 from fsp.deploy.equalising import Batch
 from fsp.deploy.onnx_graph import require_onnx, write_float32, write_int8
-from fsp.deploy.serving import Saved, Serving, inputs_for, load_saved, save_tokenizer, tokenised
+from fsp.deploy.serving import Saved, Serving, TextServing, load_saved, save_reader, tokenised
 from fsp.distillation.text.corpus import Corpus, read_corpus, standard_library
 from fsp.distillation.text.segmentation import sentences
 
@@ -37,15 +37,17 @@ def export(
     """Write a saved model as ONNX with its tokenizer, and return how far its outputs are from torch's.
 
     The file takes `input_ids`, `attention_mask` and, if the model has them, `token_type_ids`, int64,
-    `batch x sequence` of any size up to the model's longest input. It returns `logits`, or `last_hidden_state` and, for
-    directories in sentence-transformers' layout, the `sentence_embedding` that `SentenceTransformer.encode` gives, with
-    the directory's pooling and further modules; its default prompt, if any, must be put before the text. The file is
-    compared with torch, and with `encode`, on 64 sentences in padded batches of different sizes, a text that is cut,
-    and one input of the greatest length. The tokenizer beside it cuts and pads as sentence-transformers does.
+    `batch x sequence` of any size up to the model's longest input, with padding on the right. It returns `logits`, or
+    `last_hidden_state` and, for directories in sentence-transformers' layout, the `sentence_embedding` that
+    `SentenceTransformer.encode` gives, with the directory's pooling and further modules; its default prompt, if any,
+    must be put before the text. The file is compared with torch, and with `encode`, on 64 sentences in padded batches
+    of different sizes, a text that is cut, and one input of the greatest length. The tokenizer beside it cuts and pads
+    as sentence-transformers does. The file of a network of images takes `pixel_values`, float32; it is compared on
+    random images, in batches of different sizes.
 
     Args:
-        model: a Hugging Face directory: a BERT or RoBERTa encoder, alone or with a head for masked tokens, sequences
-            or tokens.
+        model: a Hugging Face directory: a network of a known family, alone or with a head for masked or next tokens,
+            sequences, tokens or images.
         out: the folder for the files, by default `onnx` in the model's folder.
         int8: quantise to `model.int8.onnx`, for ONNX Runtime only; otherwise write `model.onnx`, of standard operators.
         limits: limits of int8; by default 0.2 for token states and logits, 0.95 for similarities, 0.9 for predictions.
@@ -54,12 +56,12 @@ def export(
         display: shows progress.
 
     Returns:
-        `file`, `bytes`, `outputs`, `longest` (the number of tokens that the tokenizer cuts to), `prompt` (the default
-        one), and the result of `fsp.deploy.comparison.compare`.
+        `file`, `bytes`, `outputs`, the result of `fsp.deploy.comparison.compare` and, for text, `longest` (the number
+        of tokens that the tokenizer cuts to) and `prompt` (the default one).
 
     Raises:
-        InputError: the model's family is not supported, there is too little text, packages are missing, or limits are
-            given without int8.
+        InputError: the model is not supported, there is too little text, packages are missing, limits are given without
+            int8, or int8 for a network of images.
         RunFailed: an output differs, or the agreement falls, by more than the limits; nothing is kept.
     """
     require_onnx()
@@ -76,13 +78,15 @@ def export(
     texts = read_corpus(corpus, column) if corpus else None
     with display.bar("exporting", 4) as advance:
         saved = load_saved(folder)
-        compared_on, equalised_on = _samples(standard_library() if texts is None else texts)
+        reads_text = isinstance(saved.serving, TextServing)
+        compared_on, equalised_on = _samples(standard_library() if texts is None else texts) if reads_text else ([], [])
         advance(1)
         with filling(target, last=".onnx") as temporary:
             write_onnx(saved.serving, temporary / "model.onnx")
             advance(1)
             if int8:
-                write_int8(temporary / "model.onnx", temporary / name, _examples(saved, equalised_on))
+                examples = _examples(saved, equalised_on) if reads_text else []
+                quantise(saved.serving, temporary / "model.onnx", temporary / name, examples)
                 (temporary / "model.onnx").unlink()
             advance(1)
             compared = compare(saved, session(temporary / name), compared_on, int8=int8, limits=limits)
@@ -91,12 +95,11 @@ def export(
                 "file": name,
                 "bytes": (temporary / name).stat().st_size,
                 "outputs": list(saved.serving.outputs),
-                "longest": saved.longest,
-                "prompt": saved.prompt,
+                **({"longest": saved.longest, "prompt": saved.prompt} if reads_text else {}),
                 "operators": "ONNX Runtime's and standard" if int8 else "standard",
                 **compared,
             }
-            save_tokenizer(saved, temporary)
+            save_reader(saved, temporary)
             write_json(temporary / f"{name.removesuffix('.onnx')}.json", facts)
     return {**facts, "file": str(target / name)}
 
@@ -106,10 +109,21 @@ def write_onnx(serving: Serving, path: Path) -> None:
     attention = serving.network.config._attn_implementation
     serving.network.set_attn_implementation("eager")  # the form that can be fused afterwards
     try:
-        example = inputs_for(serving, batch=2, length=16, padded=True)
-        write_float32(serving, example, serving.outputs, serving.longest, path)
+        write_float32(serving, serving.example(batch=2, length=16, padded=True), serving.outputs, serving.axes, path)
     finally:
         serving.network.set_attn_implementation(attention)
+
+
+def quantise(serving: Serving, float32: Path, path: Path, batches: Sequence[Batch]) -> None:
+    """Write the ONNX file of a network in int8, from its file in float32 and typical inputs.
+
+    Raises:
+        InputError: the network takes no text.
+        RunFailed: ONNX Runtime cannot run the quantised network.
+    """
+    if not isinstance(serving, TextServing):
+        raise InputError("int8 is for networks that take text; this one has float32 alone")
+    write_int8(float32, path, batches, attends_to_all=serving.attends_to_all)
 
 
 def session(path: Path, threads: int | None = None) -> "InferenceSession":

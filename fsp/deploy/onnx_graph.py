@@ -36,15 +36,19 @@ def require_onnx() -> None:
 
 
 def write_float32(
-    network: "nn.Module", example: "Mapping[str, Tensor]", outputs: Sequence[str], longest: int, path: Path
+    network: "nn.Module",
+    example: "Mapping[str, Tensor]",
+    outputs: Sequence[str],
+    axes: Mapping[int, tuple[str, int, int]],
+    path: Path,
 ) -> None:
-    """Write a network as one ONNX file of standard operators, with dynamic batch and sequence axes.
+    """Write a network as one ONNX file of standard operators.
 
     Args:
         network: takes the example's tensors in order, and returns a tensor or a tuple with one tensor per output.
-        example: inputs by name, `batch x sequence` each, both at least 2.
+        example: inputs by name, of at least 2 along the axes whose sizes may vary.
         outputs: names of the outputs.
-        longest: the largest sequence length.
+        axes: the axes of all inputs whose sizes may vary: name, least and greatest size by number.
         path: the file.
 
     Raises:
@@ -58,14 +62,14 @@ def write_float32(
     size = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     if size > _MOST_WEIGHTS:
         raise InputError(f"the network has {size / 2**30:.1f} GiB of weights; one ONNX file holds 2")
-    axes = {0: Dim("batch", min=1, max=4096), 1: Dim("sequence", min=2, max=longest)}
+    dims = {number: Dim(name, min=least, max=most) for number, (name, least, most) in axes.items()}
     with _quiet(), torch.inference_mode():
         try:
             program = torch.onnx.export(
                 network,
                 tuple(example.values()),
                 dynamo=True,
-                dynamic_shapes=tuple(axes for _ in example),
+                dynamic_shapes=tuple(dims for _ in example),
                 input_names=list(example),
                 output_names=list(outputs),
                 verbose=False,
@@ -80,7 +84,7 @@ def write_float32(
     onnx_ir.save(model, path)
 
 
-def write_int8(float32: Path, path: Path, batches: Sequence[Batch]) -> None:
+def write_int8(float32: Path, path: Path, batches: Sequence[Batch], *, attends_to_all: bool) -> None:
     """Quantise an ONNX file of `write_float32`, with int8 weights and dynamically quantised activations.
 
     The result uses ONNX Runtime's own operators (`com.microsoft`). The products of token states with weights, and the
@@ -91,6 +95,10 @@ def write_int8(float32: Path, path: Path, batches: Sequence[Batch]) -> None:
         float32: the file to quantise.
         path: the file to write.
         batches: typical inputs by name, on which the ranges of channels are measured.
+        attends_to_all: whether every token attends to all others; not so where tokens see earlier or near ones alone.
+
+    Raises:
+        RunFailed: ONNX Runtime cannot run the quantised network.
     """
     import onnx_ir
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -101,7 +109,8 @@ def write_int8(float32: Path, path: Path, batches: Sequence[Batch]) -> None:
     with _quiet():
         model, _ = optimize_for_ort(onnx_ir.load(float32))
         optimizer.fold_constants(model, input_size_limit=_MOST_WEIGHTS, output_size_limit=_MOST_WEIGHTS)
-        _mask_by_index(model.graph)
+        if attends_to_all:
+            _mask_by_index(model.graph)
         optimizer.remove_unused_nodes(model)
         products = [node for node in model.graph if _is_product_of_tokens(node)]
         try:
@@ -112,6 +121,11 @@ def write_int8(float32: Path, path: Path, batches: Sequence[Batch]) -> None:
             onnx_ir.save(model, fused)
             names = [node.name or "" for node in products]
             quantize_dynamic(fused, path, weight_type=QuantType.QInt8, per_channel=True, nodes_to_quantize=names)
+        except Exception as error:  # ONNX Runtime raises many types
+            reason = " ".join(str(error).split())[:200]
+            raise RunFailed(
+                f"ONNX Runtime cannot run this network in int8: {reason}; export it without --int8"
+            ) from None
         finally:
             fused.unlink(missing_ok=True)
 

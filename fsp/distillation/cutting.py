@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from fsp.base.errors import InputError
 from fsp.distillation.heads import Projections, TrainedHeads
 from fsp.distillation.healing import Rendering, covariance, gram_of, refit_norm, refit_writer
-from fsp.distillation.networks import body_of, vocabulary_layer
-from fsp.families.anatomy import Branch
+from fsp.distillation.networks import body_of, device_of, vocabulary_layer
+from fsp.families.anatomy import Branch, spread
 from fsp.families.architecture import Architecture
 from fsp.families.family import Family, Shape
 
@@ -84,13 +84,13 @@ class _Seen:
     Attributes:
         read: what its readers get, `n x H`, float16 where the numbers allow it.
         after: the stream with the branch added, `n x H`; of the same type.
-        grams: covariances of what its writer gets, for the ranking, one per batch.
+        gram: covariance of what its writer gets, for the ranking, summed over the first batches; None afterwards.
     """
 
     def __init__(self) -> None:
         self.read: Any = []
         self.after: Any = []
-        self.grams: list[Tensor] = []
+        self.gram: Tensor | None = None
 
     def add_read(self, given: Tensor) -> None:
         self.read.append(_stored(given))
@@ -99,7 +99,8 @@ class _Seen:
         self.after.append(_stored(given))
 
     def add_gram(self, given: Tensor) -> None:
-        self.grams.append(covariance(given.flatten(0, -2)))
+        found = covariance(given.flatten(0, -2))
+        self.gram = found if self.gram is None else self.gram.add_(found)
 
     def join(self) -> None:
         """Join what was recorded in several batches."""
@@ -140,7 +141,6 @@ class Cutter:
         self._final = _Seen()  # what T's vocabulary layer reads; without one, T's last states if it returns any
         self._seen = {place: _Seen() for place in self._places}
         self._observe()
-        self._rank()
 
     def check(self, architecture: Shape) -> None:
         """Raise InputError if a shape cannot be cut out of T."""
@@ -167,7 +167,8 @@ class Cutter:
         states = self._heal(small, kept) if heal else None
         rendering = None
         if states is not None and vocabulary_layer(small) is None:
-            rendering = Rendering.fit(states.flatten(0, -2), self._final.read, kept.hidden)
+            with torch.autocast(states.device.type, enabled=False):
+                rendering = Rendering.fit(states.flatten(0, -2).float(), self._final.read, kept.hidden)
         return Cut(small.eval(), kept.hidden, kept.layers, states, rendering)
 
     # Names
@@ -232,15 +233,19 @@ class Cutter:
         for name in self._head_reads(network):
             self._head[name] = seen = _Seen()
             watch(name, seen.add_read)
-        samples, sites = len(next(iter(self._inputs.values()))), 0
+        samples, sites, ranked = len(next(iter(self._inputs.values()))), 0, False
         for i in range(0, samples, _BATCH):
-            if sites >= _RANKING_SITES:
+            if sites >= _RANKING_SITES and not ranked:
                 _remove(ranking)
+                self._rank()
+                ranked = True
             states, last = self._run(network, {name: value[i : i + _BATCH] for name, value in self._inputs.items()})
             sites = len(self._seen[0, 0].read[0]) * (i // _BATCH + 1)
             if (final := states if last is None else last) is not None:
                 self._final.add_read(final)
         _remove([*watching, *ranking])
+        if not ranked:
+            self._rank()
         self._head = {name: seen for name, seen in self._head.items() if seen.read}  # a part of the head may not run
         for seen in [*self._seen.values(), *self._head.values()]:
             seen.join()
@@ -285,14 +290,15 @@ class Cutter:
         self._order: dict[tuple[str, int], Tensor] = {}
         self._shown: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
         for (k, b), seen in self._seen.items():
-            branch, read = self._anatomy.branches[b], seen.read[:_RANKING_SITES].float()
+            branch, read = self._anatomy.branches[b], torch.cat(seen.read)[:_RANKING_SITES].float()
             read_gram = covariance(read)
             hidden = hidden + read_gram
             if branch.unit is None:
                 continue
             assert branch.writes is not None
-            passed = torch.stack(seen.grams).sum(dim=0)
-            write = self._matrix(self._network, self._name(k, branch.writes), reads=False).double().cpu()
+            assert seen.gram is not None
+            passed, seen.gram = seen.gram, None  # it is large and needed only here
+            write = self._matrix(self._network, self._name(k, branch.writes), reads=False).cpu().double()
             count = self._full[branch.unit]
             if write.shape[1] == count:
                 norms = write.norm(dim=0)
@@ -304,8 +310,8 @@ class Cutter:
             self._order[branch.unit, k] = written.argsort(descending=True, stable=True)
             if group := self._anatomy.groups.get(branch.unit):
                 self._rank_groups(branch.unit, group, k, written)
-            self._shown[k] = (read.double().mean(dim=0).cpu(), read_gram / len(read), passed / len(read))
-        self._hidden_order = _pivots(hidden).to(self._seen[0, 0].read.device)
+            self._shown[k] = (read.cpu().double().mean(dim=0), read_gram / len(read), passed / len(read))
+        self._hidden_order = _pivots(hidden).to(device_of(self._network))
 
     def _rank_groups(self, unit: str, group: str, k: int, written: Tensor) -> None:
         """Order groups by what their units write together, and the units of each by what they write."""
@@ -369,14 +375,14 @@ class Cutter:
         assert branch.writes is not None
         names = [self._name(k, module) for module in branch.reads]
         affine = [
-            torch.cat([self._matrix(self._network, name, reads=True), bias[:, None]], dim=1).double().cpu()
+            torch.cat([self._matrix(self._network, name, reads=True), bias[:, None]], dim=1).cpu().double()
             for name, bias in ((name, _bias(self._network, name)) for name in names)
             if bias is not None
         ]
         query, key, value = affine if len(affine) > 1 else affine[0].chunk(3)
         writer = self._name(k, branch.writes)
         write = self._matrix(self._network, writer, reads=False)
-        trained = TrainedHeads(Projections(query, key, value, write.double().cpu()), self._full["A"], *self._shown[k])
+        trained = TrainedHeads(Projections(query, key, value, write.cpu().double()), self._full["A"], *self._shown[k])
         made = trained.reshaped(shape["A"], shape["H"] // shape["A"])
         read = [made.query, made.key, made.value]
         whole = [torch.cat(read)] if len(names) == 1 else read
@@ -429,9 +435,12 @@ class Cutter:
         def own(name: str, *, reads: bool) -> Affine:
             return self._matrix(small, name, reads=reads), _bias(small, name)
 
+        # a layer also does the work of the ones that are left out before the next
+        ends, branches = spread(self._full["D"], kept.shape["D"]), self._anatomy.branches
         for (j, b), trained in kept.maps.items():
-            branch = self._anatomy.branches[b]
-            healing = _Healing(self._seen[kept.layers[j], b], kept.hidden)
+            branch = branches[b]
+            after = self._seen[ends[j] if branch is branches[-1] else kept.layers[j], b].after
+            healing = _Healing(self._seen[kept.layers[j], b].read, kept.hidden, after)
             handles.append(_before(small.get_submodule(self._name(j, branch.stream)), healing.at_stream))
             for module in branch.reads:
                 name = self._name(j, module)
@@ -442,18 +451,19 @@ class Cutter:
                 handles.append(_before(small.get_submodule(name), healing.writer(own(name, reads=False))))
         for name, seen in self._head.items():
             reader = own(name, reads=True)
-            heal = _Healing(seen, kept.hidden).reader(reader, self._reader(name, kept, None, len(reader[0])))
+            heal = _Healing(seen.read, kept.hidden).reader(reader, self._reader(name, kept, None, len(reader[0])))
             handles.append(_before(small.get_submodule(name), heal))
         try:
             states, last = self._run(small, self._inputs)
         finally:
             _remove(handles)
         if last is not None:
-            self._heal_vocabulary(small, last, kept)
-        return states
+            with torch.autocast(last.device.type, enabled=False):
+                last = self._heal_vocabulary(small, last.float(), kept)
+        return last if self._anatomy.transform is None and last is not None else states
 
-    def _heal_vocabulary(self, small: Any, given: Tensor, kept: "_Kept") -> None:
-        """Refit the vocabulary layer to what it reads, or the norm that it reads if it is tied to the embeddings."""
+    def _heal_vocabulary(self, small: Any, given: Tensor, kept: "_Kept") -> Tensor:
+        """Refit the vocabulary layer, or the norm before it if it is tied; return what the layer then reads."""
         layer, trained = vocabulary_layer(small), vocabulary_layer(self._network)
         assert layer is not None
         assert trained is not None
@@ -461,14 +471,16 @@ class Cutter:
         keep = kept.hidden if width < full else torch.arange(full, device=given.device)
         if layer.weight is not small.get_input_embeddings().weight:
             own, whole = (layer.weight, layer.bias), (trained.weight, trained.bias)
-            _Healing(self._final, keep).reader(own, whole)(given)
-            return
+            _Healing(self._final.read, keep).reader(own, whole)(given)
+            return given
         for name in self._modules.intersection(self._anatomy.norms):
             norm, full, products = small.get_submodule(name), self._final.read, self._vocabulary_products
-            mean = refit_norm(norm.weight, _bias(small, name), given.flatten(0, -2), full, keep, products)
+            read = refit_norm(norm.weight, _bias(small, name), given.flatten(0, -2), full, keep, products)
             if layer.bias is not None:
                 wanted = trained.weight @ full.mean(dim=0, dtype=torch.float32)
-                layer.bias.copy_(trained.bias + wanted - layer.weight @ mean)
+                layer.bias.copy_(trained.bias + wanted - layer.weight @ read.mean(dim=0))
+            given = read.view_as(given)
+        return given
 
     @cached_property
     def _vocabulary_products(self) -> Tensor:
@@ -482,12 +494,13 @@ class _Healing:
     """The refits of one branch of a cut, in the order in which the forward pass comes to them.
 
     Args:
-        seen: what T shows of the branch.
+        read: what T's readers get, `n x H_T`.
         keep: the coordinates of T that the cut kept.
+        after: the stream of T that the stream with the branch added should be, `n x H_T`; None without a writer.
     """
 
-    def __init__(self, seen: _Seen, keep: Tensor):
-        self._seen, self._keep = seen, keep
+    def __init__(self, read: Tensor, keep: Tensor, after: Tensor | None = None):
+        self._read, self._keep, self._after = read, keep, after
         self._stream: Tensor | None = None
         self._rendering: dict[bool, Rendering] = {}
 
@@ -501,7 +514,7 @@ class _Healing:
         def refit(given: Tensor) -> None:
             if affine not in self._rendering:
                 state = given.flatten(0, -2)
-                self._rendering[affine] = Rendering.fit(state, self._seen.read, self._keep, affine=affine)
+                self._rendering[affine] = Rendering.fit(state, self._read, self._keep, affine=affine)
             rendering = self._rendering[affine]
             own[0].copy_(trained[0] @ rendering.weight)
             if own[1] is not None and trained[1] is not None:
@@ -514,7 +527,8 @@ class _Healing:
 
         def refit(given: Tensor) -> None:
             assert self._stream is not None
-            wanted = self._seen.after[:, self._keep].float() - self._stream
+            assert self._after is not None
+            wanted = self._after[:, self._keep].float() - self._stream
             refit_writer(*own, given.flatten(0, -2), wanted)
             self._stream = None
 
@@ -525,7 +539,9 @@ def _before(module: nn.Module, act: Callable[[Tensor], object]) -> Any:
     """Call a function with the first argument of a module just before the module runs."""
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        act(args[0] if args else next(iter(kwargs.values())))
+        given: Tensor = args[0] if args else next(iter(kwargs.values()))
+        with torch.autocast(given.device.type, enabled=False):  # regressions need more digits than a forward pass
+            act(given.float())
 
     return module.register_forward_pre_hook(hook, with_kwargs=True)
 

@@ -148,7 +148,11 @@ class Distillation:
 
     def student(self, architecture: Architecture) -> Student:
         """Return the healed cut of a given shape, before its readout is fitted and before any training step."""
-        return self.task.fresh(self.cutter.cut(architecture))
+        return self.task.fresh(self._cut(architecture))
+
+    def _cut(self, architecture: Architecture) -> Cut:
+        with self.teacher.device.computing():  # refits are solved in float64 whatever the numbers of the forward pass
+            return self.cutter.cut(architecture)
 
     def flops_per_step(self, architecture: Architecture) -> int:
         """Return the FLOPs of a training step: three times those of a forward pass of the network and the readout.
@@ -198,10 +202,11 @@ class Distillation:
         Dropout stays off: the targets are deterministic, and tens of steps are too few to average out its noise.
         `states` are the student's on the calibration inputs, if they have already been computed.
         """
-        self.task.fit(student, self.material, states)
+        device = self.teacher.device
+        with device.computing():
+            self.task.fit(student, self.material, states)
         if not steps:
             return []
-        device = self.teacher.device
         losses = fit(
             student.eval().requires_grad_(True),
             self.task.loss,
@@ -212,7 +217,8 @@ class Distillation:
             device=device,
             say=self._say,
         )
-        self.task.refit(student, self.material)
+        with device.computing():
+            self.task.refit(student, self.material)
         return losses
 
     def start_of(self, student: Student) -> float:
@@ -253,7 +259,7 @@ class Distillation:
     def __call__(self, architecture: Architecture, seed: int = 0) -> float:
         """Return the error of a candidate."""
         with computing_with(self.threads):
-            cut = self.cutter.cut(architecture)
+            cut = self._cut(architecture)
             student = self.task.fresh(cut)
             self.train(student, steps=self.steps_of(architecture), seed=seed, states=cut.states)
             return self.measure(student, self.material.validation)

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +48,14 @@ class Batch:
         inputs = {name: value.to(device) for name, value in self.inputs.items()}
         return Batch(inputs, self.target.to(device), None if self.sites is None else self.sites.to(device))
 
+    def __getitem__(self, rows: slice) -> "Batch":
+        inputs = {name: value[rows] for name, value in self.inputs.items()}
+        return Batch(inputs, self.target[rows], None if self.sites is None else self.sites[rows])
+
     def divided(self, parts: int) -> "list[tuple[Batch, float]]":
-        """Return the batch in at most so many parts, each with its share of the sites; parts without sites are left out."""
-        rows = [
-            slice(int(part[0]), int(part[-1]) + 1) for part in np.array_split(np.arange(len(self)), parts) if len(part)
-        ]
-        pieces = [
-            Batch(
-                {name: value[k] for name, value in self.inputs.items()},
-                self.target[k],
-                None if self.sites is None else self.sites[k],
-            )
-            for k in rows
-        ]
+        """Return the batch in at most so many parts with their shares of the sites; those without any are left out."""
+        cuts = np.unique(np.linspace(0, len(self), parts + 1).round().astype(int)).tolist()
+        pieces = [self[first:last] for first, last in pairwise(cuts)]
         return [(piece, piece._weight / self._weight) for piece in pieces if piece._weight]
 
     @property
@@ -72,8 +68,8 @@ class Examples:
     """Inputs of networks and T's outputs for them.
 
     Attributes:
-        inputs: arguments of a forward pass by name, `n x ...`; integers in int32, numbers in float32. Texts of different
-            lengths are padded on the right and come with an `attention_mask`.
+        inputs: arguments of a forward pass by name, `n x ...`; integers in int32, numbers in float32. Texts of
+            different lengths are padded on the right and come with an `attention_mask`.
         target: T's outputs, `n x ...` (float16 or float32, possibly memory-mapped); the task says which.
         sites: positions where outputs are compared, `n x length`; None for all.
         labels: what is right, `n` or `n x length`, -100 for unknown; None if nothing is known.

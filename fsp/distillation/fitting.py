@@ -12,7 +12,7 @@ from fsp.base.errors import Diverged, is_out_of_memory
 
 _CLIP = 1.0  # largest gradient norm
 _Network = TypeVar("_Network", bound=nn.Module)
-_Batch = TypeVar("_Batch")
+_Batch = TypeVar("_Batch", bound=Any)
 
 
 def learning_rate_at(step: int, steps: int, warmup: float, schedule: str = "linear") -> float:

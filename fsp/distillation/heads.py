@@ -71,8 +71,8 @@ class TrainedHeads:
     def reshaped(self, heads: int, size: int) -> Projections:
         """Return the projections of `heads` heads of the given size (together at most T's hidden size)."""
         made = [self._head(run, size) for run in self._runs(heads, size)]
-        read = [torch.cat(parts).float() for parts in zip(*(head[:3] for head in made), strict=True)]
-        return Projections(*read, torch.cat([head[3] for head in made], dim=1).float())
+        query, key, value = (torch.cat([head[part] for head in made]).float() for part in range(3))
+        return Projections(query, key, value, torch.cat([head[3] for head in made], dim=1).float())
 
     def _runs(self, heads: int, size: int) -> list[Run]:
         """Choose the value directions of each new head.

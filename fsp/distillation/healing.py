@@ -71,7 +71,7 @@ def refit_norm(
 ) -> Tensor:
     """Scale and shift the outputs of a norm so that the layer behind it, which is given, comes closest to T's.
 
-    Returns the mean of the new outputs, `H`.
+    Returns the new outputs.
 
     Args:
         weight: changed in place.
@@ -90,11 +90,11 @@ def refit_norm(
     scale = 1 + ridge(gram, ((across * moment).sum(dim=1) - gram.sum(dim=1))[:, None])[0].to(weight.device)
     weight.mul_(scale)
     if bias is None:
-        return scale * own.mean(dim=0)
+        return scale * own
     lacking = across @ wanted_mean.cpu().double() - within @ (scale * mean).cpu().double()
     shift = ridge(within, lacking[:, None])[0].to(bias.device)
     bias.copy_(scale * bias + shift)
-    return scale * mean + shift
+    return scale * own + shift
 
 
 def refit_writer(weight: Tensor, bias: Tensor | None, features: Tensor, wanted: Tensor) -> None:
@@ -106,12 +106,9 @@ def refit_writer(weight: Tensor, bias: Tensor | None, features: Tensor, wanted: 
         features: inputs of the map, `n x inputs`.
         wanted: outputs that it should give, `n x outputs`.
     """
-    gram, moment = gram_of(features), (features.T @ wanted).cpu().double()
     mean, wanted_mean = features.mean(dim=0), wanted.mean(dim=0)
-    if bias is not None:
-        count, centre = len(features), mean.cpu().double()
-        gram -= count * torch.outer(centre, centre)
-        moment -= count * torch.outer(centre, wanted_mean.cpu().double())
+    centred = features if bias is None else features - mean
+    gram, moment = gram_of(centred), (centred.T @ wanted).cpu().double()
     lacking = moment - gram @ weight.T.cpu().double()
     weight.add_(ridge(gram, lacking).to(weight.device))
     if bias is not None:

@@ -23,6 +23,8 @@ from fsp.distillation.tasks.task import Data, Making, Task
 from fsp.distillation.tasks.text import corpus_in
 from fsp.distillation.teacher import Teacher, load_teacher, packaged_teacher
 from fsp.distillation.text.corpus import Corpus, read_corpus, standard_library
+from fsp.distillation.text.reading import files_in
+from fsp.distillation.text.rows import has_rows
 from fsp.distillation.trained import check_trained
 from fsp.families.family import load_family
 from fsp.spaces.loading import load_space
@@ -83,10 +85,16 @@ def load_inputs(
         else:
             trained = load_teacher(source.teacher, family=family, task=task, device=device)
         advance(1)
-        if trained.task == "classes" and source.data:
+        sampled = source.data and (trained.tokenizer is None or not _is_prose(source.data))
+        if trained.task == "classes" and sampled:
             data: Data = _samples(trained, source)
+        elif trained.tokenizer is None and trained.task == "classes":
+            raise InputError(f"teacher {trained.name} reads no text; give images or arrays with --data")
         elif trained.tokenizer is None:
-            raise InputError(f"teacher {trained.name} reads no text; give images or arrays with --corpus")
+            raise InputError(
+                f"teacher {trained.name} reads no text and has no head for classes, by which fsp compares "
+                "such networks; give one with its classifier"
+            )
         elif texts is None and source.data:
             raise InputError(f"teacher {trained.name} reads text; give text with --corpus")
         else:
@@ -127,6 +135,12 @@ def _samples(trained: Teacher, source: Source) -> Samples:
 def _is_text(paths: Sequence[str | Path]) -> bool:
     """Return whether data is text or rows of text, by the names of the files."""
     return not _is_images(paths) and not any(Path(path).suffix == ".npz" for path in paths)
+
+
+def _is_prose(paths: Sequence[str | Path]) -> bool:
+    """Return whether data is text without rows, whose sentences are a classifier's samples."""
+    files = [file for path in map(Path, paths) for file in (files_in(path) if path.is_dir() else [path])]
+    return _is_text(paths) and not any(has_rows(file) for file in files)
 
 
 def _is_images(paths: Sequence[str | Path]) -> bool:
@@ -220,8 +234,11 @@ def from_scratch(inputs: Inputs, settings: SurrogateSettings, space: SearchSpace
     """Return the paper's error, masked language modelling from scratch; only T's tokenizer is used.
 
     Raises:
-        InputError: there is too little text, or the tokenizer has no mask token.
+        InputError: the space is of another family than bert, there is too little text, or the tokenizer has no mask
+            token.
     """
+    if load_family(space.family) is not load_family("bert"):
+        raise InputError(f"the error mlm trains BERT from scratch; space {space.name} is of family {space.family_name}")
     torch.set_num_threads(settings.processor_threads)
     text = MaskedText.prepare(
         inputs.teacher.tokenizer,

@@ -79,8 +79,8 @@ def numbered(
             raise InputError(f"label {unknown[0]!r}: T has the classes {_listed(list(label_ids))}; use their names")
         raise InputError(f"label {unknown[0]!r}: T's classes have no names; use their numbers from 0")
     elif mixed := [name for name in counts if not is_whole(name)]:
-        number = next(name for name in counts if is_whole(name))
-        raise InputError(f"the labels are names such as {mixed[0]!r} and numbers such as {number}; use one of both")
+        whole = next(name for name in counts if is_whole(name))
+        raise InputError(f"the labels are names such as {mixed[0]!r} and numbers such as {whole}; use one of both")
     else:
         numbers = {name: int(name) for name in counts}
     for name, number in numbers.items():

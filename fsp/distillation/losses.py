@@ -159,12 +159,12 @@ def relation_divergence(
     """Return KL(teacher || student) between self-attention relations, summed, and the number of distributions.
 
     The relation of queries is softmax(Q Qᵀ / sqrt(d)), and likewise for keys and values; vectors are split into `heads`
-    relation heads of size d, so neither head counts nor hidden sizes need to agree (MiniLMv2, arXiv 2012.15828).
+    relation heads of size d, so neither head counts nor widths need to agree (MiniLMv2, arXiv 2012.15828).
 
     Args:
-        student: queries, keys and values of a layer, `n x length x H` each, with all heads concatenated.
-        teacher: the same for the teacher, with its own H.
-        heads: number of relation heads; divides both hidden sizes.
+        student: queries, keys and values of a layer, `n x length x width` each, with all heads concatenated.
+        teacher: the same for the teacher, with its own widths.
+        heads: number of relation heads; divides all widths.
         causal: relate each token only to itself and to earlier tokens.
 
     Example:

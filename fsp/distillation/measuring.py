@@ -1,6 +1,6 @@
 """Timing T and its students side by side."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 
@@ -19,23 +19,10 @@ def latencies(
     The input is one sample; of text, one of 128 tokens, or of T's longest input if that is shorter.
     """
     device, warmup = task.teacher.device, 5
-    calls = {name: _finished(call, device.torch) for name, call in task.calls(students, LENGTH).items()}
+    calls = {name: device.finished(call) for name, call in task.calls(students, LENGTH).items()}
     with (
         torch.inference_mode(),
         device.computing(),
         (display or Progress()).bar("measuring latency", repeats + warmup) as advance,
     ):
         return interleaved(calls, repeats=repeats, warmup=warmup, advance=advance)
-
-
-def _finished(call: Callable[[], object], device: torch.device) -> Callable[[], object]:
-    """Return a call that ends when the device has done its work."""
-    if device.type == "cpu":
-        return call
-
-    def whole() -> object:
-        found = call()
-        torch.accelerator.synchronize(device)
-        return found
-
-    return whole

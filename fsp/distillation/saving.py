@@ -24,7 +24,7 @@ def distill(
     architecture: Architecture,
     error: Distillation,
     *,
-    budget: int,
+    tokens: int,
     seed: int = 0,
     label: str | None = None,
     display: Progress | None = None,
@@ -34,7 +34,7 @@ def distill(
     Args:
         architecture: a shape that can be cut out of T.
         error: the surrogate error of the search; it holds T, the material and the settings.
-        budget: training tokens, or samples; rounded down to whole steps, at least one.
+        tokens: training tokens, or samples; rounded down to whole steps, at least one.
         seed: seed of the order of the training examples.
         label: text of the progress bar.
         display: shows progress.
@@ -43,7 +43,7 @@ def distill(
         InputError: the shape cannot be cut out of T.
         RunFailed: the training diverged.
     """
-    steps = error.steps_for(budget)
+    steps = error.steps_for(tokens)
     student = error.student(architecture)
     with (display or Progress()).bar(label or f"distilling {architecture}", steps) as advance:
         try:
@@ -87,6 +87,7 @@ def load_student(folder: Path, teacher: Teacher) -> Student:
     network = teacher.family.resized(teacher.network, shape, layers)
     student = Student(network, teacher.family, told["readout"] and nn.Linear(*told["readout"]))
     student.load_state_dict(load_file(folder / _WEIGHTS))
-    if hasattr(network, "tie_weights"):
-        network.tie_weights()
+    tie: Any = getattr(network, "tie_weights", None)  # only networks of transformers have it
+    if tie is not None:
+        tie()
     return student.eval().to(teacher.device.torch)

@@ -3,30 +3,21 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fsp.base.device import Device
+from fsp.base.device import Placed
 from fsp.base.errors import check_least
 from fsp.base.machine import check_threads, processors
-from fsp.base.option import DEVICE, DTYPE, STEPS, TASK, THREADS
+from fsp.base.option import STEPS, TASK, THREADS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running:
-    """What T is for, and where networks run.
+class Running(Placed):
+    """What T is for, and where networks run; see `Placed`.
 
     Attributes:
         task: what T is for; None for what it is.
-        device: where networks run.
-        dtype: numbers that they compute with.
     """
 
     task: Annotated[str | None, TASK] = None
-    device: Annotated[str, DEVICE] = "auto"
-    dtype: Annotated[str, DTYPE] = "float32"
-
-    @property
-    def place(self) -> Device:
-        """The device. Raises InputError if there is none such."""
-        return Device.chosen(self.device, self.dtype)
 
 
 @dataclass(frozen=True)

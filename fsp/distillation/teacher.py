@@ -16,7 +16,7 @@ from fsp.distillation.models.loading import ModelFolder, check_sees_both_sides, 
 from fsp.distillation.models.own import is_own, load_own, model_type_in, save_own
 from fsp.distillation.models.sentence_layout import SentenceLayout, layout_of, plain_layout
 from fsp.families.architecture import Architecture
-from fsp.families.family import Family, family_of_type
+from fsp.families.family import Family, family_of_type, name_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -176,15 +176,15 @@ def load_teacher(
     with found.blamed():
         family = _checked(family, found.config.model_type)
         family.architecture_of(found.config)
-        usual = _usual_task(found)
-        wanted = task or usual
-        _check_serves(found, usual, wanted)
+        wanted = _served(found, task)
     network, wanted = _network(found, wanted, asked=task is not None)
     tokenizer = processor = None
     if getattr(network.config, "vocab_size", None) is not None:
         tokenizer = found.tokenizer()
         with found.blamed():
             _check_tokens(tokenizer, wanted)
+        if wanted == "classes" and network.config.pad_token_id is None:
+            network.config.pad_token_id = tokenizer.pad_token_id  # by which a decoder finds the last token of a text
     else:
         processor = _processor(found)
     network.requires_grad_(False)
@@ -210,9 +210,10 @@ def _checked(family: Family | None, model_type: Any) -> Family:
     if family is None:
         return family_of_type(model_type)
     if model_type not in family.MODEL_TYPES:
+        other = name_of(family_of_type(model_type)).rpartition(".")[2]  # refuses a type of no family
         raise InputError(
-            f"its model type is {model_type!r}, and the search space is of a family of {', '.join(family.MODEL_TYPES)}; "
-            "take a space of its own family (fsp space lists them)"
+            f"its model type {model_type!r} is of family {other}, and the search space is of another, for "
+            f"{', '.join(family.MODEL_TYPES)}; take a space of family {other} (fsp space lists them)"
         )
     return family
 
@@ -224,7 +225,10 @@ def _usual_task(found: ModelFolder) -> str | None:
     return "embedding" if usual == "states" and (found.root / "modules.json").is_file() else usual
 
 
-def _check_serves(found: ModelFolder, usual: str | None, wanted: str | None) -> None:
+def _served(found: ModelFolder, task: str | None) -> str:
+    """Return the task that a model is to serve. Raises InputError if it cannot."""
+    usual = _usual_task(found)
+    wanted = task or usual
     named = (found.config.architectures or ["none"])[0]
     if wanted is None:
         raise InputError(
@@ -236,6 +240,7 @@ def _check_serves(found: ModelFolder, usual: str | None, wanted: str | None) -> 
         check_sees_both_sides(found.config)
     if wanted == "embedding" and getattr(found.config, "vocab_size", None) is None:
         raise InputError("it reads no text, so it cannot serve the task embedding; use --task states")
+    return wanted
 
 
 def _network(found: ModelFolder, task: str, *, asked: bool) -> tuple[Any, str]:

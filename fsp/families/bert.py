@@ -105,8 +105,8 @@ def _check(config: "PretrainedConfig") -> None:
     check_type(config, "bert", MODEL_TYPES)
     if config.is_decoder or config.add_cross_attention:
         raise InputError(
-            f"a {config.model_type} that is a decoder is not supported by family bert; it takes encoders (if is_decoder "
-            "in its config.json is a mistake, put false there)"
+            f"a {config.model_type} that is a decoder is not supported by family bert; it takes encoders (if "
+            "is_decoder in its config.json is a mistake, put false there)"
         )
     if (positions := getattr(config, "position_embedding_type", None)) not in (None, "absolute"):
         raise InputError(

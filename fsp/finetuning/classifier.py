@@ -9,15 +9,26 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from fsp.base.device import Device, in_parts
 from fsp.base.errors import Diverged, InputError
 from fsp.distillation.fitting import fit
 from fsp.distillation.models.identity import fingerprint
-from fsp.distillation.models.loading import longest_input, open_model
+from fsp.distillation.models.loading import ModelFolder, longest_input, open_model, reads_text, takes_types
+from fsp.distillation.models.own import is_own
 from fsp.finetuning.examples import Example
 from fsp.finetuning.settings import HEADS
 from fsp.finetuning.theta import Hyperparameters
 
 _BATCH = 64  # rows per forward pass where nothing is trained
+_LIKE_BORT = ("roberta", "xlm-roberta", "camembert")  # model types whose own head is Bort's
+
+
+class _Rows(list[Example]):
+    """Rows of a training step, which can be split if the device's memory does not suffice for all."""
+
+    def split(self, parts: int) -> "list[_Rows]":
+        """Return the rows in at most so many parts."""
+        return [_Rows(self[i] for i in part) for part in np.array_split(np.arange(len(self)), parts) if len(part)]
 
 
 class Classifier:
@@ -29,22 +40,32 @@ class Classifier:
         head: `model`, transformers' head for this family, or `bort`: dropout, dense, tanh, dropout, dense on the first
             token, new in every fit. Both are saved in transformers' format.
         length: number of tokens after which a text or pair is cut off.
+        device: where it is fitted and predicts; None for the CPU.
 
     Attributes:
         fingerprint: short digest of the checkpoint, see `fsp.distillation.models.identity`.
         embedding_table: its input embeddings, `V x H`.
 
     Raises:
-        InputError: `fsp.distillation.models.loading` refuses the model, transformers has no sequence classification
-            for it, or the Bort head does not fit it.
+        InputError: `fsp.distillation.models.loading` refuses the model, it reads no text, transformers has no sequence
+            classification for it, or the Bort head does not fit it.
     """
 
-    def __init__(self, source: str | Path, labels: Sequence[str], *, head: str = "model", length: int = 128):
+    def __init__(
+        self,
+        source: str | Path,
+        labels: Sequence[str],
+        *,
+        head: str = "model",
+        length: int = 128,
+        device: Device | None = None,
+    ):
         if head not in HEADS:
             raise InputError(f"no head {head!r}; there are {', '.join(HEADS)}")
-        self.source, self.labels, self.head = source, tuple(labels), head
-        self._checkpoint = open_model(source)
+        self.source, self.labels, self.head, self.device = source, tuple(labels), head, device or Device()
+        self._checkpoint = open_text_model(source)
         self.tokenizer = self._checkpoint.tokenizer()
+        self.tokenizer.padding_side = "right"  # networks count positions from the first token
         model, missing = self._load(seed=0)
         self.length = min(length, longest_input(model.config))
         self.fingerprint = fingerprint(model, config=self._checkpoint.config, tokenizer=self.tokenizer, without=missing)
@@ -70,20 +91,22 @@ class Classifier:
             Diverged: the loss is not finite.
         """
         order = _batches(len(rows), theta.batch, np.random.default_rng(seed))
-        with torch.random.fork_rng(devices=[]):
+        place = self.device.torch
+        with torch.random.fork_rng(devices=[place] if place.type == "cuda" else []):
             model, _ = self._load(seed)
             torch.manual_seed(seed)
             if self.head == "bort":
                 _bort_head(model)
-            model.train()
+            model.to(place).train()
             fit(
                 model,
                 self._loss,
-                ([rows[i] for i in chosen] for chosen in order),
+                (_Rows(rows[i] for i in chosen) for chosen in order),
                 steps=steps,
                 learning_rate=theta.learning_rate,
                 warmup=theta.warmup,
                 weight_decay=theta.weight_decay,
+                device=self.device,
             )
         return model.eval()
 
@@ -96,13 +119,17 @@ class Classifier:
         """
         fields = [one.fields for one in rows]
         by_length = sorted(range(len(rows)), key=lambda i: len(self._ids(fields[i])))
-        result = np.empty(len(rows), dtype=np.int64)
-        for start in range(0, len(rows), _BATCH):
-            part = by_length[start : start + _BATCH]
-            logits = model(**self._batch([fields[i] for i in part])).logits
-            if not logits.isfinite().all():
+
+        def logits(first: int, last: int) -> torch.Tensor:
+            with self.device.computing():
+                found = model(**self._batch([fields[i] for i in by_length[first:last]])).logits.float()
+            if not found.isfinite().all():
                 raise Diverged("the fitted model's logits are not finite")
-            result[part] = logits.argmax(dim=1).numpy()
+            return found.cpu()
+
+        result = np.empty(len(rows), dtype=np.int64)
+        if rows:
+            result[by_length] = torch.cat(list(in_parts(len(rows), _BATCH, logits))).argmax(dim=1).numpy()
         return result
 
     def truncated(self, rows: Sequence[Example]) -> int:
@@ -113,7 +140,7 @@ class Classifier:
         """Load a model that `fit` returned and `save_pretrained` wrote."""
         from transformers import AutoModelForSequenceClassification
 
-        return open_model(folder, what="fit").network(AutoModelForSequenceClassification)[0]
+        return open_model(folder, what="fit").network(AutoModelForSequenceClassification)[0].to(self.device.torch)
 
     def _load(self, seed: int) -> tuple[Any, tuple[str, ...]]:
         """Return the checkpoint's model, with the weights of a new head drawn from the seed."""
@@ -132,8 +159,8 @@ class Classifier:
         return model, missing
 
     def _loss(self, model: Any, rows: Sequence[Example]) -> torch.Tensor:
-        logits = model(**self._batch([one.fields for one in rows])).logits
-        return nn.functional.cross_entropy(logits, self._targets(rows))
+        logits = model(**self._batch([one.fields for one in rows])).logits.float()
+        return nn.functional.cross_entropy(logits, self._targets(rows).to(logits.device))
 
     def _targets(self, rows: Sequence[Example]) -> torch.Tensor:
         targets = torch.zeros(len(rows), len(self.labels))
@@ -146,10 +173,10 @@ class Classifier:
 
     def _batch(self, texts: Sequence[tuple[str, ...]]) -> dict[str, torch.Tensor]:
         columns: dict[str, list[list[int]]] = {"input_ids": [self._ids(fields) for fields in texts]}
-        if "token_type_ids" in self.tokenizer.model_input_names:
+        if "token_type_ids" in self.tokenizer.model_input_names and takes_types(self._checkpoint.config):
             columns["token_type_ids"] = [self._types[fields] for fields in texts]
         padded = self.tokenizer.pad(columns, padding="longest", return_tensors="pt")
-        return dict(padded)
+        return {name: value.to(self.device.torch) for name, value in padded.items()}
 
     def _ids(self, fields: tuple[str, ...]) -> list[int]:
         if fields not in self._encoded:
@@ -161,6 +188,17 @@ class Classifier:
     def _is_longer(self, fields: tuple[str, ...]) -> bool:
         whole = self.tokenizer(*fields, padding=False, truncation=False, verbose=False)
         return len(whole["input_ids"]) > self.length
+
+
+def open_text_model(source: str | Path, what: str = "model") -> ModelFolder:
+    """Return `open_model` of a model that reads text. Raises InputError for others."""
+    if Path(source).is_dir() and is_own(Path(source)):
+        raise InputError(f"{what} {source}: transformers does not know its networks, and they read no text")
+    found = open_model(source, what=what)
+    with found.blamed():
+        if not reads_text(found.config):
+            raise InputError(f"a {found.config.model_type} reads no text")
+    return found
 
 
 def _batches(rows: int, size: int, random: np.random.Generator) -> Any:
@@ -179,7 +217,7 @@ def _bort_head(model: Any) -> None:
     Source: the classifier of alexa/bort.
     """
     head = getattr(model, "classifier", None)
-    if all(hasattr(head, part) for part in ("dense", "dropout", "out_proj")):
+    if model.config.model_type in _LIKE_BORT:
         return
     pooler: Any = getattr(model.base_model, "pooler", None)
     if not (isinstance(head, nn.Linear) and hasattr(pooler, "dense") and hasattr(model, "dropout")):

@@ -103,10 +103,11 @@ def finetune(
     settings, display, out = settings or FinetuningSettings(), display or Progress(), Path(out)
     if settings.method == "agora" and labeller is None:
         raise InputError("agora needs a labeller: tfidf, probe:DIR or the directory of a trained classifier")
+    device = settings.place
     torch.set_num_threads(settings.processor_threads)
     data = load_data(train, dev, test, text=text, label=label, seed=settings.seed)
     with display.bar("loading the model", 1) as advance:
-        classifier = Classifier(model, data.labels, head=settings.head, length=settings.length)
+        classifier = Classifier(model, data.labels, head=settings.head, length=settings.length, device=device)
         advance(1)
     fixed = _fixed(classifier, data, settings)
     join(out, {**fixed, **_searched(settings, labeller)})
@@ -119,7 +120,7 @@ def finetune(
     trainer.folder.mkdir(exist_ok=True)
     expansion, verdict = None, None
     if settings.method == "agora":
-        label_points = load_labeller(str(labeller), data.train, data.labels)
+        label_points = load_labeller(str(labeller), data.train, data.labels, device)
         verdict = accepted(judge(label_points, data.dev), settings, display)
         generator = load_generator(settings.generator, classifier, data.train, settings.points)
         expansion = Expansion(
@@ -178,6 +179,8 @@ def _fixed(classifier: Classifier, data: Data, settings: FinetuningSettings) -> 
         "length": settings.length,
         "seed": settings.seed,
         "threads": settings.processor_threads,
+        "device": classifier.device.kind,
+        "dtype": classifier.device.dtype,
     }
 
 
@@ -185,4 +188,4 @@ def _searched(settings: FinetuningSettings, labeller: str | None) -> dict[str, A
     """Return the settings that the search depends on besides the fits."""
     asked = asdict(settings)
     asked["theta"] = [asdict(theta) for theta in settings.theta]
-    return {**asked, "threads": settings.processor_threads, "labeller": labeller}
+    return {**asked, "threads": settings.processor_threads, "device": settings.place.kind, "labeller": labeller}

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fsp.base.device import Device
 from fsp.base.errors import InputError
 from fsp.distillation.models.loading import check_sees_both_sides, longest_input, open_model
 from fsp.finetuning.examples import normalised
@@ -33,10 +34,12 @@ class Masked(NamedTuple):
     Attributes:
         model: the masked language model.
         tokenizer: its tokenizer.
+        device: where the model is.
     """
 
     model: Any
     tokenizer: Any
+    device: Device = Device()
 
 
 class Generator(Protocol):
@@ -177,7 +180,7 @@ class Refill:
     """
 
     def __init__(self, masked: Masked, points: int, rate: float = 0.15, length: int = 128):
-        self._model, self._tokenizer = masked.model, masked.tokenizer
+        self._model, self._tokenizer, self._device = masked
         if self._tokenizer.mask_token is None:
             raise InputError("the tokenizer of the masked language model has no mask token")
         self.points, self._rate = points, rate
@@ -216,8 +219,9 @@ class Refill:
                 max_length=self._length,
                 return_tensors="pt",
             )
-            with torch.inference_mode():
-                logits = self._model(**batch).logits[:, :, self._ids]
+            with torch.inference_mode(), self._device.computing():
+                logits = self._model(**batch.to(self._device.torch)).logits[:, :, self._ids].float().cpu()
+            batch = batch.to("cpu")
             for row, (words, places) in enumerate(part):
                 found = (batch["input_ids"][row] == self._tokenizer.mask_token_id).nonzero().flatten().tolist()
                 words = [list(field) for field in words]
@@ -273,7 +277,7 @@ class Mix:
         return tuple(_joined(begin, end, share) for begin, end in zip(*pair, strict=True))
 
 
-def load_masked(source: str) -> Masked:
+def load_masked(source: str, device: Device | None = None) -> Masked:
     """Return a masked language model with its tokenizer. Raises InputError if its head is missing."""
     from transformers import AutoModelForMaskedLM
 
@@ -283,7 +287,8 @@ def load_masked(source: str) -> Masked:
     model, missing = found.network(AutoModelForMaskedLM)
     if missing:
         raise InputError(f"{source} is no masked language model: its checkpoint lacks {missing[0]}")
-    return Masked(model.requires_grad_(False), found.tokenizer())
+    place = device or Device()
+    return Masked(model.requires_grad_(False).to(place.torch), found.tokenizer(), place)
 
 
 def whole_words(tokenizer: Any) -> dict[str, int]:

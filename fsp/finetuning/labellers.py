@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from fsp.base.device import Device
 from fsp.base.errors import InputError
-from fsp.distillation.measuring import embeddings
-from fsp.distillation.models.loading import longest_input, open_model
+from fsp.distillation.models.loading import longest_input, sentence_tokens, takes_types
+from fsp.finetuning.classifier import open_text_model
 from fsp.finetuning.examples import Example, majority_share
 
 Fields = tuple[str, ...]
@@ -26,7 +27,9 @@ _LENGTH = 128
 _BATCH = 64
 
 
-def load_labeller(source: str, train: Sequence[Example], labels: Sequence[str]) -> Labeller:
+def load_labeller(
+    source: str, train: Sequence[Example], labels: Sequence[str], device: Device | None = None
+) -> Labeller:
     """Return a labeller.
 
     Args:
@@ -35,6 +38,7 @@ def load_labeller(source: str, train: Sequence[Example], labels: Sequence[str]) 
             with the same labels. The first two are fitted on train.
         train: the train set.
         labels: the classes.
+        device: where its network runs; None for the CPU.
 
     Raises:
         InputError: there is no such model, or it has other labels.
@@ -42,10 +46,10 @@ def load_labeller(source: str, train: Sequence[Example], labels: Sequence[str]) 
     if source == "tfidf":
         return _tfidf(train, len(labels))
     if source.startswith("probe:"):
-        return _probe(source.removeprefix("probe:"), train, len(labels))
+        return _probe(source.removeprefix("probe:"), train, len(labels), device)
     if not source:
         raise InputError("name a labeller: tfidf, probe:DIR or DIR")
-    return _classifier(source, labels)
+    return _classifier(source, labels, device or Device())
 
 
 @dataclass(frozen=True)
@@ -96,22 +100,38 @@ def _tfidf(train: Sequence[Example], classes: int) -> Labeller:
     return lambda texts: _spread(model, lambda: vectorizer.transform([" ".join(f) for f in texts]), len(texts), classes)
 
 
-def _probe(source: str, train: Sequence[Example], classes: int) -> Labeller:
-    embed = embedder(source)
+def _probe(source: str, train: Sequence[Example], classes: int, device: Device | None) -> Labeller:
+    embed = embedder(source, device)
     model = _logistic(embed([one.fields for one in train]), [one.label for one in train])
     return lambda texts: _spread(model, lambda: embed(texts), len(texts), classes)
 
 
-def embedder(source: str | Path) -> Callable[[Sequence[Fields]], NDArray[np.float32]]:
+def embedder(source: str | Path, device: Device | None = None) -> Callable[[Sequence[Fields]], NDArray[np.float32]]:
     """Return a function from texts to the mean token states of a frozen encoder, scaled to unit length, `n x H`."""
     from transformers import AutoModel
 
-    found = open_model(source)
-    encoder, tokenizer = found.network(AutoModel)[0].requires_grad_(False), found.tokenizer()
+    found, place = open_text_model(source), device or Device()
+    encoder, tokenizer = found.network(AutoModel)[0].requires_grad_(False).to(place.torch), found.tokenizer()
+    tokenizer.padding_side = "right"  # networks count positions from the first token
 
+    @torch.inference_mode()
     def embed(texts: Sequence[Fields]) -> NDArray[np.float32]:
-        inputs: Any = [fields[0] if len(fields) == 1 else fields for fields in texts]
-        vectors = embeddings(encoder, tokenizer, inputs)
+        by_length = sorted(range(len(texts)), key=lambda i: sum(map(len, texts[i])))
+        vectors = np.empty((len(texts), encoder.config.hidden_size), dtype=np.float32)
+        for start in range(0, len(by_length), _BATCH):
+            rows = by_length[start : start + _BATCH]
+            batch = tokenizer(
+                *map(list, zip(*(texts[row] for row in rows), strict=True)),
+                padding="longest",
+                truncation=True,
+                max_length=sentence_tokens(encoder.config),
+                return_tensors="pt",
+            ).to(place.torch)
+            mask = batch["attention_mask"]
+            with place.computing():
+                states = encoder(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state.float()
+            weights = mask.unsqueeze(-1).to(states.dtype)
+            vectors[rows] = ((states * weights).sum(dim=1) / weights.sum(dim=1)).cpu().numpy()
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
     return embed
@@ -138,15 +158,17 @@ def _spread(model: Any, features: Callable[[], Any], rows: int, classes: int) ->
     return result
 
 
-def _classifier(source: str, labels: Sequence[str]) -> Labeller:
+def _classifier(source: str, labels: Sequence[str], device: Device) -> Labeller:
     from transformers import AutoModelForSequenceClassification
 
-    found = open_model(source, what="labeller")
+    found = open_text_model(source, what="labeller")
     model, missing = found.network(AutoModelForSequenceClassification)
     if missing:
         raise InputError(f"labeller {source} is no trained classifier: it lacks {missing[0]}; or use probe:{source}")
     tokenizer = found.tokenizer()
-    model.config.pad_token_id = tokenizer.pad_token_id
+    tokenizer.padding_side = "right"
+    model.to(device.torch).config.pad_token_id = tokenizer.pad_token_id
+    names = ["input_ids", "attention_mask", *(["token_type_ids"] if takes_types(model.config) else [])]
     theirs = [str(model.config.id2label[i]) for i in range(model.config.num_labels)]
     if sorted(theirs) == sorted(labels):
         order = [theirs.index(label) for label in labels]
@@ -164,9 +186,10 @@ def _classifier(source: str, labels: Sequence[str]) -> Labeller:
                 truncation=True,
                 max_length=min(_LENGTH, longest_input(model.config)),
                 return_tensors="pt",
-            )
-            with torch.inference_mode():
-                result[start : start + _BATCH] = model(**batch).logits.double().softmax(dim=1)[:, order].numpy()
+            ).to(device.torch)
+            with torch.inference_mode(), device.computing():
+                logits = model(**{name: batch[name] for name in names if name in batch}).logits.cpu()
+            result[start : start + _BATCH] = logits.double().softmax(dim=1)[:, order].numpy()
         return result
 
     return probabilities

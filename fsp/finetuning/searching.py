@@ -24,8 +24,8 @@ def load_generator(source: str, classifier: Classifier, train: Sequence[Example]
     if kind == "edits":
         return Edits(Synonyms(classifier.embedding_table, classifier.tokenizer), points)
     if kind == "mask":
-        return Refill(load_masked(model), points)
-    return Mix(embedder(model), [one.fields for one in train], points)
+        return Refill(load_masked(model, classifier.device), points)
+    return Mix(embedder(model, classifier.device), [one.fields for one in train], points)
 
 
 def search(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from fsp.base.device import Placed
 from fsp.base.errors import InputError, check_least
 from fsp.base.machine import check_threads, processors
 from fsp.base.option import SEED, THREADS, Option
@@ -15,7 +16,7 @@ HEADS = ("model", "bort")
 
 
 @dataclass(frozen=True)
-class FinetuningSettings:
+class FinetuningSettings(Placed):
     """Settings of `fsp.agora` and of its rivals, each described by its `Option`; `theta` is Θ.
 
     Every fit has the same number of steps, so all cost the same, however many rows there are. Without a budget

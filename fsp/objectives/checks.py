@@ -37,7 +37,7 @@ def check_space(space: SearchSpace) -> dict[str, Any]:
             share over the candidates, and the share of candidates `below_half`; None for a family without D.
         `monotone`: for each size parameter whether `parameters` and `operations` never fall when it grows to
             its next choice, with the others fixed and rules ignored.
-        `head_dim`: `least` and `most` of H / A; None for a family without heads.
+        `head_dim`: `least` and `most` of H / A; None for a family without heads that partition H.
         `maximum_breaks`: the rules that T itself breaks, which is allowed.
 
     Raises:
@@ -69,9 +69,15 @@ def check_space(space: SearchSpace) -> dict[str, Any]:
         "flops_share": {"least": min(shares), "most": max(shares)} if shares else None,
         "middle_share": _middle_share(space, sample) if "D" in space.names else None,
         "monotone": {name: _monotone(space, sample, name) for name in space.sizes},
-        "head_dim": head_dims(space) if {"A", "H"} <= set(space.names) else None,
+        "head_dim": head_dims(space) if heads_partition(space) else None,
         "maximum_breaks": space.broken_rules(space.maximum),
     }
+
+
+def heads_partition(space: SearchSpace) -> bool:
+    """Return whether the architectures of a space have A heads that partition the hidden size H."""
+    anatomy = family_of(space).anatomy
+    return {"A", "H"} <= set(space.names) and (anatomy is None or anatomy.partitions)
 
 
 def head_dims(space: SearchSpace) -> dict[str, int]:

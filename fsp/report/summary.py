@@ -74,16 +74,27 @@ def model_rows(result: dict[str, Any]) -> list[dict[str, str]]:
         {
             "model": NAMES[model["name"]],
             "shape": shape_text(model["architecture"]),
-            "encoder": f"{model['encoder_parameters'] / 1e6:.2f}",
-            "total": f"{(model['parameters'] + model['readout_parameters']) / 1e6:.2f}",
-            "operations": f"{model['operations'] / 1e9:.2f}",
-            "latency": f"{model['latency']['median_ms']:.1f} "
-            f"({model['latency']['lower_quartile_ms']:.1f}-{model['latency']['upper_quartile_ms']:.1f})",
+            "encoder": _plain(model["encoder_parameters"] / 1e6, 2),
+            "total": _plain((model["parameters"] + model["readout_parameters"]) / 1e6, 2),
+            "operations": _plain(model["operations"] / 1e9, 2),
+            "latency": "{} ({}-{})".format(
+                *(_plain(model["latency"][name], 1) for name in ("median_ms", "lower_quartile_ms", "upper_quartile_ms"))
+            ),
             "error": with_half_width(model["error"]),
             **{kind: with_half_width(found) for kind, found in figures_of(model).items()},
         }
         for model in result["models"]
     ]
+
+
+def _plain(value: float, digits: int) -> str:
+    """Return a number with so many decimals, or with two significant digits if they would leave fewer.
+
+    Example:
+        >>> _plain(12.345, 2), _plain(0.00123, 2)
+        ('12.35', '0.0012')
+    """
+    return f"{value:.{digits}f}" if value >= 10 ** (1 - digits) else f"{value:.2g}"
 
 
 def headline(result: dict[str, Any]) -> list[str]:

@@ -23,7 +23,7 @@ from fsp.studies.evaluator import Evaluator
 from fsp.trust.agreement import size_bands, spearman_in_bands
 from fsp.trust.ranking import Ranking, rank
 from fsp.trust.truth import mean_truth
-from fsp.trust.zero_cost import ZERO_COST
+from fsp.trust.zero_cost import zero_cost_for
 
 Value = TypeVar("Value")
 
@@ -53,7 +53,7 @@ class ReportCard:
         anchored: number of anchors, and the share of the others' truths that the 90% intervals cover.
         fitted: Spearman inside bands and coverage of the 90% intervals of `fitted`, which is fitted to the errors after
             s steps of four fifths of the shapes and predicts the errors of the others.
-        controls: the errors of T's mean state and of its embeddings without layers.
+        controls: the errors of T's mean output and of T without its layers.
     """
 
     table: pd.DataFrame
@@ -103,7 +103,7 @@ def report_card(
     The surrogates are the errors after 0 (`s=0`), s and 2s steps; the extrapolation of the last two by a power law; the
     error at equal FLOPs (those of s steps for the shape of median cost); the laws fitted to the truths of 12 anchors
     and the errors after 0 or s steps (see `fsp.objectives.anchored`; the anchors keep their truth); and the baselines
-    of `fsp.trust.zero_cost`.
+    of `fsp.trust.zero_cost` that take the space's networks.
 
     Args:
         space: the search space, with T's embedding tables.
@@ -142,8 +142,9 @@ def report_card(
     anchors = {}
     for name in ("s=0", f"s={steps}"):
         table[f"anchored, {name}"], anchors[name] = _anchored(space, table, name)
-    with (display or Progress()).bar("zero-cost baselines", len(ZERO_COST) * len(shapes)) as advance:
-        for name, score in ZERO_COST.items():
+    scores = zero_cost_for(space)
+    with (display or Progress()).bar("zero-cost baselines", len(scores) * len(shapes)) as advance:
+        for name, score in scores.items():
             table[f"zero-cost {name}"] = [_score(score, space, shape, advance) for shape in shapes]
     table = table.dropna().reset_index(drop=True)
     if len(table) < LEAST_SHAPES:
@@ -152,7 +153,7 @@ def report_card(
         *errors,
         "extrapolated",
         *(f"anchored, {name}" for name in anchors),
-        *(f"zero-cost {name}" for name in ZERO_COST),
+        *(f"zero-cost {name}" for name in scores),
     ]
     maximum = objectives_at(space, space.maximum)
     size = table["encoder_parameters"]

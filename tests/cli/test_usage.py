@@ -49,7 +49,7 @@ REFUSED = {  # by command: what follows it, and a part of the line that it is re
         ("file", "holds no finished run"),
     ],
     "space": [
-        ("nope", "there are bert_large, gpt2, minilm, mlp, modernbert, vit"),
+        ("nope", "there are bert_large, distilbert, gpt2, minilm, mlp, modernbert, smollm, vit"),
         ("--check", "needs the name"),
         ("escaping.toml", "cannot be called"),
     ],

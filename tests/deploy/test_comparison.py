@@ -6,7 +6,7 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from fsp.base.errors import InputError, RunFailed
 from fsp.deploy.comparison import Tolerances, compare
-from fsp.deploy.serving import LOGITS, SENTENCE, STATES, Saved, Serving, load_saved
+from fsp.deploy.serving import LOGITS, SENTENCE, STATES, Saved, TextServing, load_saved
 
 SENTENCES = [f"The {noun} has {count} parts." for noun in ("net", "layer", "word", "head") for count in range(2, 10)]
 
@@ -48,7 +48,7 @@ def student(tiny, tmp_path_factory):
 @pytest.fixture(scope="module")
 def classifier(tokenizer):
     torch.manual_seed(0)
-    return Saved(Serving(BertForSequenceClassification(config(initializer_range=0.2))).eval(), tokenizer)
+    return Saved(TextServing(BertForSequenceClassification(config(initializer_range=0.2))).eval(), tokenizer)
 
 
 def random_units(output):

@@ -2,6 +2,7 @@ import multiprocessing
 import shutil
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -277,7 +278,7 @@ def test_groups_are_no_smaller_than_they_must_be(lengths, factor):
     """Of two groups that follow each other, the first has no room for the shortest text of the second."""
     most = 40 * factor
     groups = [sorted(lengths[k] for k in group) for group in of_lengths(lengths, most).groups]
-    for one, other in zip(groups, groups[1:], strict=False):
+    for one, other in pairwise(groups):
         assert (len(one) + 1) * other[0] > most
 
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from fsp.base.errors import InputError
@@ -6,9 +9,9 @@ from fsp.families.family import load_family
 from fsp.objectives.counts import sizes
 from fsp.spaces.space import SearchSpace, family_of
 
-MEMBERS = "PARAMETERS = ('D',)\nCONSTANTS = ()\n" + "".join(
+MEMBERS = "PARAMETERS = ('D',)\nCONSTANTS = ()\nMODEL_TYPES = ('theirs',)\nanatomy = None\n" + "".join(
     f"def {name}(*_, **__): return {{'parameters': _[0]['D'] * 2}}\n"
-    for name in ("parameters", "operations", "inputs", "build", "architecture_of", "constants_of", "cut")
+    for name in ("parameters", "operations", "inputs", "build", "architecture_of", "constants_of", "resized")
 )
 
 
@@ -38,7 +41,10 @@ def test_a_third_partys_family_needs_no_edit_inside_fsp(install):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (MEMBERS.replace("def cut", "def other"), "lacks 'cut'; it needs PARAMETERS, CONSTANTS, parameters"),
+        (
+            MEMBERS.replace("def resized", "def other"),
+            "lacks 'resized'; it needs PARAMETERS, CONSTANTS, MODEL_TYPES, anatomy",
+        ),
         ("1 / 0", "cannot be loaded: ZeroDivisionError"),
         ("import no_such_module_at_all", "cannot be loaded: ModuleNotFoundError"),
     ],
@@ -49,9 +55,23 @@ def test_families_that_do_not_work_say_why(install, content, says, request):
         load_family("broken")
 
 
+def test_model_types_of_an_installed_family_belong_to_it(install):
+    install("theirs", MEMBERS, "theirs_c")
+    assert family.family_of_type("theirs") is load_family("theirs")
+
+
+def test_no_family_loads_torch():
+    check = (
+        "import sys\nfrom fsp.families.family import family_of_type, known_families, load_family\n"
+        "[load_family(name).anatomy for name in known_families()]; family_of_type('qwen3')\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
 def test_unknown_families_list_the_known(install):
     install("theirs", MEMBERS, "theirs_b")
-    with pytest.raises(InputError, match="there are bert, gpt2, mlp, modernbert, vit, theirs"):
+    with pytest.raises(InputError, match="there are bert, distilbert, gpt2, llama, mlp, modernbert, vit, theirs"):
         load_family("no_such_family")
     with pytest.raises(InputError, match="no network family '_transformer'"):
         load_family("_transformer")
@@ -86,8 +106,8 @@ def test_a_module_is_a_family_without_being_installed(tmp_path):
     assert family_of(space) is module
     assert json.loads(json.dumps(space.describe()))["family"] == "mine"
     assert sizes(space, space.candidates)["parameters"].tolist() == [2, 4]
-    del module.cut
-    with pytest.raises(InputError, match="network family mine lacks 'cut'"):
+    del module.resized
+    with pytest.raises(InputError, match="network family mine lacks 'resized'"):
         load_family(module)
     with pytest.raises(InputError, match="network family int lacks"):
         fsp.spaces.space.family_of(SearchSpace("s", {"D": (1, 2)}, (), {"D": 3}, 7))

@@ -1,5 +1,7 @@
 """The operations of small networks, added up scalar by scalar."""
 
+import pytest
+
 from fsp.families.family import load_family
 
 D, A, H, I, N = 1, 2, 8, 3, 5  # noqa: E741
@@ -36,6 +38,30 @@ def test_vit():
     constants = {"image": 8, "patch": 4, "channels": 3}
     counted = load_family("vit").operations({"D": D, "A": A, "H": H, "I": I}, constants, batch=2, length=999)
     assert int(counted) == 2 * (patches + layer + norm(tokens, H))
+
+
+def test_distilbert():
+    layer = 2 * norm(N, H) + 4 * linear(N, H, H) + attention(N, A, H)
+    layer += linear(N, H, I) + 5 * N * I + linear(N, I, H) + 2 * N * H
+    counted = load_family("distilbert").operations({"D": D, "A": A, "H": H, "I": I}, {}, batch=2, length=N)
+    assert int(counted) == 2 * (N * H + norm(N, H) + layer)
+
+
+@pytest.mark.parametrize(("bias", "normed"), [(0, 0), (1, 0), (0, 1)])
+def test_llama(bias, normed):
+    heads, groups, size = 6, 3, 4
+    rms = lambda n, width: n * (width + (width - 1) + 1 + 1 + 1 + width + width)  # noqa: E731 - squares, mean, eps, root
+    rotated = (heads + groups) * size * N
+    rotation = 2 * rotated + rotated // 2 + rotated  # products, signs of one half, sums
+    layer = linear(N, H, heads * size, bias) + 2 * linear(N, H, groups * size, bias) + linear(N, heads * size, H, False)
+    layer += normed * rms(N * (heads + groups), size) + rotation + attention(N, heads, heads * size)
+    layer += 2 * linear(N, H, I, False) + 4 * N * I + N * I + linear(N, I, H, False)  # SiLU, gate
+    layer += 2 * rms(N, H) + 2 * N * H
+    angles = N * (size // 2) + 4 * N * size  # products, then sine, cosine and their two scalings
+    constants = {"head_size": size, "qkv_bias": bias, "qk_norm": normed}
+    shape = {"D": 3, "A": heads, "K": groups, "H": H, "I": I}
+    counted = load_family("llama").operations(shape, constants, batch=2, length=N)
+    assert int(counted) == 2 * (3 * layer + rms(N, H)) + angles
 
 
 def test_modernbert():

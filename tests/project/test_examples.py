@@ -12,7 +12,7 @@ from fsp.search.methods import METHODS
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PRINTED = {  # by script: a line of its output
     "own_space": r"11 candidates, the largest with 466,698 parameters",
-    "own_family": r"found: H=32",
+    "own_family": r"found: D=2 H=64 I=64",
     "own_error": r"chosen: D=\d H=\d+, of 9 trained",
     "own_method": r"nearest: W is \d+\.\d% below the largest after 20 of 121 evaluations",
     "pareto_figure": r"3 fronts: .*pareto\.png",

@@ -16,7 +16,7 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), 
 def write_entry_points(folder):
     """What installing the page's package would leave behind."""
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
-    info = folder / "text_cnn-1.0.dist-info"
+    info = folder / "text_mixer-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Name: {project['name']}\nVersion: {project['version']}\n")
     groups = [

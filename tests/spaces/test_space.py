@@ -101,7 +101,7 @@ def test_bad_files_say_what_is_wrong(tmp_path, content, says):
 
 
 def test_unknown_names_list_the_known():
-    with pytest.raises(InputError, match="bert_large, gpt2, minilm"):
+    with pytest.raises(InputError, match="bert_large, distilbert, gpt2"):
         load_space("no_such_space")
 
 

@@ -167,7 +167,7 @@ def test_an_installed_space_is_found_by_name(install):
     assert load_space("theirs").name == "mine"
     assert load_space("minilm").family == "bert"  # ours goes before theirs
     assert set(installed_spaces()) >= {"theirs", "minilm"}
-    with pytest.raises(InputError, match=r"there are bert_large, gpt2, .*vit, theirs, or give"):
+    with pytest.raises(InputError, match=r"there are bert_large, distilbert, .*vit, theirs, or give"):
         load_space("nope")
 
 

@@ -1,15 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from fsp.base.errors import Diverged, InputError
-from fsp.families import bert
+from fsp.families import bert, distilbert
 from fsp.families.architecture import Architecture
 from fsp.objectives.counts import sizes
 from fsp.spaces.loading import load_space
 from fsp.spaces.space import SearchSpace
 from fsp.trust import zero_cost
-from fsp.trust.zero_cost import ZERO_COST, jacobian_covariance, synflow
+from fsp.trust.zero_cost import ZERO_COST, jacobian_covariance, synflow, zero_cost_for
 
 SPACE = SearchSpace(
     name="small",
@@ -66,7 +68,7 @@ def test_synflow_does_not_overflow():
             for name, weight in model.named_parameters():
                 if any(f"{part}.weight" in name for part in LINEAR):
                     weight.mul_(factor)
-        return zero_cost._synflow(model)
+        return zero_cost._synflow(model, bert)
 
     assert scaled(1e61) - scaled(1e60) == pytest.approx(8 * np.log(10), rel=1e-9)
 
@@ -119,11 +121,52 @@ def test_scores_depend_on_space_architecture_and_seed_alone(name):
 
 
 @pytest.mark.parametrize("name", ["synflow", "jacobian_covariance"])
-def test_gradient_scores_have_a_seed_and_a_family(name):
-    score = ZERO_COST[name]
-    assert score(SPACE, SHAPE, seed=1) != score(SPACE, SHAPE)
-    with pytest.raises(InputError, match="family bert"):
-        score(load_space("gpt2"), load_space("gpt2").maximum)
+def test_gradient_scores_depend_on_the_seed(name):
+    assert ZERO_COST[name](SPACE, SHAPE, seed=1) != ZERO_COST[name](SPACE, SHAPE)
+
+
+BOTH = {"encoder_parameters", "operations", "synflow", "jacobian_covariance"}
+
+
+@pytest.mark.parametrize(
+    ("name", "takes"),
+    [
+        ("minilm", BOTH),
+        ("distilbert", BOTH),
+        ("gpt2", BOTH - {"synflow"}),
+        ("smollm", BOTH - {"synflow"}),
+        ("modernbert", BOTH - {"synflow"}),
+        ("vit", BOTH - {"synflow", "jacobian_covariance"}),
+        ("mlp", BOTH - {"synflow", "jacobian_covariance"}),
+    ],
+)
+def test_a_score_is_a_number_or_is_refused_and_left_out(name, takes):
+    space = load_space(name)
+    space = (
+        replace(space, constants={**space.constants, "vocabulary": 50}) if "vocabulary" in space.constants else space
+    )
+    smallest = dict(zip(space.names, space.candidates[0].tolist(), strict=True))
+    assert set(zero_cost_for(space)) == takes
+    for score, function in ZERO_COST.items():
+        if score in takes:
+            assert np.isfinite(function(space, smallest))
+        else:
+            with pytest.raises(InputError, match=f"space {name} is of family {space.family_name}"):
+                function(space, smallest)
+
+
+def test_synflow_of_equal_weights_is_that_of_bert_in_distilbert():
+    """Both are the same network under other names, so the same weights have the same flow."""
+    torch.manual_seed(0)
+    tables = {"vocabulary": 30, "positions": 16}
+    theirs, ours = distilbert.build(SHAPE, tables).eval(), untrained()
+    names = dict(zip(("attention.v_lin", "attention.out_lin", "ffn.lin1", "ffn.lin2"), LINEAR, strict=True))
+    with torch.no_grad():
+        for own, other in names.items():
+            for one, two in zip(theirs.transformer.layer, ours.encoder.layer, strict=True):
+                one.get_submodule(own).weight.copy_(two.get_submodule(other).weight)
+    theirs.set_attn_implementation("eager")
+    assert zero_cost._synflow(theirs.double(), distilbert) == pytest.approx(brute_force_synflow(untrained()), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["encoder_parameters", "operations", "synflow"])

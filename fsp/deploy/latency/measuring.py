@@ -18,7 +18,7 @@ from fsp.base.machine import processors
 from fsp.base.progress import Progress
 from fsp.deploy.latency.memory import peak_memory
 from fsp.deploy.latency.rounds import Call, median_of, ratio_of, time_rounds, told_apart
-from fsp.deploy.latency.runtimes import RUNTIMES, call_in, check_runtimes
+from fsp.deploy.latency.runtimes import ON_CPU, RUNTIMES, call_in, check_runtimes
 from fsp.deploy.latency.settings import MeasurementSettings
 from fsp.deploy.latency.targets import Loaded, Target, describe
 
@@ -34,7 +34,7 @@ class Measurement:
         runtimes: the runtimes in which each was timed.
         samples: milliseconds by (network, runtime), `(rounds,)` each.
         memory: megabytes by (network, runtime); empty if memory was not measured.
-        settings: batch, length, threads and rounds.
+        settings: batch, length, threads and rounds; device and numbers of torch's runtimes.
         environment: see `fsp.base.fingerprint`.
     """
 
@@ -42,13 +42,18 @@ class Measurement:
     runtimes: tuple[str, ...]
     samples: dict[tuple[str, str], NDArray[np.float64]]
     memory: dict[tuple[str, str], dict[str, float]]
-    settings: dict[str, int]
+    settings: dict[str, Any]
     environment: dict[str, Any]
 
     @property
     def warnings(self) -> list[str]:
         """Warnings about noise and about differences too small to measure, one line each."""
         found = []
+        asked = self.settings["device"], self.settings["dtype"]
+        if asked != ("cpu", "float32") and (others := [name for name in self.runtimes if name in ON_CPU]):
+            found.append(
+                f"{' and '.join(others)} ran on the CPU in numbers of their own, not in {asked[1]} on {asked[0]}"
+            )
         medians = {key: median_of(samples) for key, samples in self.samples.items()}
         worst = max(medians, key=lambda key: medians[key].uncertainty)
         if medians[worst].uncertainty > _NOISY:
@@ -94,10 +99,14 @@ class Measurement:
         return {
             "latencies": entries,
             **self.settings,
-            "runtimes": {name: RUNTIMES[name] for name in self.runtimes},
+            "runtimes": {name: self._told(name) for name in self.runtimes},
             "warnings": self.warnings,
             "environment": self.environment,
         }
+
+    def _told(self, runtime: str) -> str:
+        numbers = "" if runtime in ON_CPU else f", {self.settings['dtype']}, on {self.settings['device']}"
+        return RUNTIMES[runtime] + numbers
 
 
 def measure(
@@ -109,8 +118,9 @@ def measure(
 ) -> Measurement:
     """Time networks in runtimes, all of them in every round.
 
-    The timed region holds one forward pass from token ids in memory to outputs: no tokenisation, no data loading.
-    Inputs have no padding; torch's networks get no mask, ONNX Runtime's one that keeps all tokens.
+    The timed region holds one forward pass from inputs in the device's memory to outputs: no tokenisation, no data
+    loading. Texts have no padding; torch's networks get no mask, ONNX Runtime's one that keeps all tokens. Decoders
+    keep no keys and values.
 
     Args:
         targets: the networks; see `fsp.deploy.latency.targets.parse_targets`.
@@ -119,8 +129,8 @@ def measure(
         display: shows progress.
 
     Raises:
-        InputError: a runtime is unknown or not available on this machine, the family of a network cannot be exported,
-            or packages are missing.
+        InputError: a runtime or device is unknown or not available on this machine, a network cannot be exported, or
+            packages are missing.
         RunFailed: a network cannot be exported or compiled.
     """
     import torch
@@ -129,7 +139,9 @@ def measure(
     if not runtimes:
         raise InputError("name at least one runtime")
     settings, display = settings or MeasurementSettings(), display or Progress()
-    batch, length, rounds = settings.batch, settings.length, settings.rounds
+    batch, length, rounds, device = settings.batch, settings.length, settings.rounds, settings.place
+    if settings.memory and device.torch.type == "mps":
+        raise InputError("peak memory can be measured on the CPU and on CUDA; leave out --memory")
     torch.set_num_threads(settings.threads or processors())
     busy = load()
     calls: dict[tuple[str, str], Call] = {}
@@ -145,14 +157,9 @@ def measure(
                     path = paths.get(runtime)
                     if settings.memory:
                         held[target.name, runtime] = peak_memory(
-                            target.words,
-                            runtime,
-                            batch=batch,
-                            length=length,
-                            threads=torch.get_num_threads(),
-                            path=path,
+                            target.words, runtime, settings, threads=torch.get_num_threads(), path=path
                         )
-                    calls[target.name, runtime] = call_in(runtime, loaded, inputs, path)
+                    calls[target.name, runtime] = call_in(runtime, loaded, inputs, path, device)
                     advance(1)
         warmup = 1  # each timed call follows an untimed one anyway
         with display.bar("measuring latency", rounds + warmup) as advance:
@@ -164,22 +171,30 @@ def measure(
         tuple(runtimes),
         {key: samples[" in ".join(key)] for key in calls},
         held,
-        {"batch": batch, "length": length, "threads": torch.get_num_threads(), "rounds": rounds},
+        {
+            "batch": batch,
+            "length": length,
+            "threads": torch.get_num_threads(),
+            "rounds": rounds,
+            "device": device.kind,
+            "dtype": device.dtype,
+        },
         {**fingerprint(), "load_before": busy},
     )
 
 
 def _exported(loaded: Loaded, runtimes: Sequence[str], folder: Path) -> dict[str, Path]:
     """Write the ONNX files that the runtimes need into a new folder, and return them by runtime."""
-    paths = {name: folder / f"{name}.onnx" for name in ("onnx", "int8") if name in runtimes}
+    paths = {name: folder / f"{name}.onnx" for name in ON_CPU if name in runtimes}
     if paths:
-        from fsp.deploy.exporting import write_onnx
-        from fsp.deploy.onnx_graph import write_int8
-        from fsp.deploy.serving import inputs_for
+        from fsp.deploy.exporting import quantise, write_onnx
+        from fsp.distillation.models.loading import longest_input
 
         folder.mkdir()
-        write_onnx(loaded.serving, folder / "onnx.onnx")
+        serving = loaded.serving
+        write_onnx(serving, folder / "onnx.onnx")
         if "int8" in paths:
-            batch = inputs_for(loaded.serving, batch=1, length=min(LENGTH, loaded.serving.longest))
-            write_int8(folder / "onnx.onnx", paths["int8"], [{name: tensor.numpy() for name, tensor in batch.items()}])
+            batch = serving.example(batch=1, length=min(LENGTH, longest_input(serving.network.config)))
+            examples = [{name: tensor.numpy() for name, tensor in batch.items()}]
+            quantise(serving, folder / "onnx.onnx", paths["int8"], examples)
     return paths

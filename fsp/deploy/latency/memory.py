@@ -1,41 +1,46 @@
 """Peak memory of one network in one runtime, measured in a process of its own."""
 
+import importlib
 import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fsp.base.device import Device
 from fsp.base.errors import RunFailed
+from fsp.deploy.latency.runtimes import ON_CPU, call_in
+from fsp.deploy.latency.settings import MeasurementSettings
+from fsp.families.family import Family
 
 _CALLS = 3
 
 
 def peak_memory(
-    words: Sequence[str], runtime: str, *, batch: int, length: int, threads: int, path: Path | None
+    words: Sequence[str], runtime: str, settings: MeasurementSettings, *, threads: int, path: Path | None
 ) -> dict[str, float]:
     """Return the memory, in megabytes (10^6 bytes), of a process that loads a network and runs it three times.
 
     Args:
         words: the network, as `fsp.deploy.latency.targets.parse_targets` reads it.
         runtime: one of `fsp.deploy.latency.runtimes.RUNTIMES`.
-        batch: sequences.
-        length: tokens of each.
+        settings: size of the input, device and numbers.
         threads: processor threads.
         path: the ONNX file, for ONNX Runtime.
 
     Returns:
         `peak`: the peak of the whole process, including libraries. `network`: the part added after the libraries were
-        loaded: weights, activations, and the memory for building or reading the network. With `cuda` both are of the
+        loaded: weights, activations, and the memory for building or reading the network. On CUDA both are of the
         device: the most that torch reserved, and the most that tensors used of it.
 
     Raises:
         RunFailed: the process ended with an error.
     """
-    settings = {"words": list(words), "runtime": runtime, "batch": batch, "length": length, "threads": threads}
-    settings["path"] = str(path) if path else None
-    command = [sys.executable, "-m", "fsp.deploy.latency.memory", json.dumps(settings)]
+    asked = {"words": list(words), "runtime": runtime, "threads": threads, "path": str(path) if path else None}
+    asked |= {name: getattr(settings, name) for name in ("batch", "length", "device", "dtype")}
+    command = [sys.executable, "-m", "fsp.deploy.latency.memory", json.dumps(asked)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
@@ -46,7 +51,7 @@ def peak_memory(
 def _measure(settings: dict[str, Any]) -> dict[str, float]:
     """Load and run a network in this process, and return the memory of this process."""
     runtime, path = settings["runtime"], settings["path"]
-    if runtime in ("onnx", "int8"):
+    if runtime in ON_CPU:
         import numpy as np
         import onnxruntime
 
@@ -55,29 +60,43 @@ def _measure(settings: dict[str, Any]) -> dict[str, float]:
         options.log_severity_level = 3
         options.intra_op_num_threads = settings["threads"]
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        shape = (settings["batch"], settings["length"])
-        feed = {node.name: np.ones(shape, dtype=np.int64) for node in session.get_inputs()}
+        batch, length = settings["batch"], settings["length"]
+        feed = {
+            node.name: np.ones((batch, length), np.int64)
+            if node.type == "tensor(int64)"
+            else np.ones((batch, *node.shape[1:]), np.float32)
+            for node in session.get_inputs()
+        }
         for _ in range(_CALLS):
             session.run(None, feed)
     else:
         import torch
-        import transformers.models.bert.modeling_bert  # libraries, not part of the network
-        import transformers.models.roberta.modeling_roberta  # noqa: F401
 
         import fsp.deploy.serving  # noqa: F401
-        from fsp.deploy.latency.runtimes import call_in
         from fsp.deploy.latency.targets import parse_targets
 
         torch.set_num_threads(settings["threads"])
+        device = Device.chosen(settings["device"], settings["dtype"])
+        (target,) = parse_targets(settings["words"])
+        _import_models(target.family)
         before = _peak()
-        loaded = parse_targets(settings["words"])[0].load()
-        call = call_in(runtime, loaded, loaded.inputs(settings["batch"], settings["length"]), None)
+        loaded = target.load()
+        call = call_in(runtime, loaded, loaded.inputs(settings["batch"], settings["length"]), None, device)
         for _ in range(_CALLS):
             call()
-        if runtime == "cuda":
-            return {"peak": torch.cuda.max_memory_reserved() / 1e6, "network": torch.cuda.max_memory_allocated() / 1e6}
+        if device.name.startswith("cuda"):
+            most = torch.cuda.max_memory_reserved(device.torch), torch.cuda.max_memory_allocated(device.torch)
+            return {"peak": most[0] / 1e6, "network": most[1] / 1e6}
     peak = _peak()
     return {"peak": peak, "network": peak - before}
+
+
+def _import_models(family: Family) -> None:
+    """Import transformers' code of a family's networks: a library, not part of the network."""
+    for kind in family.MODEL_TYPES:
+        name = kind.replace("-", "_")
+        with suppress(ImportError):
+            importlib.import_module(f"transformers.models.{name}.modeling_{name}")
 
 
 def _peak() -> float:

@@ -1,10 +1,10 @@
 """The runtimes in which a network is timed: each turns it into a call without arguments."""
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fsp.base.device import Device
 from fsp.base.errors import InputError, RunFailed
 from fsp.deploy.latency.rounds import Call
 from fsp.deploy.latency.targets import Loaded
@@ -14,53 +14,67 @@ if TYPE_CHECKING:
 
 _NETWORKS = 1 << 14  # the most that torch.compile may keep; all of them share the code of one `forward`
 RUNTIMES = {
-    "eager": "torch eager, float32",
-    "compile": "torch.compile (inductor), float32",
+    "eager": "torch eager",
+    "compile": "torch.compile (inductor)",
     "onnx": "ONNX Runtime, float32",
     "int8": "ONNX Runtime, int8 weights, activations quantised as they come",
-    "cuda": "torch eager on CUDA, float32",
 }
+ON_CPU = ("onnx", "int8")
+"""The runtimes that run on the CPU whatever the device, in numbers of their own."""
 
 
 def check_runtimes(names: list[str]) -> None:
     """Raise InputError if a runtime is unknown, named twice or not available on this machine."""
-    import torch
-
     for k, name in enumerate(names):
         if name not in RUNTIMES:
-            raise InputError(f"no runtime {name!r}; there are {', '.join(RUNTIMES)}")
+            hint = "; a GPU is named by --device cuda" if name == "cuda" else ""
+            raise InputError(f"no runtime {name!r}; there are {', '.join(RUNTIMES)}{hint}")
         if name in names[:k]:
             raise InputError(f"runtime {name} is named twice")
-    if "cuda" in names and not torch.cuda.is_available():
-        raise InputError("there is no CUDA device; leave out --runtime cuda")
-    if {"onnx", "int8"} & set(names):
+    if set(ON_CPU) & set(names):
         from fsp.deploy.onnx_graph import require_onnx
 
         require_onnx()
 
 
-def call_in(runtime: str, loaded: Loaded | None, inputs: "dict[str, Tensor]", path: Path | None) -> Call:
-    """Return a call that runs the network once.
+def call_in(
+    runtime: str,
+    loaded: Loaded | None,
+    inputs: "dict[str, Tensor]",
+    path: Path | None,
+    device: Device | None = None,
+) -> Call:
+    """Return a call that runs the network once, and ends when it has run.
 
     All runtimes on the CPU use as many threads as torch is set to.
 
     Args:
         runtime: one of `RUNTIMES`.
-        loaded: the network; not needed by ONNX Runtime.
+        loaded: the network; not needed by ONNX Runtime. It is moved to the device, and its weights into the device's
+            type of numbers.
         inputs: the result of `Loaded.inputs`.
         path: the network's ONNX file, for ONNX Runtime.
+        device: for torch's runtimes; None for the CPU.
     """
-    import torch
-
-    if runtime in ("onnx", "int8"):
+    if runtime in ON_CPU:
         assert path is not None
         return _onnx_call(inputs, path)
     assert loaded is not None
-    if runtime == "cuda":
-        return _call_on("cuda", loaded.network, inputs, torch.cuda.synchronize)
-    if runtime == "compile":
-        return _compiled_call(loaded.network, inputs)
-    return _call(loaded.network, inputs)
+    place = device or Device()
+    network, placed = _placed(loaded.network, inputs, place)
+    call = _compiled_call(network, placed) if runtime == "compile" else _call(network, placed)
+    return place.finished(call)
+
+
+def _placed(network: "nn.Module", inputs: "dict[str, Tensor]", device: Device) -> "tuple[nn.Module, dict[str, Tensor]]":
+    """Return a network and inputs on a device and in its type of numbers; token ids stay whole numbers."""
+    import torch
+
+    kind = getattr(torch, device.dtype)
+    placed = {
+        name: value.to(device.torch, kind if value.is_floating_point() else None) for name, value in inputs.items()
+    }
+    return network.to(device.torch, kind), placed
 
 
 def _call(run: Callable[..., object], inputs: "dict[str, Tensor]") -> Call:
@@ -69,17 +83,6 @@ def _call(run: Callable[..., object], inputs: "dict[str, Tensor]") -> Call:
     def call() -> None:
         with torch.inference_mode():
             run(**inputs)
-
-    return call
-
-
-def _call_on(device: str, network: "nn.Module", inputs: "dict[str, Tensor]", wait: Call) -> Call:
-    """Return a call of a copy on another device, as the network itself may also be timed on its own device."""
-    run = _call(copy.deepcopy(network).to(device), {name: tensor.to(device) for name, tensor in inputs.items()})
-
-    def call() -> None:
-        run()
-        wait()
 
     return call
 
@@ -105,11 +108,7 @@ def _onnx_call(inputs: "dict[str, Tensor]", path: Path) -> Call:
     from fsp.deploy.exporting import session
 
     exported = session(path)
-    tokens = inputs["input_ids"]
-    of_name = {
-        "input_ids": tokens,
-        "attention_mask": torch.ones_like(tokens),
-        "token_type_ids": torch.zeros_like(tokens),
-    }
-    feed = {node.name: of_name[node.name].numpy() for node in exported.get_inputs()}
+    first = next(iter(inputs.values()))
+    given = {"attention_mask": torch.ones_like(first), "token_type_ids": torch.zeros_like(first), **inputs}
+    feed = {node.name: given[node.name].numpy() for node in exported.get_inputs()}
     return lambda: exported.run(None, feed)

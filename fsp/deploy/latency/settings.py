@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fsp.base.defaults import BATCH, LENGTH
+from fsp.base.device import Placed
 from fsp.base.errors import InputError, check_least
 from fsp.base.machine import check_threads
 from fsp.base.option import SEED, THREADS, Option
@@ -36,10 +37,15 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class MeasurementSettings(Timing):
-    """Settings of `fsp.deploy.latency.measuring.measure`."""
+class MeasurementSettings(Placed, Timing):
+    """Settings of `fsp.deploy.latency.measuring.measure`; the device and its numbers are those of torch's runtimes.
+
+    Weights are in the type of numbers too, as they are where a network is served.
+    """
 
     memory: Annotated[bool, Option("Also measure peak memory.")] = False
+    device: Annotated[str, Option("Where eager and compile run: cpu, cuda, cuda:N, mps or auto.")] = "cpu"
+    dtype: Annotated[str, Option("Weights and numbers of eager and compile: float32 or bfloat16.")] = "float32"
 
 
 @dataclass(frozen=True)

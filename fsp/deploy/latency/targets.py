@@ -1,12 +1,13 @@
 """The networks to time, named on the command line by directory, or by search space and shape."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsp.base.errors import InputError
 from fsp.families.architecture import Architecture
+from fsp.families.family import Family, family_of_type
 from fsp.spaces.loading import load_space
 from fsp.spaces.space import SearchSpace, family_of
 
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 class Target:
     """A network to time: a saved model, or a shape of a search space with random weights.
 
-    Exactly one of `folder` and (`space`, `shape`) is set.
+    Exactly one of `folder` and `shape` is set, the latter with its `space`.
 
     Attributes:
         name: its name in results.
         words: the words from which `parse_targets` makes it.
         folder: the model directory.
-        space: the search space.
+        space: the search space of the shape; of a directory, one that brings the family of its network along.
         shape: the shape.
     """
 
@@ -36,23 +37,37 @@ class Target:
     space: SearchSpace | None = None
     shape: Architecture | None = None
 
+    @property
+    def family(self) -> Family:
+        """The network's family. Raises InputError if that of a directory is not known."""
+        if self.space is not None:
+            return family_of(self.space)
+        from fsp.distillation.models.folder import encoder_in
+        from fsp.distillation.models.own import model_type_in
+
+        return family_of_type(model_type_in(encoder_in(self.folder or Path())))
+
     def load(self) -> "Loaded":
         """Return the network, ready to run in float32 on the CPU."""
         import torch
 
-        if self.folder is not None:
-            from fsp.deploy.serving import load_saved
+        from fsp.deploy.serving import can_be_served, load_saved, serving_of
+        from fsp.distillation.models.own import is_own, load_own
 
-            return Loaded(load_saved(self.folder).serving, None)
+        if self.folder is not None:
+            if not is_own(self.folder):
+                return Loaded(load_saved(self.folder).serving)
+            network = load_own(self.folder, self.family).requires_grad_(False)
+            return Loaded(network, self.family, self.family.constants_of(network.config))
         assert self.space is not None
         assert self.shape is not None
         torch.manual_seed(0)
-        network = family_of(self.space).build(self.shape, self.space.constants).eval().requires_grad_(False)
-        if self.space.family_name == "bert":
-            from fsp.deploy.serving import Serving
-
-            return Loaded(Serving(network).eval(), None)
-        return Loaded(network, self.space)
+        network = self.family.build(self.shape, self.space.constants).eval().requires_grad_(False)
+        return (
+            Loaded(serving_of(network))
+            if can_be_served(network)
+            else Loaded(network, self.family, self.space.constants)
+        )
 
 
 @dataclass(frozen=True)
@@ -61,39 +76,45 @@ class Loaded:
 
     Attributes:
         network: the network.
-        space: the search space that defines its inputs; None for a `Serving` network.
+        family: the family that defines its inputs; None for a `Serving` network, which does so itself.
+        constants: the family's constants of the network.
     """
 
     network: "nn.Module"
-    space: SearchSpace | None
+    family: Family | None = None
+    constants: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def serving(self) -> "Serving":
-        """The network in a form that can be exported. Raises InputError if its family has none."""
+        """The network in a form that can be exported. Raises InputError if it has none."""
         from fsp.deploy.serving import Serving
 
         if not isinstance(self.network, Serving):
-            family = self.space.family_name if self.space else "unknown"
-            raise InputError(f"family {family} has no export to ONNX; time it with --runtime eager or compile")
+            raise InputError("networks that transformers does not know have no export; time them in eager or compile")
         return self.network
 
     def inputs(self, batch: int, length: int) -> "dict[str, Tensor]":
-        """Return inputs without padding: only token ids, which is the fastest way to call torch's networks.
+        """Return inputs without padding: of text only token ids, which is the fastest way to call torch's networks.
 
         Raises:
             InputError: the network takes no input of that length.
         """
-        from fsp.deploy.serving import Serving, inputs_for
+        from fsp.deploy.serving import Serving
 
         if isinstance(self.network, Serving):
-            if not 2 <= length <= self.network.longest:
-                raise InputError(f"length {length} is out of range; the network takes 2 to {self.network.longest}")
-            return {"input_ids": inputs_for(self.network, batch=batch, length=length)["input_ids"]}
-        assert self.space is not None
-        most = self.space.constants.get("positions")
+            return self.network.inputs(batch=batch, length=length)
+        assert self.family is not None
+        most = self.constants.get("positions")
         if most is not None and length > most:
             raise InputError(f"length {length} is out of range; the network takes 1 to {most}")
-        return family_of(self.space).inputs(self.space.constants, batch=batch, length=length)
+        return self.family.inputs(self.constants, batch=batch, length=length)
+
+
+def _is_of(space: SearchSpace, folder: Path) -> bool:
+    """Return whether a directory holds a network of a space's family that no family of that name is installed for."""
+    from fsp.distillation.models.own import is_own, model_type_in
+
+    return not isinstance(space.family, str) and is_own(folder) and model_type_in(folder) in space.family.MODEL_TYPES
 
 
 def check_inside(space: SearchSpace, shape: Mapping[str, int]) -> None:
@@ -117,7 +138,8 @@ def parse_targets(words: Sequence[str]) -> list[Target]:
     """Return the networks that command-line words name.
 
     A word is a model directory, the name or file of a search space, or (part of) a shape of the space before it:
-    `D=4,A=8,H=1024,I=768`, or its parts as words of their own, or `T` for the maximum point.
+    `D=4,A=8,H=1024,I=768`, or its parts as words of their own, or `T` for the maximum point. A directory with a network
+    of one's own family is named after a space that brings the family.
 
     Raises:
         InputError: a word is none of these, a shape has no space before it or lies outside it, or nothing is named.
@@ -154,7 +176,9 @@ def parse_targets(words: Sequence[str]) -> list[Target]:
         if word == "T" and space is not None:
             targets.append(Target(f"{space.name} T", (of_space, "T"), space=space, shape=Architecture(space.maximum)))
         elif Path(word).is_dir():
-            targets.append(Target(word, (word,), folder=Path(word)))
+            brought = space is not None and _is_of(space, Path(word))
+            words_of = (of_space, word) if brought else (word,)
+            targets.append(Target(word, words_of, folder=Path(word), space=space if brought else None))
         elif len(Path(word).parts) > 1 and not Path(word).suffix:
             raise InputError(f"{word}: there is no such folder")
         else:

@@ -82,6 +82,20 @@ def longest_input(config: "PretrainedConfig") -> int:
     return int(positions - padding - 1)
 
 
+def reads_text(config: Any) -> bool:
+    """Return whether a network of this configuration takes token ids."""
+    return getattr(config, "vocab_size", None) is not None
+
+
+def takes_types(config: Any) -> bool:
+    """Return whether a network of this configuration distinguishes the second of two texts by token types.
+
+    Some tokenizers give types to networks that would take them for something else: GPT-2 for words, RoBERTa for rows
+    that its table of types does not have.
+    """
+    return getattr(config, "type_vocab_size", 0) > 1
+
+
 def sentence_tokens(config: "PretrainedConfig") -> int:
     """Return the length in tokens at which sentences are cut off: 128, or the model's longest input if shorter."""
     return min(SENTENCE_TOKENS, longest_input(config))

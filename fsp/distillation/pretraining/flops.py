@@ -18,9 +18,9 @@ _TIMED = 0.4  # seconds
 def forward_flops(model: LanguageModel, *, length: int, positions: float, head: bool) -> float:
     """Return the FLOPs per token of a forward pass; a multiplication and an addition count as two.
 
-    2 x (weights of the body's matrices) + 4 H length D for attention (scores and context, without savings from causal
-    or local masks) + 2 x (weights of the head's matrices) x (positions per token). A training step takes three times
-    as many. Norms, softmaxes and the optimiser are not counted.
+    2 x (weights of the body's matrices) + 4 (width of the queries) length D for attention (scores and context, without
+    savings from causal or local masks) + 2 x (weights of the head's matrices) x (positions per token). A training step
+    takes three times as many. Norms, softmaxes and the optimiser are not counted.
 
     Args:
         model: the network.
@@ -37,7 +37,7 @@ def forward_flops(model: LanguageModel, *, length: int, positions: float, head: 
     """
     shape = model.architecture
     inside = _matrices(model.body)
-    flops = 2.0 * inside + 4.0 * shape["H"] * length * shape["D"]
+    flops = 2.0 * inside + 4.0 * model.attention_widths(shape)["A"] * length * shape["D"]
     if head and model.has_head:
         flops += 2.0 * (_matrices(model.network) - inside) * positions
     return flops

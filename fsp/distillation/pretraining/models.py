@@ -1,11 +1,12 @@
-"""One interface to the language models of all supported types, with the parts that distillation needs.
+"""One interface to the language models of all families, with the parts that distillation needs.
 
 A language model here is C(B(A(x))) with a vocabulary head: a body that returns token states, a transform of them and
 a vocabulary layer. The head is separate so that it can be applied to chosen positions only.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,68 +15,18 @@ from torch import Tensor, nn
 from fsp.base.errors import InputError
 from fsp.distillation.models.identity import fingerprint
 from fsp.distillation.models.loading import check_sees_both_sides, longest_input, open_model
+from fsp.distillation.networks import body_of, vocabulary_layer
+from fsp.families.anatomy import Anatomy
 from fsp.families.architecture import Architecture
+from fsp.families.family import Family, family_of_type
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """The parts of a model type.
-
-    Attributes:
-        sizes: names of D, A, H, I in the configuration.
-        transform: the part of the head before the vocabulary layer.
-        projections: modules of the last layer that return queries, keys and values, or one that returns all three
-            concatenated.
-        causal: whether the model is a decoder.
-    """
-
-    sizes: tuple[str, str, str, str]
-    transform: Callable[[Any, Tensor], Tensor]
-    projections: Callable[[Any], list[nn.Module]]
-    causal: bool = False
-
-
-def _bert_projections(body: Any) -> list[nn.Module]:
-    attention = body.encoder.layer[-1].attention.self
-    return [attention.query, attention.key, attention.value]
-
-
-def _roberta_transform(model: Any, states: Tensor) -> Tensor:
-    head = model.lm_head
-    return head.layer_norm(nn.functional.gelu(head.dense(states)))
-
-
-def _distilbert_transform(model: Any, states: Tensor) -> Tensor:
-    return model.vocab_layer_norm(model.activation(model.vocab_transform(states)))
-
-
-def _distilbert_projections(body: Any) -> list[nn.Module]:
-    attention = body.transformer.layer[-1].attention
-    return [attention.q_lin, attention.k_lin, attention.v_lin]
-
-
-_STANDARD = ("num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size")
-_KINDS = {
-    "bert": _Kind(_STANDARD, lambda model, states: model.cls.predictions.transform(states), _bert_projections),
-    "roberta": _Kind(_STANDARD, _roberta_transform, _bert_projections),
-    "distilbert": _Kind(("n_layers", "n_heads", "dim", "hidden_dim"), _distilbert_transform, _distilbert_projections),
-    "electra": _Kind(_STANDARD, lambda model, states: model.generator_predictions(states), _bert_projections),
-    "modernbert": _Kind(_STANDARD, lambda model, states: model.head(states), lambda body: [body.layers[-1].attn.Wqkv]),
-    "gpt2": _Kind(
-        ("n_layer", "n_head", "n_embd", "n_inner"),
-        lambda model, states: states,
-        lambda body: [body.h[-1].attn.c_attn],
-        causal=True,
-    ),
-}
-
-
-@dataclass(frozen=True)
 class LanguageModel:
-    """A network of a supported type, with or without its vocabulary head.
+    """A network of a family with an anatomy, with or without its vocabulary head.
 
     Attributes:
         network: the network.
@@ -96,36 +47,53 @@ class LanguageModel:
         """The network's configuration."""
         return self.network.config
 
+    @cached_property
+    def family(self) -> Family:
+        """The network's family."""
+        return family_of_type(self.config.model_type)
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """The parts of the network."""
+        assert self.family.anatomy is not None
+        return self.family.anatomy
+
     @property
     def causal(self) -> bool:
         """Whether tokens see only earlier tokens, and the next token is predicted."""
-        return _KINDS[self.config.model_type].causal
+        return self.anatomy.causal
 
     @property
     def architecture(self) -> Architecture:
         """The network's shape."""
-        return architecture_of(self.config)
+        return self.family.architecture_of(self.config)
 
     @property
     def body(self) -> Any:
         """The network without its vocabulary head."""
-        return self.network.base_model
+        return body_of(self.network)
 
     @property
     def has_head(self) -> bool:
         """Whether there is a vocabulary head."""
-        return self.network.base_model is not self.network
+        return vocabulary_layer(self.network) is not None
 
     @property
     def vocabulary_layer(self) -> nn.Linear:
         """The last layer, from the transformed states to logits."""
-        layer = self.network.get_output_embeddings()
-        assert isinstance(layer, nn.Linear)
+        layer = vocabulary_layer(self.network)
+        assert layer is not None
         return layer
+
+    def attention_widths(self, shape: Mapping[str, int]) -> dict[str, int]:
+        """Return the widths of queries (`A`) and, if these share keys and values (`K`), of those, for a shape."""
+        size = self.family.constants_of(self.config).get("head_size", shape["H"] // shape["A"])
+        return {unit: shape[unit] * size for unit in ("A", *self.anatomy.groups.values())}
 
     def transform(self, states: Tensor) -> Tensor:
         """Return the inputs of the vocabulary layer, `n x E`, for token states `n x H`."""
-        return _KINDS[self.config.model_type].transform(self.network, states)
+        transform = self.anatomy.transform
+        return states if transform is None else transform(self.network, states)
 
     def logits(self, states: Tensor) -> Tensor:
         """Return logits `n x V` of token states `n x H`, all at once, so for few states only."""
@@ -136,30 +104,22 @@ class LanguageModel:
 
         Args:
             tokens: ids, `n x length`, without padding.
-            relations: whether to return queries, keys and values, `n x length x H` each, before any rotation.
+            relations: whether to return queries, keys and values as the last layer's projections return them, before
+                any norm or rotation, `n x length x width` each; see `attention_widths`.
         """
         seen: list[Tensor] = []
-        modules = _KINDS[self.config.model_type].projections(self.body) if relations else []
-        hooks = [module.register_forward_hook(lambda _, inputs, output: seen.append(output)) for module in modules]
+        readers = self.anatomy.branches[0].reads if relations else ()
+        last = f"{self.anatomy.layers}.{self.architecture['D'] - 1}"
+        hooks = [
+            self.body.get_submodule(f"{last}.{reader}").register_forward_hook(lambda _, given, made: seen.append(made))
+            for reader in readers
+        ]
         try:
             states = self.body(input_ids=tokens).last_hidden_state
         finally:
             for hook in hooks:
                 hook.remove()
-        return states, list(seen[0].chunk(3, dim=-1)) if len(seen) == 1 else seen
-
-
-def architecture_of(config: "PretrainedConfig") -> Architecture:
-    """Return the architecture of a configuration. Raises InputError if its model type is not supported."""
-    if config.model_type not in _KINDS:
-        raise InputError(f"model type {config.model_type!r} is not supported; choose from {', '.join(_KINDS)}")
-    values = [getattr(config, name) for name in _KINDS[config.model_type].sizes]
-    return Architecture(D=values[0], A=values[1], H=values[2], I=values[3] or 4 * values[2])  # as GPT-2 does
-
-
-def size_names(model_type: str) -> dict[str, str]:
-    """Return the names of D, A, H and I in configurations of a model type."""
-    return dict(zip("DAHI", _KINDS[model_type].sizes, strict=True))
+        return states, list(seen[0].chunk(3, dim=-1)) if len(readers) == 1 else seen
 
 
 @dataclass(frozen=True)
@@ -187,17 +147,23 @@ def load_language_model(source: str | Path, *, what: str = "teacher") -> Pretrai
         what: its role in messages.
 
     Raises:
-        InputError: its type is not supported, its tokenizer has no fast version, or
+        InputError: it is no language model of a known family, its tokenizer has no fast version, or
             `fsp.distillation.models.loading` refuses it.
     """
     from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
     found = open_model(source, what=what)
     with found.blamed():
-        architecture_of(found.config)
-        if not (causal := _KINDS[found.config.model_type].causal):
+        family = family_of_type(found.config.model_type)
+        if family.anatomy is None or getattr(found.config, "vocab_size", None) is None:
+            raise InputError(
+                f"model type {found.config.model_type!r} is no language model of a family with an anatomy "
+                "(docs/own-space.md); give a model that reads text"
+            )
+        if not family.anatomy.causal:
             check_sees_both_sides(found.config)
-    network, missing = found.network(AutoModelForCausalLM if causal else AutoModelForMaskedLM)
+        family.architecture_of(found.config)
+    network, missing = found.network(AutoModelForCausalLM if family.anatomy.causal else AutoModelForMaskedLM)
     if missing:
         network, _ = found.network(AutoModel)
     tokenizer = found.tokenizer()

@@ -21,11 +21,10 @@ from fsp.distillation.pretraining.models import (
 from fsp.distillation.pretraining.packed import PackedCorpus, tokenizer_digest
 from fsp.distillation.pretraining.settings import PretrainingSettings
 from fsp.distillation.pretraining.student_losses import StudentWithLosses
-from fsp.distillation.pretraining.students import cut_student, random_student, student_config
+from fsp.distillation.pretraining.students import check_shape, cut_student, random_student
 from fsp.distillation.pretraining.teacher_cache import CachedTeacher, Layout
 from fsp.distillation.pretraining.teacher_outputs import LiveTeacher
 from fsp.families.architecture import Architecture
-from fsp.families.transformer import check_heads
 
 _CUT_TOKENS = 16_384  # tokens of text for ranking and healing a cut
 
@@ -64,11 +63,10 @@ def check_together(
 ) -> None:
     """Raise InputError if settings, models and processes do not fit each other."""
     model = trained.model
-    if set(shape) != set("DAHI"):
-        raise InputError(f"{shape} is not the shape of a language model; give D, A, H and I")
-    check_heads(shape)
     check_length(model, settings.length)
-    if started:
+    if not started:
+        check_shape(model, shape, cut=settings.init == "cut")
+    else:
         check_length(started.model, settings.length)
         check_vocabularies(started, trained, logits=bool(settings.kl))
     if settings.kl and not model.has_head:
@@ -79,10 +77,15 @@ def check_together(
     if settings.needs_head and not model.causal and trained.tokenizer.mask_token_id is None:
         raise InputError(f"teacher {trained.name}: its tokenizer has no mask token")
     if settings.relation:
-        heads = _relation_heads(settings, shape, model.architecture)
-        for name, width in (("student", shape["H"]), ("teacher", model.architecture["H"])):
-            if width % heads:
-                raise InputError(f"{heads} relation heads do not divide the {name}'s H={width}; choose others")
+        student = started.model if started else model
+        heads = _relation_heads(settings, student, shape, model)
+        for name, one, its in (("student", student, shape), ("teacher", model, model.architecture)):
+            for width in one.attention_widths(its).values():
+                if width % heads:
+                    raise InputError(
+                        f"{heads} relation heads do not divide the {name}'s queries, keys or values, which have "
+                        f"{width} numbers; choose others"
+                    )
         if settings.compile:
             raise InputError("--compile and --relation do not go together; leave one out")
     parts = processes * settings.accumulate
@@ -97,8 +100,20 @@ def check_together(
         raise InputError("--precision float16 needs a GPU; use float32 or bfloat16")
 
 
-def _relation_heads(settings: PretrainingSettings, shape: Mapping[str, int], teacher: Mapping[str, int]) -> int:
-    return settings.relation_heads or math.gcd(shape["A"], teacher["A"])
+def _relation_heads(
+    settings: PretrainingSettings, student: LanguageModel, shape: Mapping[str, int], teacher: LanguageModel
+) -> int:
+    """Return the number of relation heads: by default the most that queries, keys and values of both models share.
+
+    Args:
+        settings: the settings of the run.
+        student: a model of the student's family.
+        shape: the student's shape.
+        teacher: the teacher.
+    """
+    own, wanted = student.attention_widths(shape), teacher.attention_widths(teacher.architecture)
+    heads = [shape[unit] for unit in own] + [teacher.architecture[unit] for unit in wanted]
+    return settings.relation_heads or math.gcd(*heads)
 
 
 def batches_of(text: PackedCorpus, trained: Pretrained, settings: PretrainingSettings) -> dict[str, Batches]:
@@ -116,18 +131,18 @@ def new_student(
     teacher: LanguageModel, shape: Architecture, text: PackedCorpus, settings: PretrainingSettings
 ) -> LanguageModel:
     """Return the untrained student of a given shape, cut out of the teacher or random."""
-    config = student_config(teacher.config, shape, dropout=settings.dropout)
+    made: dict[str, Any] = {"head": settings.needs_head, "dropout": settings.dropout, "seed": settings.seed}
     if settings.init == "random":
-        return random_student(config, head=settings.needs_head, causal=teacher.causal, seed=settings.seed)
+        return random_student(teacher, shape, **made)
     rows = torch.randperm(len(text.train), generator=torch.Generator().manual_seed(0))
     chosen = rows[: max(1, _CUT_TOKENS // settings.length)].numpy()
     tokens = torch.from_numpy(text.train.take(chosen))
-    return cut_student(teacher, config, tokens, head=settings.needs_head, seed=settings.seed)
+    return cut_student(teacher, shape, tokens, **made)
 
 
 def learner_of(student: LanguageModel, teacher: LanguageModel, settings: PretrainingSettings) -> StudentWithLosses:
     """Return the student with its losses."""
-    heads = _relation_heads(settings, student.architecture, teacher.architecture) if settings.relation else 1
+    heads = _relation_heads(settings, student, student.architecture, teacher) if settings.relation else 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         return StudentWithLosses(

@@ -64,7 +64,7 @@ def pretrain(
     work on the same run.
 
     Args:
-        architecture: D, A, H, I; None to take it from the model that `settings.init` names.
+        architecture: the parameters of the teacher's family; None to take it from the model that `settings.init` names.
         out: the directory.
         teacher: a Hugging Face directory or hub name; its tokenizer and type are also the student's.
         corpus: see `find_sources`.

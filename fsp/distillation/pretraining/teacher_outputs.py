@@ -22,7 +22,7 @@ class TeacherOutputs:
         layer: the vocabulary layer.
         top: the likeliest tokens with their probabilities.
         states: last hidden states at the positions, `p x H`.
-        relations: queries, keys and values, `n x length x H` each.
+        relations: queries, keys and values, `n x length x width` each.
     """
 
     read: Tensor | None = None

@@ -1,8 +1,7 @@
 """The task `classes`: the class probabilities of a classifier of text, images or vectors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from fsp.distillation.cutting import Cut
 from fsp.distillation.examples import Batch, Examples, Material
-from fsp.distillation.models.card import describe_model, table
 from fsp.distillation.models.loading import longest_input
 from fsp.distillation.networks import outputs
 from fsp.distillation.samples import Part, Samples
@@ -19,7 +17,7 @@ from fsp.distillation.settings import SurrogateSettings
 from fsp.distillation.student import Student
 from fsp.distillation.tasks.comparing import Divergence
 from fsp.distillation.tasks.task import READOUT_TOKENS, Data, Making, Task
-from fsp.distillation.tasks.text import encoded, padded, random_tokens
+from fsp.distillation.tasks.text import encoded, padded
 from fsp.distillation.teacher import Teacher
 from fsp.distillation.text.corpus import Corpus
 from fsp.distillation.text.segmentation import sentences
@@ -33,7 +31,9 @@ class ClassesTask(Task):
     """KL(T ‖ student) between the probabilities of classes."""
 
     name = "classes"
+    loaded_by = "the class that its config.json names loads it"
     compares = "KL(T ‖ student) in nats between the probabilities of classes"
+    matches = "its classes"
     figures: ClassVar[Mapping[str, str]] = {"agreement": "agreement", "accuracy": "accuracy"}
     unit = "samples"
     batch = 32
@@ -53,7 +53,9 @@ class ClassesTask(Task):
         found = [
             store.of(self._examples(part, wanted, settings.length), partial(outputs, self.teacher.network), half=False)
             for part, wanted in zip(
-                parts, (settings.tokens, settings.held_out_tokens, settings.held_out_tokens), strict=True
+                parts,
+                (max(settings.tokens, _CALIBRATION), settings.held_out_tokens, settings.held_out_tokens),
+                strict=True,
             )
         ]
         return Material(found[0], found[1], found[2], self._calibration(found[0]))
@@ -110,28 +112,3 @@ class ClassesTask(Task):
             if test.labels is not None:
                 found[name]["accuracy"] = float((own == torch.from_numpy(np.array(test.labels))).float().mean())
         return found
-
-    def save(self, student: Student, folder: Path, facts: Mapping[str, Any]) -> None:
-        """Write the network with its head, and the tokenizer or image processor."""
-        self.teacher.save_network(student.network, folder)
-        describe_model(
-            folder,
-            facts,
-            {"tags": "[knowledge-distillation, fsp]"},
-            f"A subarchitecture of {self.teacher.name}",
-            f"Cut out of {self.teacher.name} and distilled by fsp to match its classes; "
-            f"`{type(student.network).__name__}` is its class.",
-            table(facts),
-        )
-
-    def calls(self, students: Mapping[str, Student], length: int) -> dict[str, Callable[[], object]]:
-        """Return a forward pass of T and of each student on one sample."""
-        inputs = self._one(length)
-        networks = {"T": self.teacher.network, **{name: one.network for name, one in students.items()}}
-        return {name: partial(network, **inputs) for name, network in networks.items()}
-
-    def _one(self, length: int) -> dict[str, Tensor]:
-        if self.teacher.tokenizer is not None:
-            return random_tokens(self.teacher, length)
-        inputs = self.teacher.family.inputs(self.teacher.constants, batch=1, length=length)
-        return {name: value.to(self.teacher.device.torch) for name, value in inputs.items()}

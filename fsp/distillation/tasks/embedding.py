@@ -20,7 +20,7 @@ from fsp.distillation.similarity import SentenceFigures
 from fsp.distillation.student import Student
 from fsp.distillation.tasks.comparing import UnexplainedVariance
 from fsp.distillation.tasks.task import LEAST_HELD_OUT_TOKENS, READOUT_TOKENS, Data, Making, Task, evenly
-from fsp.distillation.tasks.text import check_length, corpus_in, encoded, padded, random_tokens
+from fsp.distillation.tasks.text import check_length, corpus_in, encoded, padded
 from fsp.distillation.teacher import Teacher
 from fsp.distillation.text.corpus import pack
 from fsp.distillation.text.segmentation import sentences
@@ -47,6 +47,8 @@ class EmbeddingTask(Task):
     """
 
     name = "embedding"
+    loaded_by = "SentenceTransformer, AutoModel and AutoTokenizer load it"
+    matches = "its sentence embeddings"
     compares = "1 − R² of T's sentence embeddings"
     figures: ClassVar[Mapping[str, str]] = {"spearman": "Spearman", "neighbours": "neighbours", "cosine": "cosine"}
 
@@ -121,8 +123,8 @@ class EmbeddingTask(Task):
         wanted = self.layout.encode(self.teacher.network, found)
         if not np.abs(own - wanted).max() <= _TOLERANCE * max(1.0, float(np.abs(wanted).max())):
             raise InputError(
-                f"teacher {self.teacher.name}: fsp would encode its sentences in another way than sentence-transformers "
-                "does; use --task states, or another teacher"
+                f"teacher {self.teacher.name}: fsp would encode its sentences in another way than "
+                "sentence-transformers does; use --task states, or another teacher"
             )
 
     def pooled(self, network: Any, inputs: dict[str, Tensor]) -> Tensor:
@@ -172,6 +174,10 @@ class EmbeddingTask(Task):
             raise Diverged("the student's states are not finite")
         fit_ridge(student.readout, own, np.asarray(self._readout.target))
 
+    def refit(self, student: Student, material: Material) -> None:
+        """Fit the readout again; after a few steps it would be worse than before training otherwise."""
+        self.fit(student, material)
+
     def measured(self, students: Mapping[str, Student], material: Material) -> dict[str, dict[str, float]]:
         """Return how the similarities, neighbours and vectors of held-out sentences agree with T's."""
         layout, texts = self.layout, material.texts
@@ -193,15 +199,16 @@ class EmbeddingTask(Task):
             facts,
             {"library_name": "sentence-transformers", "tags": "[sentence-transformers, knowledge-distillation, fsp]"},
             f"A subarchitecture of {name}",
-            f"Cut out of {name} and distilled by fsp to give its sentence embeddings. `SentenceTransformer` gives vectors "
-            f"of\nsentences that stand in for the teacher's: of the first {layout.longest} tokens{prompt}, {pooling} "
+            f"Cut out of {name} and distilled by fsp to give its sentence embeddings. `SentenceTransformer` gives "
+            f"vectors\nof sentences that stand in for the teacher's: of the first {layout.longest} tokens{prompt}, "
+            f"{pooling} "
             f"pooling, then\n{', '.join(steps)}. `AutoModel` gives the encoder's own token states.",
             table(facts),
         )
 
     def calls(self, students: Mapping[str, Student], length: int) -> dict[str, Callable[[], object]]:
         """Return the library's model of T and of each student on one sentence; tokenisation is not timed."""
-        inputs = random_tokens(self.teacher, length)
+        inputs = self.one(length)
         features = {**inputs, MASK: torch.ones_like(inputs["input_ids"])}
         models = {
             "T": self.layout.model(self.teacher.network),
@@ -231,7 +238,7 @@ def fit_ridge(readout: nn.Linear, own: np.ndarray, target: np.ndarray) -> None:
     from sklearn.linear_model import RidgeCV
 
     features = own.astype(np.float64)
-    weight, bias = readout.weight.double().cpu().numpy(), readout.bias.double().cpu().numpy()
+    weight, bias = readout.weight.cpu().double().numpy(), readout.bias.cpu().double().numpy()
     scale = max(len(features) * features.var(axis=0).mean(), np.finfo(np.float64).tiny)
     found = RidgeCV(alphas=scale * _STRENGTHS).fit(features, target - (features @ weight.T + bias))
     readout.weight.copy_(torch.from_numpy(weight + found.coef_))

@@ -1,9 +1,8 @@
 """The tasks `masked` and `causal`: what a language model's head predicts, at masked positions or for every token."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,13 +13,12 @@ from fsp.distillation.cutting import Cut
 from fsp.distillation.examples import Batch, Material
 from fsp.distillation.losses import cross_entropy
 from fsp.distillation.masking import Masking
-from fsp.distillation.models.card import describe_model, table
 from fsp.distillation.networks import last_states, token_logits
 from fsp.distillation.settings import SurrogateSettings
 from fsp.distillation.student import Student
 from fsp.distillation.tasks.comparing import Divergence
 from fsp.distillation.tasks.task import READOUT_TOKENS, Data, Making, Task
-from fsp.distillation.tasks.text import blocks_of, random_tokens
+from fsp.distillation.tasks.text import blocks_of
 from fsp.distillation.teacher import Teacher
 
 _BATCH = 32  # blocks per forward pass where nothing is trained
@@ -29,6 +27,7 @@ _BATCH = 32  # blocks per forward pass where nothing is trained
 class _LanguageTask(Task):
     """KL(T ‖ student) between the distributions of tokens that the two networks' heads predict."""
 
+    matches = "its predictions of tokens"
     figures: ClassVar[Mapping[str, str]] = {"perplexity": "perplexity", "agreement": "agreement"}
 
     def __init__(self, teacher: Teacher):
@@ -89,30 +88,12 @@ class _LanguageTask(Task):
         """Return which sites have a true token, and these tokens."""
         raise NotImplementedError
 
-    def save(self, student: Student, folder: Path, facts: Mapping[str, Any]) -> None:
-        """Write the network with its head and the tokenizer."""
-        self.teacher.save_network(student.network, folder)
-        describe_model(
-            folder,
-            facts,
-            {"library_name": "transformers", "tags": "[knowledge-distillation, fsp]"},
-            f"A subarchitecture of {self.teacher.name}",
-            f"Cut out of {self.teacher.name} and distilled by fsp to match its predictions of tokens; "
-            f"`{type(student.network).__name__}` loads it.",
-            table(facts),
-        )
-
-    def calls(self, students: Mapping[str, Student], length: int) -> dict[str, Callable[[], object]]:
-        """Return a forward pass of the whole network of T and of each student."""
-        inputs = random_tokens(self.teacher, length)
-        networks = {"T": self.teacher.network, **{name: one.network for name, one in students.items()}}
-        return {name: partial(network, **inputs) for name, network in networks.items()}
-
 
 class MaskedTask(_LanguageTask):
     """KL(T ‖ student) at masked positions."""
 
     name = "masked"
+    loaded_by = "AutoModelForMaskedLM and AutoTokenizer load it"
     compares = "KL(T ‖ student) in nats at masked positions"
 
     def _masking(self) -> Masking:
@@ -128,6 +109,7 @@ class CausalTask(_LanguageTask):
     """KL(T ‖ student) for the next token at every position."""
 
     name = "causal"
+    loaded_by = "AutoModelForCausalLM and AutoTokenizer load it"
     compares = "KL(T ‖ student) in nats for every next token"
 
     def _labelled(self, tokens: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

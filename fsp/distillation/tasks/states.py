@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from fsp.base.errors import Diverged
 from fsp.distillation.cutting import Cut
 from fsp.distillation.examples import Batch, Examples, Material
-from fsp.distillation.models.card import describe_model, table
 from fsp.distillation.networks import last_states
 from fsp.distillation.settings import SurrogateSettings
 from fsp.distillation.student import Student
 from fsp.distillation.tasks.comparing import UnexplainedVariance
 from fsp.distillation.tasks.task import READOUT_TOKENS, Data, Making, Task
-from fsp.distillation.tasks.text import blocks_of, random_tokens
+from fsp.distillation.tasks.text import blocks_of
 
 _RIDGE = 1e-6  # share of the mean diagonal; keeps the normal equations solvable when states are collinear
 _BATCH = 32  # blocks per forward pass where nothing is trained
@@ -29,6 +28,8 @@ class StatesTask(Task):
     """1 - R² of T's token states, as a least-squares readout of the student's states predicts them."""
 
     name = "states"
+    loaded_by = "AutoModel loads it; readout.safetensors maps its states to T's"
+    matches = "its token states"
     compares = "1 − R² of T's token states read from the student's"
 
     def material(self, data: Data, settings: SurrogateSettings, making: Making) -> Material:
@@ -76,23 +77,13 @@ class StatesTask(Task):
     def save(self, student: Student, folder: Path, facts: Mapping[str, Any]) -> None:
         """Write the network, its tokenizer and the readout."""
         assert student.readout is not None
-        self.teacher.save_network(student.network, folder)
-        save_file(
-            {name: value.contiguous().cpu() for name, value in student.readout.state_dict().items()}, folder / READOUT
-        )
-        describe_model(
-            folder,
-            facts,
-            {"tags": "[knowledge-distillation, fsp]"},
-            f"A subarchitecture of {self.teacher.name}",
-            f"Cut out of {self.teacher.name} and distilled by fsp to match its token states. `AutoModel` gives the "
-            f"network's own states;\n`{READOUT}` holds the affine map (`weight`, `bias`) from them to the teacher's.",
-            table(facts),
-        )
+        super().save(student, folder, facts)
+        readout = {name: value.contiguous().cpu() for name, value in student.readout.state_dict().items()}
+        save_file(readout, folder / READOUT)
 
     def calls(self, students: Mapping[str, Student], length: int) -> dict[str, Callable[[], object]]:
         """Return a forward pass of T and of each student with its readout."""
-        inputs = random_tokens(self.teacher, length)
+        inputs = self.one(length)
 
         def call(student: Student) -> Tensor:
             assert student.readout is not None

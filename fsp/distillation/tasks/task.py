@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,9 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsp.base.device import in_parts
 from fsp.base.progress import Progress
 from fsp.distillation.cutting import Cut
 from fsp.distillation.examples import Batch, Examples, Material, Outputs
+from fsp.distillation.models.card import describe_model, table
+from fsp.distillation.models.loading import longest_input
 from fsp.distillation.samples import Samples
 from fsp.distillation.settings import SurrogateSettings
 from fsp.distillation.student import Student
@@ -50,12 +54,16 @@ class Task(ABC):
     name: ClassVar[str]
     compares: ClassVar[str]
     """What the error is, for reports."""
+    matches: ClassVar[str]
+    """What students are trained to match, for model cards."""
     figures: ClassVar[Mapping[str, str]] = {}
     """Names and titles of the figures beside the error."""
     unit: ClassVar[str] = "tokens"
     """What budgets are counted in: tokens or samples."""
     batch: ClassVar[int] = 16
     """Examples per training step."""
+    loaded_by: ClassVar[str]
+    """What loads a saved student, for messages."""
 
     comparison: Comparison
 
@@ -97,17 +105,39 @@ class Task(ABC):
     def measured(self, students: Mapping[str, Student], material: Material) -> dict[str, dict[str, float]]:
         """Return the `figures` on the test examples of T (under `T`) and of students by name."""
 
-    @abstractmethod
     def save(self, student: Student, folder: Path, facts: Mapping[str, Any]) -> None:
-        """Write a student into a new directory, with its model card."""
+        """Write a student into a new directory as a model of T's kind, with its model card."""
+        name = self.teacher.name
+        self.teacher.save_network(student.network, folder)
+        describe_model(
+            folder,
+            facts,
+            {"tags": "[knowledge-distillation, fsp]"},
+            f"A subarchitecture of {name}",
+            f"Cut out of {name} and distilled by fsp to match {self.matches}; {self.loaded_by}.",
+            table(facts),
+        )
 
     def check_savable(self) -> None:
         """Raise InputError if students cannot be saved; called before long work."""
         self.teacher.check_savable()
 
-    @abstractmethod
     def calls(self, students: Mapping[str, Student], length: int) -> dict[str, Callable[[], object]]:
         """Return what is timed for T and for students: one forward pass as the saved model is used, batch 1."""
+        inputs = self.one(length)
+        networks = {"T": self.teacher.network, **{name: one.network for name, one in students.items()}}
+        return {name: partial(network, **inputs) for name, network in networks.items()}
+
+    def one(self, length: int) -> dict[str, Tensor]:
+        """Return one sample as the arguments of a forward pass; of text, random tokens."""
+        teacher, place = self.teacher, self.teacher.device.torch
+        if teacher.tokenizer is None:
+            inputs = teacher.family.inputs(teacher.constants, batch=1, length=length)
+            return {name: value.to(place) for name, value in inputs.items()}
+        count, vocabulary = min(length, longest_input(teacher.network.config)), teacher.network.config.vocab_size
+        generator = torch.Generator().manual_seed(0)
+        ids = torch.randint(min(5, vocabulary - 1), vocabulary, (1, count), generator=generator)
+        return {"input_ids": ids.to(place)}
 
     def loss(self, student: Student, batch: Batch) -> Tensor:
         """Return the training loss of a batch."""
@@ -122,9 +152,13 @@ class Task(ABC):
         device = self.teacher.device
         for batch in examples.batches(_BATCH):
             placed = batch.to(device.torch)
-            with device.computing():
-                found = self.predicted(student, placed).float()
-            yield found, self.wanted(placed)
+
+            def pair(first: int, last: int, placed: Batch = placed) -> tuple[Tensor, Tensor]:
+                with device.computing():
+                    found = self.predicted(student, placed[first:last]).float()
+                return found, self.wanted(placed[first:last])
+
+            yield from in_parts(len(placed), len(placed), pair)
 
     def outputs(self, making: Making, what: str) -> Outputs:
         """Return the store of T's outputs of a kind."""

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fsp.base.errors import InputError
 from fsp.distillation.examples import MASK, Examples, Outputs
@@ -93,12 +91,3 @@ def encoded(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], longest:
     found: Any = tokenizer(list(texts), truncation=True, max_length=longest, padding=False, verbose=False)
     ids: list[list[int]] = found["input_ids"]
     return ids
-
-
-def random_tokens(teacher: Teacher, length: int) -> dict[str, Tensor]:
-    """Return one text of random tokens, or of T's longest input if that is shorter, on T's device."""
-    count = min(length, longest_input(teacher.network.config))
-    vocabulary = teacher.network.config.vocab_size
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(min(5, vocabulary - 1), vocabulary, (1, count), generator=generator)
-    return {"input_ids": ids.to(teacher.device.torch)}

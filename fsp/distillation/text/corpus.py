@@ -179,8 +179,8 @@ def pack(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], length: int
 def ends_of(tokenizer: "PreTrainedTokenizerBase") -> tuple[list[int], list[int], list[int]]:
     """Return the ids that a tokenizer puts before a text, after it, and those that separate texts in a stream.
 
-    An encoder's are its start and end token. A decoder's depend on the tokenizer: GPT-2 puts none around a text, Llama a
-    start token before it; its end token separates texts.
+    An encoder's are its start and end token. A decoder's depend on the tokenizer: GPT-2 puts none around a text, Llama
+    a start token before it; its end token separates texts.
     """
     start, end = tokenizer.cls_token_id, tokenizer.sep_token_id
     if start is not None and end is not None:

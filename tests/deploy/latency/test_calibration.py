@@ -54,7 +54,7 @@ def test_noise_of_single_slopes_is_smoothed():
     assert errors.mean() < 0.025  # a slope between D=2 and D=12 alone is off by 6%
 
 
-@pytest.mark.parametrize("name", ["bert_large", "minilm", "mlp", "gpt2", "vit", "modernbert"])
+@pytest.mark.parametrize("name", ["bert_large", "minilm", "mlp", "gpt2", "vit", "modernbert", "distilbert", "smollm"])
 @pytest.mark.parametrize("share", [0.08, 0.15])
 def test_the_design_keeps_to_its_share_and_pairs_depths(name, share):
     space = load_space(name)
@@ -68,7 +68,7 @@ def test_the_design_keeps_to_its_share_and_pairs_depths(name, share):
     assert (np.delete(first, depth, axis=1) == np.delete(second, depth, axis=1)).all()
 
 
-SPACES = ["bert_large", "minilm", "mlp", "gpt2", "vit", "modernbert"]
+SPACES = ["bert_large", "minilm", "mlp", "gpt2", "vit", "modernbert", "distilbert"]
 
 
 def with_a_cache(space, points, fits):

@@ -3,6 +3,7 @@ import functools
 import pytest
 import torch
 
+from fsp.base.device import Device
 from fsp.base.errors import RunFailed
 from fsp.deploy.latency import memory, runtimes
 from fsp.deploy.latency.runtimes import call_in
@@ -53,20 +54,28 @@ def test_where_the_limit_is_reached_it_fails_rather_than_run_uncompiled(space_fi
             call_in("compile", one, one.inputs(1, 8), None)
 
 
-def test_a_network_stays_where_it_is_while_a_copy_moves(space_file):
+def test_a_call_on_a_device_ends_when_the_device_is_done(space_file, monkeypatch):
     (one,) = loaded(space_file, TEN[:1])
-    inputs, waits = one.inputs(1, 8), []
-    eager = call_in("eager", one, inputs, None)
-    on_meta = runtimes._call_on("meta", one.network, inputs, lambda: waits.append(1))  # `cuda` without a device
-    on_meta()
-    eager()
-    assert {parameter.device.type for parameter in one.network.parameters()} == {"cpu"}
-    assert inputs["input_ids"].device.type == "cpu" and waits == [1]
+    waits = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", waits.append)
+    on_meta = call_in("eager", one, one.inputs(1, 8), None, Device("meta"))  # a GPU's place without a GPU
+    assert {parameter.device.type for parameter in one.network.parameters()} == {"meta"}
+    for _ in range(2):
+        on_meta()
+    assert waits == [torch.device("meta")] * 2
+
+
+def test_weights_are_in_the_type_of_numbers_too(space_file):
+    (one,) = loaded(space_file, TEN[:1])
+    call_in("eager", one, one.inputs(1, 8), None, Device("cpu", "bfloat16"))()
+    assert {parameter.dtype for parameter in one.network.parameters()} == {torch.bfloat16}
 
 
 def test_memory_on_cuda_is_the_devices(space_file, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 3e6)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 2e6)
-    monkeypatch.setattr(runtimes, "call_in", lambda *arguments: lambda: None)
-    settings = {"words": [str(space_file), "T"], "runtime": "cuda", "batch": 1, "length": 8, "path": None}
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 3e6)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 2e6)
+    monkeypatch.setattr(memory, "call_in", lambda *arguments: lambda: None)
+    monkeypatch.setattr(Device, "chosen", lambda name, dtype: Device(name, dtype))
+    settings = {"words": [str(space_file), "T"], "runtime": "eager", "batch": 1, "length": 8, "path": None}
+    settings |= {"device": "cuda", "dtype": "float32"}
     assert memory._measure({**settings, "threads": torch.get_num_threads()}) == {"peak": 3, "network": 2}

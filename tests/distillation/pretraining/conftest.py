@@ -1,8 +1,14 @@
 import pytest
 
-TYPES = ("bert", "roberta", "distilbert", "electra", "modernbert", "gpt2")
+TYPES = ("bert", "roberta", "distilbert", "electra", "modernbert", "gpt2", "llama")
+CAUSAL = ("gpt2", "llama")
 SHAPE = {"D": 2, "A": 2, "H": 16, "I": 24}
 FEW = dict(steps=4, batch=4, length=24, dropout=0.0)
+
+
+def shape_of(kind, **shape):
+    """A shape of a type: a llama's pairs of heads share keys and values."""
+    return {**shape, "K": shape["A"] // 2} if kind == "llama" else shape
 
 
 def small_network(kind: str, *, seed: int = 0, vocab_size: int = 2000, positions: int = 64, headless: bool = False):
@@ -15,7 +21,7 @@ def small_network(kind: str, *, seed: int = 0, vocab_size: int = 2000, positions
         "bert": standard,
         "roberta": {**standard, "type_vocab_size": 1, "pad_token_id": 0},
         "distilbert": dict(n_layers=3, n_heads=4, dim=32, hidden_dim=48),
-        "electra": {**standard, "embedding_size": 16},
+        "electra": {**standard, "embedding_size": 12},
         "modernbert": {
             **standard,
             "pad_token_id": 0,
@@ -25,6 +31,7 @@ def small_network(kind: str, *, seed: int = 0, vocab_size: int = 2000, positions
             "sep_token_id": 3,
         },
         "gpt2": dict(n_layer=3, n_head=4, n_embd=32, n_inner=48, bos_token_id=2, eos_token_id=3),
+        "llama": {**standard, "num_key_value_heads": 2, "bos_token_id": 2, "eos_token_id": 3},
     }[kind]
     extra = 1 if kind == "roberta" else 0  # it counts positions from behind the padding token
     name = "n_positions" if kind == "gpt2" else "max_position_embeddings"
@@ -32,7 +39,7 @@ def small_network(kind: str, *, seed: int = 0, vocab_size: int = 2000, positions
         kind, vocab_size=vocab_size, initializer_range=0.1, **{name: positions + extra}, **options
     )
     torch.manual_seed(seed)
-    auto = AutoModel if headless else AutoModelForCausalLM if kind == "gpt2" else AutoModelForMaskedLM
+    auto = AutoModel if headless else AutoModelForCausalLM if kind in CAUSAL else AutoModelForMaskedLM
     return auto.from_config(config, dtype=torch.float32).eval()
 
 
@@ -88,9 +95,12 @@ def teachers(tmp_path_factory, tokenizers):
     """A directory of each supported type, and `headless`, a BERT without vocabulary head."""
     root = tmp_path_factory.mktemp("teachers")
     for kind in (*TYPES, "headless"):
-        network = small_network("bert" if kind == "headless" else kind, headless=kind == "headless")
+        padded = 8 if kind in ("distilbert", "llama") else 0  # rows of the tables that stand for no token
+        network = small_network(
+            "bert" if kind == "headless" else kind, vocab_size=2000 + padded, headless=kind == "headless"
+        )
         network.save_pretrained(root / kind)
-        name = {"gpt2": "decoder", "roberta": "byte", "modernbert": "byte"}.get(kind, "word")
+        name = {"gpt2": "decoder", "llama": "decoder", "roberta": "byte", "modernbert": "byte"}.get(kind, "word")
         tokenizers[name].save_pretrained(root / kind)
     return root
 

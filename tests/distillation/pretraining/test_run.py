@@ -6,14 +6,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from distillation.pretraining.conftest import SHAPE, losses
+from distillation.pretraining.conftest import CAUSAL, SHAPE, TYPES, losses, shape_of
 from fsp.base.errors import InputError
 from fsp.base.run_folder import working_in
 from fsp.distillation.pretraining.settings import PRESETS, PretrainingSettings
 from fsp.distillation.pretraining.watching import read_log
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "electra", "modernbert", "gpt2"])
+@pytest.mark.parametrize("kind", TYPES)
 def test_the_directory_is_an_ordinary_model_with_the_same_logits(run, kind, tmp_path):
     from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
@@ -29,12 +29,12 @@ def test_the_directory_is_an_ordinary_model_with_the_same_logits(run, kind, tmp_
 
     module.write_model = write
     try:
-        found = run(teacher=kind)
+        found = run(teacher=kind, shape=shape_of(kind, **SHAPE))
     finally:
         module.write_model = original
     assert found["finished"]
     assert found["results"].keys() == {"accuracy", "agreement", "perplexity"}
-    loader = AutoModelForCausalLM if kind == "gpt2" else AutoModelForMaskedLM
+    loader = AutoModelForCausalLM if kind in CAUSAL else AutoModelForMaskedLM
     model, info = loader.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
     with torch.no_grad():
@@ -126,6 +126,14 @@ def test_a_student_can_be_a_model_that_is_there(run, tmp_path):
         run("third", shape=None)
 
 
+def test_relations_of_shared_keys_and_values_are_learned(run, tmp_path):
+    found = run(teacher="llama", shape=shape_of("llama", **SHAPE), kl=0.0, mlm=0.0, relation=1.0)
+    assert found["finished"] and found["architecture"] == "D=2 A=2 H=16 I=24 K=1"
+    assert all(loss > 0 for loss, _ in losses(tmp_path / "out"))
+    again = run("again", init=str(tmp_path / "out"), shape=None, teacher="llama", kl=0.0, mlm=0.0, relation=1.0)
+    assert again["architecture"] == "D=2 A=2 K=1 H=16 I=24"
+
+
 def test_gradient_checkpointing_changes_nothing(run, tmp_path):
     run("a", relation=1.0)
     run("b", relation=1.0, gradient_checkpointing=True)
@@ -175,10 +183,14 @@ def test_bfloat16_learns_the_same(run, tmp_path):
     [
         (dict(length=65), "--length from 8 to 64"),
         (dict(shape={"D": 1, "A": 3, "H": 16, "I": 8}), "A=3 does not divide H=16"),
-        (dict(teacher="gpt2", shape={"D": 1, "A": 4, "H": 16, "I": 8}), "head size.*--init random"),
-        (dict(shape={"D": 1}), "give D, A, H and I"),
+        (dict(teacher="modernbert", shape={"D": 1, "A": 4, "H": 16, "I": 8}), "head size.*--init random"),
+        (dict(shape={"D": 1}), "no shape of a bert; give D, A, H, I"),
         (dict(batch=5, accumulate=2), "multiple of 2"),
-        (dict(relation=1.0, relation_heads=3), "3 relation heads do not divide the student's H=16"),
+        (dict(relation=1.0, relation_heads=3), "3 relation heads do not divide the student's queries.*16 numbers"),
+        (
+            dict(teacher="llama", shape=shape_of("llama", **SHAPE), relation=1.0, relation_heads=16),
+            "16 relation heads do not divide the student's queries, keys or values, which have 8 numbers",
+        ),
         (dict(precision="float16"), "needs a GPU"),
         (dict(kl=0.0, mlm=0.0), "every loss has weight 0"),
         (dict(schedule="step"), "linear, cosine or constant, not 'step'"),

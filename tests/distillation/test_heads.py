@@ -3,16 +3,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fsp.base.errors import InputError
-from fsp.distillation.blocks import Material
-from fsp.distillation.error import E_MIN, Distillation, DistillationSettings
-from fsp.distillation.teacher import load_teacher
-from fsp.distillation.text.corpus import Corpus, read_corpus
+from fsp.distillation.cutting import Cutter
+from fsp.distillation.heads import Projections, TrainedHeads, _reduced
 from fsp.families import bert
 from fsp.families.architecture import Architecture
-from fsp.families.bert.cutter import Cutter
-from fsp.families.bert.heads import TrainedHeads, _reduced
-from fsp.families.cutting import check_fits, check_smaller, head_size_changed
 
 FULL = {"D": 2, "A": 4, "H": 32, "I": 24}  # head size 8
 TABLES = {"vocabulary": 60, "positions": 16, "token_types": 1}
@@ -33,9 +27,8 @@ def attended(model, projections=None, heads=4):
     reader, write = layer.attention.self, layer.attention.output.dense.weight
     maps = [(m.weight, m.bias) for m in (reader.query, reader.key, reader.value)]
     if projections:
-        maps = [
-            (weight.double(), bias.double()) for weight, bias in (projections.query, projections.key, projections.value)
-        ]
+        joined = (projections.query, projections.key, projections.value)
+        maps = [(one[:, :-1].double(), one[:, -1].double()) for one in joined]
         write = projections.write.double()
     query, key, value = ((state @ w.T + b).unflatten(-1, (heads, -1)).transpose(1, 2) for w, b in maps)
     context = torch.nn.functional.scaled_dot_product_attention(query, key, value)
@@ -48,7 +41,10 @@ def trained_heads(model):
     handle = layer.attention.output.dense.register_forward_pre_hook(lambda _, i: contexts.append(i[0].flatten(0, 1)))
     model(TOKENS)
     handle.remove()
-    return TrainedHeads(layer, 4, state.mean(dim=0), state.T.cov(correction=0), contexts[0].double().T.cov())
+    reader = layer.attention.self
+    affine = [torch.cat([m.weight, m.bias[:, None]], dim=1).double() for m in (reader.query, reader.key, reader.value)]
+    projections = Projections(*affine, layer.attention.output.dense.weight.double())
+    return TrainedHeads(projections, 4, state.mean(dim=0), state.T.cov(correction=0), contexts[0].double().T.cov())
 
 
 def twin(model, first, second):
@@ -73,8 +69,8 @@ def test_the_mean_of_the_logits_is_exact_when_whole_heads_merge():
     state, reader = model.embeddings(TOKENS), model.encoder.layer[0].attention.self
     query, key = reader.query(state), reader.key(state)
     logits = torch.einsum("nxad,nyad->nxy", query.unflatten(-1, (4, 8)), key.unflatten(-1, (4, 8))) / 8**0.5 / 4
-    (wq, bq), (wk, bk) = made.query, made.key
-    merged = (state @ wq.T + bq) @ (state @ wk.T + bk).transpose(1, 2) / 32**0.5
+    one = torch.cat([state, torch.ones_like(state[..., :1])], dim=-1)
+    merged = (one @ made.query.T) @ (one @ made.key.T).transpose(1, 2) / 32**0.5
     assert torch.allclose(merged.softmax(-1), logits.softmax(-1), atol=1e-4)
 
 
@@ -123,12 +119,12 @@ def test_every_shape_that_a_divides_can_be_cut(data):
         "I": data.draw(st.integers(1, 24)),
     }
     for heal in (True, False):
-        small = CUTTER.cut(shape, heal=heal)
+        small = CUTTER.cut(shape, heal=heal).network
         assert bert.architecture_of(small.config) == Architecture(shape)
         assert small(TOKENS).last_hidden_state.isfinite().all()
 
 
-CUTTER = Cutter(network(), TOKENS)
+CUTTER = Cutter(network(), bert, {"input_ids": TOKENS})
 
 
 @pytest.mark.parametrize("heads", [1, 2])
@@ -137,35 +133,23 @@ def test_healing_brings_a_cut_with_other_heads_closer_to_t(heads):
     shape = {"D": 2, "A": heads, "H": 32, "I": 24}
     wanted = model(TOKENS).last_hidden_state
     missed = {
-        heal: (CUTTER.cut(shape, heal=heal)(TOKENS).last_hidden_state - wanted).square().mean() for heal in (0, 1)
+        heal: (CUTTER.cut(shape, heal=heal).network(TOKENS).last_hidden_state - wanted).square().mean()
+        for heal in (False, True)
     }
     assert missed[1] < missed[0]
 
 
-def test_head_sizes_that_change_are_flagged_and_only_the_cut_without_text_refuses_them():
-    merged = {"D": 2, "A": 2, "H": 32, "I": 24}
-    assert head_size_changed(FULL, merged)
-    assert not head_size_changed(FULL, {**merged, "H": 16})
-    assert not head_size_changed({"H": 8}, {"H": 4})
-    check_smaller(FULL, merged)
-    with pytest.raises(InputError, match=r"head size 16.* 8; choose H = 8 \* A"):
-        check_fits(FULL, merged)
-    with pytest.raises(InputError, match="head size"):
-        bert.cut(network(), merged)
-
-
 @pytest.fixture(scope="module")
-def untrained(tiny, tmp_path_factory):
-    torch.set_num_threads(1)
-    teacher, corpus, folder = (
-        load_teacher(tiny.teacher),
-        Corpus.of(read_corpus([tiny.corpus])),
-        tmp_path_factory.mktemp("s"),
-    )
-    material = Material.prepare(teacher, corpus, folder, length=64, train_tokens=16_384, held_out_tokens=2048)
-    return Distillation(teacher, material, DistillationSettings(steps=0))
+def untrained(tiny):
+    from fsp.distillation.inputs import prepare
+
+    return prepare(tiny.space_file, teacher=str(tiny.teacher), corpus=[tiny.corpus], steps=0, tokens=16_384, threads=1)[
+        1
+    ]
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])
 def test_the_error_without_steps_of_any_number_of_heads(untrained, heads):
+    from fsp.distillation.error import E_MIN
+
     assert E_MIN < untrained(Architecture(D=2, A=heads, H=32, I=32)) < 1
