@@ -14,7 +14,7 @@ import pandas as pd
 from fsp.base.errors import InputError, check_least
 from fsp.base.files import read_json, write_json, write_text
 from fsp.base.progress import Progress
-from fsp.base.run_folder import EVALUATIONS, SCHEMA, own, working_in
+from fsp.base.run_folder import CACHE, EVALUATIONS, SCHEMA, own, preparing, working_in
 from fsp.base.timing import environment
 from fsp.base.version import __version__
 from fsp.distillation.error import Distillation
@@ -93,9 +93,10 @@ def run(
         own(out, configuration)
         if (out / "result.json").exists():
             display.say(f"{out} already holds this run's result")
-            shutil.rmtree(out / "cache", ignore_errors=True)
+            shutil.rmtree(out / CACHE, ignore_errors=True)
             return read_json(out / "result.json")
-        error = surrogate(inputs, settings, out / "cache", display)
+        with preparing(out):
+            error = surrogate(inputs, settings, out / CACHE, display)
         extraction = answer(asked, error, study=out / EVALUATIONS, display=display)
         students = _final_students(asked, error, extraction, out, settings.tokens, seeds, display)
         models = _measure(inputs, error, extraction, students, display)
@@ -150,7 +151,7 @@ def _final_students(
             continue
         students[name] = []
         for seed in range(asked.search.seed, asked.search.seed + seeds):
-            folder = out / "cache" / f"{str(shape).replace(' ', '-')}-seed{seed}"
+            folder = out / CACHE / f"{str(shape).replace(' ', '-')}-seed{seed}"
             if not folder.exists():
                 label = f"distilling {name}, seed {seed}"
                 student, _ = distill(shape, error, tokens=budget, seed=seed, label=label, display=display)
@@ -243,7 +244,7 @@ def _write(out: Path, result: dict[str, Any], extraction: Extraction, student: S
     write_text(out / "evaluations.csv", extraction.table.to_csv(index=False))
     write_pages(result, out)
     write_json(out / "result.json", result)
-    shutil.rmtree(out / "cache", ignore_errors=True)
+    shutil.rmtree(out / CACHE, ignore_errors=True)
 
 
 def _summary(values: list[float]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A run's folder: which run it holds, and which processes may work in it."""
 
+import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from fsp.base.files import TEMPORARY, read_json, remove_unfinished, write_json
 SCHEMA = 1
 RUN = "run.json"
 EVALUATIONS = "evaluations.journal"
+CACHE = "cache"  # folder of T's outputs
 _LOCK = ".lock"
 
 
@@ -44,6 +46,18 @@ def working_in(folder: Path, begun: Collection[str] = (RUN,)) -> Iterator[None]:
         if [path.name for path in folder.iterdir()] == [_LOCK] and not contents:
             (folder / _LOCK).unlink()
             folder.rmdir()
+
+
+@contextmanager
+def preparing(folder: Path) -> Iterator[None]:
+    """Take back what a run has written if this block rejects its input before any evaluation."""
+    try:
+        yield
+    except InputError:
+        if not (folder / EVALUATIONS).exists():
+            (folder / RUN).unlink(missing_ok=True)
+            shutil.rmtree(folder / CACHE, ignore_errors=True)
+        raise
 
 
 def join(folder: Path, configuration: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ def card(
     Interrupted, the same command goes on where it was.
     """
     from fsp.base.files import write_json, write_text
-    from fsp.base.run_folder import own, working_in
+    from fsp.base.run_folder import CACHE, EVALUATIONS, own, preparing, working_in
     from fsp.distillation.inputs import fitted_to, load_inputs, surrogate
     from fsp.distillation.settings import SurrogateSettings
     from fsp.search.limits import parse_limits
@@ -91,8 +91,9 @@ def card(
             "threads": settings.processor_threads,
         }
         own(out, configuration)
-        error = surrogate(inputs, settings, out / "cache", bars)
-        study = out / "evaluations.journal"
+        with preparing(out):
+            error = surrogate(inputs, settings, out / CACHE, bars)
+        study = out / EVALUATIONS
         if known is None:
             known = train_truth(
                 chosen,

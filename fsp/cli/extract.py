@@ -14,7 +14,7 @@ import typer
 from fsp.base.errors import InputError
 from fsp.base.option import Option
 from fsp.base.progress import Bars
-from fsp.base.run_folder import EVALUATIONS, RUN
+from fsp.base.run_folder import CACHE, EVALUATIONS
 from fsp.cli.fields import expanded
 from fsp.cli.options import Bounds, Json, LimitOfLatency, Source, Space, Speed
 from fsp.distillation.settings import SurrogateSettings
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _ERRORS = ("distillation", "mlm")
 _BATCH = 16  # blocks per step, as the tasks of text have it
 _RUNS = Path("runs")  # below the current folder: where a search without --study keeps its evaluations
-_CACHE = "cache"  # folder of T's outputs, inside the folder of a search
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def extract(
         **{"method": wanted.method.name, "speed": speed, "error": error, "threads": settings.processor_threads},
     }
     with tempfile.TemporaryDirectory() if study else _kept(question, bars) as folder:
-        cache = Path(folder) / _CACHE
+        cache = Path(folder) / CACHE
         scratch = from_scratch(inputs, settings, chosen) if error == "mlm" else None
         measured = scratch or surrogate(inputs, settings, cache, bars)
         where = study or Path(folder) / EVALUATIONS
@@ -185,7 +184,7 @@ def extract(
 def _kept(question: Mapping[str, Any], display: Bars) -> Iterator[Path]:
     """Lock a search's folder below `runs`; evaluations stay there, and T's outputs are removed after success."""
     from fsp.base.files import digest
-    from fsp.base.run_folder import own, working_in
+    from fsp.base.run_folder import own, preparing, working_in
 
     folder = _RUNS / f"extract-{digest(question)}"
     new = not _RUNS.exists()
@@ -193,14 +192,9 @@ def _kept(question: Mapping[str, Any], display: Bars) -> Iterator[Path]:
         with working_in(folder):
             own(folder, dict(question))
             display.say(f"evaluations are kept in {folder}; interrupted, the same command goes on there")
-            try:
+            with preparing(folder):
                 yield folder
-            except InputError:
-                if not (folder / EVALUATIONS).exists():  # the input was rejected before any evaluation
-                    (folder / RUN).unlink()
-                    shutil.rmtree(folder / _CACHE, ignore_errors=True)
-                raise
-            shutil.rmtree(folder / _CACHE, ignore_errors=True)
+            shutil.rmtree(folder / CACHE, ignore_errors=True)
     finally:
         if new and not folder.exists():
             with suppress(OSError):

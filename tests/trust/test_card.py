@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fsp.distillation.blocks import Material
 from typer.testing import CliRunner
 
 from fsp.base.errors import InputError
 from fsp.cli.app import app
-from fsp.distillation.blocks import Material
 from fsp.distillation.error import Distillation, DistillationSettings
 from fsp.distillation.inputs import fitted_to
 from fsp.distillation.teacher import load_teacher

@@ -174,6 +174,10 @@ class EmbeddingTask(Task):
             raise Diverged("the student's states are not finite")
         fit_ridge(student.readout, own, np.asarray(self._readout.target))
 
+    def refit(self, student: Student, material: Material) -> None:
+        """Fit the readout again; after a few steps it would be worse than before training otherwise."""
+        self.fit(student, material)
+
     def measured(self, students: Mapping[str, Student], material: Material) -> dict[str, dict[str, float]]:
         """Return how the similarities, neighbours and vectors of held-out sentences agree with T's."""
         layout, texts = self.layout, material.texts

@@ -1,23 +1,30 @@
-"""The readout of pooled sentences: what it gains, what it does with little text, and what is saved with it."""
+"""The task `embedding`: what is compared is what sentence-transformers encodes, of T and of the saved student."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from fsp.distillation.sentence_readout import _STRENGTHS, SentenceSample, readout_of, ridge, spread
-from fsp.families.bert.cutter import Cutter
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sentence_models import sentence_model
+from materials import material_of
+from sentence_models import TEXTS, sentence_model
 from torch import nn
 
+from fsp.base.errors import Diverged, InputError
+from fsp.distillation.error import E_MIN, Distillation, DistillationSettings
 from fsp.distillation.inputs import prepare
-from fsp.distillation.measuring import SentenceFigures, pooled_states, similarity_agreement
 from fsp.distillation.saving import distill, save_student
-from fsp.distillation.student import Student
+from fsp.distillation.settings import SurrogateSettings
+from fsp.distillation.similarity import similarity_agreement
+from fsp.distillation.tasks.choice import task_of
+from fsp.distillation.tasks.embedding import _STRENGTHS, fit_ridge
+from fsp.distillation.tasks.task import Making
 from fsp.distillation.teacher import load_teacher
 from fsp.distillation.text.corpus import Corpus, read_corpus
+
+SMALL = {"D": 2, "A": 2, "H": 16, "I": 32}
 
 LAYOUTS = {
     "mean, normalised": {},
@@ -32,6 +39,16 @@ LAYOUTS = {
     "not normalised, short": {"after": [], "longest": 10},
     "prompt": {"prompts": {"query": "search for this: "}, "default": "query"},
     "prompt not pooled": {"prompts": {"query": "search: "}, "default": "query", "include_prompt": False},
+    "two modes, dense": {"pooling": ("mean", "lasttoken"), "after": [("Dense", 24, "Tanh", True), ("Normalize",)]},
+    "layer norm": {"after": [("LayerNorm",)]},
+    "two modes, prompt not pooled": {
+        "pooling": ("weightedmean", "max"),
+        "prompts": {"query": "search for all of these: "},
+        "default": "query",
+        "include_prompt": False,
+    },
+    "lower case": {"lower_case": True},
+    "cut to fewer numbers": {"truncate": 10, "after": []},
 }
 
 
@@ -46,93 +63,196 @@ def texts(corpus):
     return [*corpus.test_sentences[:60], long]
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_the_full_size_copy_saved_as_a_student_gives_ts_own_embeddings(tiny, tmp_path, corpus, texts, name):
+def library(folder):
     from sentence_transformers import SentenceTransformer
 
-    folder = sentence_model(tiny, tmp_path / "T", **LAYOUTS[name])
-    space, error = prepare(tiny.space, teacher=str(folder), corpus=[tiny.corpus], steps=0, tokens=16384, threads=1)
-    sample = SentenceSample.of(error.teacher, corpus.train[:60])
-    student, _ = distill(space.maximum, error, tokens=1024, sample=sample)
-    save_student(student, error.teacher, tmp_path / "copy", {"architecture": str(space.maximum)})
-    theirs, ours = (SentenceTransformer(str(path), device="cpu") for path in (folder, tmp_path / "copy"))
+    return SentenceTransformer(str(folder), device="cpu")
+
+
+def batch_of(task, texts):
+    """The inputs that the task makes of texts."""
+    examples = task._examples(texts, 10**9, 10**9)
+    return examples.take(np.arange(len(texts)))
+
+
+@pytest.fixture(scope="module", params=LAYOUTS)
+def made(request, tiny, corpus, tmp_path_factory):
+    """T in a layout, its folder, and the error of untrained cuts."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("embedding")
+    given = sentence_model(tiny, folder / "T", **LAYOUTS[request.param])
+    parts = material_of(load_teacher(given), corpus, folder / "cache", tokens=16_384, held_out_tokens=2048)
+    return given, Distillation(*parts, DistillationSettings(steps=0))
+
+
+def finished(error, shape=None):
+    student = error.student(shape or error.teacher.architecture)
+    error.train(student, steps=0, seed=0)
+    return student
+
+
+def test_ts_outputs_are_what_the_library_encodes(made, texts):
+    given, error = made
+    task, wanted = error.task, library(given).encode([*texts, *TEXTS])
+    batch = batch_of(task, [*texts, *TEXTS])
+    with torch.inference_mode():
+        pooled = task.pooled(error.teacher.network, batch.inputs)
+        assert np.allclose(task.wanted(replace(batch, target=pooled)), wanted, atol=1e-5)
+
+
+def test_ts_own_copy_has_no_error_and_a_small_student_that_of_its_definition(made):
+    _, error = made
+    assert error(error.teacher.architecture) == E_MIN
+    student, test = finished(error, SMALL), error.material.test
+    found, wanted = [], []
+    with torch.inference_mode():
+        for rows in test.rows(0):
+            batch = test.take(rows)
+            found.append(error.task.predicted(student, batch).double().numpy())
+            wanted.append(error.task.wanted(batch).double().numpy())
+    found, wanted = np.concatenate(found), np.concatenate(wanted)
+    expected = ((found - wanted) ** 2).sum() / ((wanted - wanted.mean(axis=0)) ** 2).sum()
+    assert error.measure(student, test) == pytest.approx(expected, rel=1e-4)
+    assert error(SMALL) > 10 * E_MIN
+
+
+def test_the_full_size_copy_saved_as_a_student_gives_ts_own_embeddings(made, texts, tmp_path):
+    given, error = made
+    save_student(finished(error), error.task, tmp_path / "copy", {"architecture": "T's"})
+    theirs, ours = library(given), library(tmp_path / "copy")
     wanted, found = theirs.encode(texts), ours.encode(texts)
     assert wanted.shape == found.shape
     norms = np.linalg.norm(wanted, axis=1), np.linalg.norm(found, axis=1)
     assert np.allclose(*norms, rtol=0.03)
     assert ((wanted * found).sum(axis=1) / (norms[0] * norms[1])).min() > 0.999
-    for attribute in ("max_seq_length", "prompts", "default_prompt_name", "similarity_fn_name"):
+    for attribute in ("max_seq_length", "prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim"):
         assert getattr(theirs, attribute) == getattr(ours, attribute)
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_what_is_measured_is_what_the_saved_model_gives(tiny, tmp_path, texts, name):
-    from sentence_transformers import SentenceTransformer
-
-    teacher = load_teacher(sentence_model(tiny, tmp_path / "T", **LAYOUTS[name]))
-    student = cut(teacher)
-    readout = spread(student.readout, len(teacher.layout.modes))
-    student.sentence_readout = readout
-    figures = SentenceFigures.of(
-        teacher.layout, teacher.layout.pooled(teacher.model, texts), pooled_states(student, teacher.layout, texts)
-    )
-    save_student(student, teacher, tmp_path / "student", {})
-    wanted, found = (
-        SentenceTransformer(str(tmp_path / folder), device="cpu").encode(texts) for folder in ("T", "student")
-    )
+def test_what_is_predicted_and_measured_is_what_the_saved_model_gives(made, texts, tmp_path):
+    given, error = made
+    student = finished(error, SMALL)
+    save_student(student, error.task, tmp_path / "student", {})
+    wanted, found = (library(folder).encode(texts) for folder in (given, tmp_path / "student"))
+    with torch.inference_mode():
+        assert np.allclose(error.task.predicted(student, batch_of(error.task, texts)), found, atol=1e-5)
+    measured = error.task.measured({"s": student}, replace(error.material, texts=tuple(texts)))
+    assert measured["T"] == {"spearman": 1.0, "neighbours": 1.0, "cosine": 1.0}
     norms = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
-    assert figures.spearman == pytest.approx(similarity_agreement(wanted, found), abs=1e-4)
-    assert figures.cosine == pytest.approx(((wanted * found).sum(axis=1) / norms).mean(), abs=1e-5)
+    assert measured["s"]["spearman"] == pytest.approx(similarity_agreement(wanted, found), abs=1e-4)
+    assert measured["s"]["cosine"] == pytest.approx(((wanted * found).sum(axis=1) / norms).mean(), abs=1e-5)
     listed = [one["type"].rpartition(".")[2] for one in json.loads((tmp_path / "student/modules.json").read_text())]
-    own = [one["type"].rpartition(".")[2] for one in json.loads((tmp_path / "T/modules.json").read_text())]
+    own = [one["type"].rpartition(".")[2] for one in json.loads((given / "modules.json").read_text())]
     assert listed == [*own[:2], "Dense", *own[2:]]
 
 
-def test_the_card_says_how_sentences_are_embedded(tiny, tmp_path):
-    teacher = load_teacher(
-        sentence_model(tiny, tmp_path / "T", pooling="cls", prompts={"query": "find: "}, default="query", longest=40)
-    )
-    save_student(cut(teacher), teacher, tmp_path / "student", {"error": 0.5})
+def test_an_encoder_without_a_layout_is_embedded_by_its_mean(tiny, corpus, tmp_path, texts):
+    """Whatever T, `--task embedding` gives a directory of sentence-transformers."""
+    teacher = load_teacher(tiny.teacher, task="embedding")
+    error = Distillation(*material_of(teacher, corpus, tmp_path / "cache"), DistillationSettings(steps=0))
+    student = finished(error, SMALL)
+    save_student(student, error.task, tmp_path / "student", {})
+    with torch.inference_mode():
+        predicted = error.task.predicted(student, batch_of(error.task, texts))
+    assert np.allclose(predicted, library(tmp_path / "student").encode(texts), atol=1e-5)
+
+
+def test_a_layout_that_would_be_encoded_in_another_way_is_refused(tiny, corpus, tmp_path, monkeypatch):
+    task = task_of(load_teacher(sentence_model(tiny, tmp_path / "T", pooling="cls")))
+    monkeypatch.setattr(type(task.layout), "pool", lambda self, states, mask, prompt=0: states.mean(dim=1))
+    with pytest.raises(InputError, match=r"another way than sentence-transformers does; use --task states") as told:
+        task.material(corpus, SurrogateSettings(tokens=16_384), Making(tmp_path / "cache"))
+    assert "\n" not in str(told.value)
+    assert not list((tmp_path / "cache").glob("*.npy"))
+
+
+def test_outputs_of_another_layout_are_computed_anew(tiny, corpus, tmp_path):
+    """Pooling is no part of the network, and T's pooled states depend on it."""
+    wanted = []
+    for pooling in ("cls", "mean"):
+        teacher = load_teacher(sentence_model(tiny, tmp_path / pooling, pooling=pooling))
+        wanted.append(material_of(teacher, corpus, tmp_path / "cache", tokens=16_384)[1].test.target)
+    assert not np.allclose(*wanted, atol=0.1)
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_too_little_text_is_told_by_its_part(part, kept, tiny, corpus, tmp_path):
+    task = task_of(load_teacher(sentence_model(tiny, tmp_path / "T")))
+    texts = {name: getattr(corpus, name) for name in ("train", "validation", "test")}
+    few = Corpus(**{**texts, part: texts[part][:kept]})
+    says = rf"its {'training' if part == 'train' else part} part has [\d,]+ tokens in \d+ sentences and needs"
+    with pytest.raises(InputError, match=says):
+        task.material(few, SurrogateSettings(), Making(tmp_path / "cache"))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_card_says_how_sentences_are_embedded(tiny, corpus, tmp_path):
+    prompts = {"prompts": {"query": "find: "}, "default": "query"}
+    given = sentence_model(tiny, tmp_path / "T", pooling="cls", longest=40, **prompts)
+    error = Distillation(*material_of(load_teacher(given), corpus, tmp_path / "cache"), DistillationSettings(steps=0))
+    save_student(error.student(SMALL), error.task, tmp_path / "student", {"error": 0.5})
     card = (tmp_path / "student" / "README.md").read_text()
     for says in ("first 40 tokens", "'find: '", "cls pooling", "Normalize", "| error | 0.5 |"):
         assert says in card
 
 
-def cut(teacher, seed=0):
-    tokens = torch.randint(5, 30522, (64, 16), generator=torch.Generator().manual_seed(seed))
-    torch.manual_seed(seed)
-    return Student(Cutter(teacher.model, tokens).cut({"D": 2, "A": 2, "H": 16, "I": 32}), 32).eval()
+def test_training_lowers_the_error_of_embeddings(tiny, corpus, tmp_path):
+    teacher = load_teacher(sentence_model(tiny, tmp_path / "T", pooling="cls", after=[("Dense", 24, "Tanh", True)]))
+    error = Distillation(*material_of(teacher, corpus, tmp_path / "cache"), DistillationSettings(steps=0))
+    assert error.with_steps(16)(teacher.architecture) == E_MIN
+    values = [error.with_steps(steps)(SMALL) for steps in (0, 4, 16, 64)]
+    assert min(values) > E_MIN and values[0] < error.controls()["mean"] == 1
+    assert values[1] < 1.02 * values[0]  # few steps may not do harm
+    assert values[0] > values[2] > values[3]
 
 
-@pytest.fixture(scope="module")
-def distilled(tiny, corpus):
-    """A student of the tiny T whose token readout is fitted on packed blocks, as the search does."""
-    from fsp.families.architecture import Architecture
-
-    _, error = prepare(tiny.space, teacher=str(tiny.teacher), corpus=[tiny.corpus], steps=0, tokens=16384, threads=1)
-    student = error.student(Architecture({"D": 2, "A": 2, "H": 16, "I": 32}))
-    error.train(student, steps=0, seed=0)
-    return error.teacher, student
-
-
-def unexplained(teacher, student, texts):
-    wanted = teacher.layout.pooled(teacher.model, texts)
-    return SentenceFigures.of(teacher.layout, wanted, pooled_states(student, teacher.layout, texts))
+def test_the_readout_is_fitted_on_sentences_and_never_much_worse_than_what_healing_suggests(tiny, corpus, tmp_path):
+    """Measured on sentences that it has not seen."""
+    teacher = load_teacher(tiny.teacher, task="embedding")
+    error = Distillation(*material_of(teacher, corpus, tmp_path / "cache"), DistillationSettings(steps=0))
+    for shape in (SMALL, {"D": 1, "A": 2, "H": 16, "I": 16}, {"D": 3, "A": 4, "H": 32, "I": 16}):
+        student = error.student(shape)
+        suggested = error.measure(student, error.material.test)
+        error.task.fit(student, error.material)
+        found = error.measure(student, error.material.test)
+        assert found < 1
+        assert found < (0.95 if shape["H"] == 16 else 1.02) * suggested
 
 
-@pytest.mark.parametrize("passages", [0, 1, 2, 5, 20, 100, 400])
-def test_sentences_the_readout_has_not_seen_gain_and_little_text_does_not_overfit(distilled, corpus, passages):
-    teacher, student = distilled
-    student.sentence_readout = None
-    tokens = unexplained(teacher, student, corpus.test_sentences[:300])
-    sample = SentenceSample.of(teacher, corpus.train[:passages])
-    sample.fit(student)
-    found = unexplained(teacher, student, corpus.test_sentences[:300])
-    assert found.pooled_error < 1
-    assert found.pooled_error < tokens.pooled_error * 1.02
-    if len(sample.sentences) >= 500:
-        assert found.pooled_error < 0.9 * tokens.pooled_error
-        assert found.cosine > tokens.cosine
+def test_the_readout_is_a_function_of_the_text_alone(tiny, corpus, tmp_path):
+    _, error = prepare(
+        tiny.space, teacher=str(tiny.teacher), corpus=[tiny.corpus], steps=0, tokens=16_384, threads=1, task="embedding"
+    )
+    readouts = [distill(SMALL, error, budget=1)[0].readout.weight for _ in range(2)]
+    assert torch.equal(*readouts)
+
+
+def test_several_modes_begin_with_the_rendering_of_states_for_each(tiny, corpus, tmp_path):
+    teacher = load_teacher(sentence_model(tiny, tmp_path / "T", pooling=("mean", "max")))
+    error = Distillation(*material_of(teacher, corpus, tmp_path / "cache"), DistillationSettings(steps=0))
+    cut = error.cutter.cut(SMALL)
+    readout = error.task.fresh(cut).readout
+    pooled = torch.randn(4, 32)
+    each = [part @ cut.rendering.weight.T + cut.rendering.bias for part in (pooled[:, :16], pooled[:, 16:])]
+    assert torch.allclose(readout(pooled), torch.cat(each, dim=1), atol=1e-5)
+
+
+def test_states_that_are_no_numbers_diverge(tiny, corpus, tmp_path):
+    teacher = load_teacher(tiny.teacher, task="embedding")
+    error = Distillation(*material_of(teacher, corpus, tmp_path / "cache"), DistillationSettings(steps=0))
+    student = error.student(SMALL)
+    student.network.encoder.layer[0].output.dense.bias.data[0] = torch.nan
+    with pytest.raises(Diverged, match="not finite"):
+        error.task.fit(student, error.material)
+
+
+def fitted(prior, own, target):
+    """The readout that `fit_ridge` makes of another."""
+    readout = nn.Linear(prior.in_features, prior.out_features)
+    readout.load_state_dict(prior.state_dict())
+    fit_ridge(readout, own, target)
+    return readout
 
 
 @settings(max_examples=40, deadline=None)
@@ -153,7 +273,7 @@ def test_a_ridge_is_never_much_worse_than_its_prior_and_finds_a_true_map(rows, i
         own = generator.normal(size=(count, inputs)).astype(np.float32)
         return own, (own @ true + 1 + noise * generator.normal(size=(count, outputs))).astype(np.float32)
 
-    found = ridge(prior, *draw(rows))
+    found = fitted(prior, *draw(rows))
     own, target = draw(1000)
     with torch.no_grad():
         mine, theirs = (float(((m(torch.from_numpy(own)).numpy() - target) ** 2).mean()) for m in (found, prior))
@@ -185,22 +305,6 @@ def test_the_ridge_is_the_one_that_leaving_every_row_out_says():
 
     strengths = 12 * own.var(axis=0).mean() * _STRENGTHS
     weights, level = fit(np.arange(12), min(strengths, key=left_out))
-    found = ridge(prior, own, target)
+    found = fitted(prior, own, target)
     assert np.allclose(found.weight.detach() - prior.weight.detach(), weights.T, atol=1e-4)
     assert np.allclose(found.bias.detach() - prior.bias.detach(), level, atol=1e-4)
-
-
-def test_a_token_readout_stands_for_several_modes():
-    readout = nn.Linear(3, 2)
-    states = torch.randn(4, 6)
-    expected = torch.cat([readout(states[:, :3]), readout(states[:, 3:])], dim=1)
-    assert torch.allclose(spread(readout, 2)(states), expected)
-
-
-def test_the_readout_is_a_function_of_the_text_alone(distilled, corpus):
-    teacher, student = distilled
-    fitted = []
-    for _ in range(2):
-        SentenceSample.of(teacher, corpus.train[:50]).fit(student)
-        fitted.append(readout_of(student, teacher.layout).weight)
-    assert torch.equal(*fitted)
