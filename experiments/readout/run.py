@@ -39,7 +39,7 @@ def write_states() -> None:
     """Write pooled states of T and of the student, of training and of held-out sentences, and the token readout."""
     inputs = load_inputs(load_space("minilm"), Source(), Progress(), task="states")
     error = surrogate(inputs, SETTINGS, HERE / "cache", Progress())
-    student, _ = distill(SHAPE, error, budget=SETTINGS.tokens)
+    student, _ = distill(SHAPE, error, tokens=SETTINGS.tokens)
     train, test = sentences(inputs.data.train), inputs.data.test_sentences[:512]
     train = [train[k] for k in np.random.default_rng(0).permutation(len(train))[: COUNTS[-1]]]
     arrays = {"W": student.readout.weight.detach().numpy(), "b": student.readout.bias.detach().numpy()}
