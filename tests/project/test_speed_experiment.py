@@ -39,6 +39,7 @@ def run(monkeypatch, tmp_path):
             for name in runtimes
         }
         settings = {"batch": batch, "length": length, "threads": 1, "rounds": rounds}
+        settings |= {"device": asked.device, "dtype": asked.dtype}
         with display.bar("measuring latency", 1) as advance:
             advance(1)
         return Measurement(tuple(targets), tuple(runtimes), samples, {}, settings, {"load_before": 0.5})
