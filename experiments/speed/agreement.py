@@ -3,8 +3,8 @@
     python experiments/agora/fetch.py runs/sentiment
     python experiments/speed/agreement.py runs/sentiment/movies.csv [--only bort | --only classifier]
 
-Bort has random weights and the tokenizer of all-MiniLM-L6-v2. The classifier is all-MiniLM-L6-v2, fine-tuned by fsp on
-snippets of movie reviews; the last 1,000 rows of the file are held out of everything. Each part is written to
+Bort has random weights and the tokenizer of all-MiniLM-L6-v2, filled up. The classifier is that model, fine-tuned by
+fsp on snippets of movie reviews; the last 1,000 rows of the file are held out of everything. Each part is written to
 agreement.json beside this file as soon as it is there.
 """
 
@@ -42,7 +42,10 @@ def of_bort(folder: Path) -> dict[str, Any]:
     """Export Bort with random weights in both formats; what each comparison with torch found."""
     network = parse_targets(["bert_large", "D=4,A=8,H=1024,I=768"])[0].load().serving.network
     network.save_pretrained(folder / "bort")
-    AutoTokenizer.from_pretrained(packaged_teacher(load_space("minilm").teacher)).save_pretrained(folder / "bort")
+    tokenizer = AutoTokenizer.from_pretrained(packaged_teacher(load_space("minilm").teacher))
+    missing = network.config.vocab_size - len(tokenizer)  # an export takes a tokenizer of as many tokens
+    tokenizer.add_tokens([f"[{k} of Bort]" for k in range(missing)])
+    tokenizer.save_pretrained(folder / "bort")
     found = {}
     for name, int8 in FORMATS.items():
         facts = fsp.export(folder / "bort", folder / "bort" / name, int8=int8, display=Bars())
