@@ -47,7 +47,7 @@ def test_run_extract_distill_report_together(tmp_path, tiny):
     done = fsp("distill", *shape, "--out", tmp_path / "model", "--tokens", "4096", *tiny.arguments(), "--json")
     assert done.returncode == 0, done.stderr
     assert 0 < json.loads(done.stdout)["error"] < 1
-    assert (tmp_path / "model" / "2_Dense" / "model.safetensors").exists()
+    assert (tmp_path / "model" / "readout.safetensors").exists()
 
 
 def test_the_papers_literal_error_comes_with_its_verdict(tiny, tmp_path):

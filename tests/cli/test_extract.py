@@ -13,13 +13,14 @@ from fsp.base.progress import Progress
 from fsp.distillation.error import Distillation
 from fsp.distillation.inputs import load_inputs, surrogate
 from fsp.distillation.settings import SurrogateSettings
+from fsp.distillation.source import Source
 from fsp.objectives.table import objectives_at_maximum
 
 
 @pytest.fixture(scope="module")
 def loaded(tiny):
     """T and the text, loaded once."""
-    return load_inputs(tiny.space, str(tiny.teacher), [str(tiny.corpus)], Progress())
+    return load_inputs(tiny.space, Source(str(tiny.teacher), [str(tiny.corpus)]), Progress())
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_interrupted_the_same_command_goes_on_where_it_was(run, loaded, tiny, tm
         return evaluate(self, architecture, seed)
 
     monkeypatch.setattr(Distillation, "__call__", going_on)
-    monkeypatch.setattr("fsp.distillation.blocks._write_states", None)  # T's states are there already
+    monkeypatch.setattr("fsp.distillation.examples.Outputs._write", None)  # T's states are there already
     code, out, err = run(*command)
     assert code == 0, err
     facts = json.loads(out)
@@ -195,10 +196,29 @@ def test_latency_is_offered_where_it_can_be_limited(run):
         assert ("latency (ms)" in " ".join(out.split())) == offered
 
 
-def test_a_teacher_that_fsp_run_would_refuse_is_searched_with_a_warning(tiny, tmp_path):
+FEW = ["--steps", 0, "--interval", 9, "--limit", "encoder_parameters=60%", "--threads", 1]
+
+
+def test_a_teacher_that_fsp_run_would_refuse_is_searched_with_a_warning(run, quick, loaded, tiny, monkeypatch):
+    def fail(folder):
+        raise TypeError("not serialisable")
+
+    monkeypatch.setattr(loaded.teacher.tokenizer, "save_pretrained", fail)
+    code, out, err = run("extract", tiny.space_file, *tiny.arguments(), *FEW)
+    assert code == 0, err
+    assert "chosen: " in out
+    (said,) = [line for line in err.splitlines() if line.startswith("warning: ")]
+    assert "fsp run refuses" in said and "cannot be saved again: not serialisable" in said
+
+
+def test_a_layout_that_no_student_can_have_is_refused_unless_token_states_are_asked_for(tiny, tmp_path):
     folder = with_unknown_module(sentence_model(tiny, tmp_path / "T"))
-    few = ["--steps", 0, "--interval", 9, "--limit", "encoder_parameters=60%", "--threads", 1]
-    done = shell("extract", tiny.space_file, "--teacher", folder, "--corpus", tiny.corpus, *few)
+    given = ["extract", tiny.space_file, "--teacher", folder, "--corpus", tiny.corpus, *FEW]
+    done = shell(*given, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith(("fsp: ", "warning: "))]
+    assert line.startswith("fsp: ") and "CNN" in line and "--task states" in line
+    assert listing(tmp_path) == ["T"]
+    done = shell(*given, "--task", "states", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "fsp run refuses this T" in done.stderr
-    assert "CNN" in done.stderr
+    assert "warning" not in done.stderr

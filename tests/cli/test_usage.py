@@ -158,7 +158,7 @@ REFUSED = {  # by command: what follows it, and a part of the line that it is re
     ],
     "latency measure": [
         ("", "Missing argument"),
-        ("gpt2", "model type 'gpt2' is not supported"),
+        ("gpt2", "it has no weights"),
         (f"{MEASURED} --runtime tensorrt", "no runtime 'tensorrt'"),
         (f"{MEASURED} --runtime eager --runtime eager", "runtime eager is named twice"),
         (f"{MEASURED} --rounds 5", "rounds must be at least 6"),

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fsp.distillation.blocks import Material
+from materials import material_of
 from typer.testing import CliRunner
 
 from fsp.base.errors import InputError
@@ -32,8 +32,7 @@ def parts(tiny, tmp_path_factory):
     teacher = load_teacher(tiny.teacher)
     corpus = Corpus.of(read_corpus([tiny.corpus]))
     folder = tmp_path_factory.mktemp("states")
-    material = Material.prepare(teacher, corpus, folder, length=64, train_tokens=20_000, held_out_tokens=4096)
-    error = Distillation(teacher, material, DistillationSettings(steps=1))
+    error = Distillation(*material_of(teacher, corpus, folder, length=64), DistillationSettings(steps=1))
     return fitted_to(tiny.space, teacher), error
 
 
@@ -162,11 +161,12 @@ def test_the_command(tiny, tmp_path):
     assert (out / "card.csv").is_file()
     assert json.loads((out / "card.json").read_text()) == facts
     fingerprint = facts["fingerprint"]
-    assert card_for(fingerprint, 1, out / "card.json") == facts
-    for teacher, steps in ((fingerprint, 2), ("other", 1)):
+    assert facts["task"] == "states"
+    assert card_for(fingerprint, "states", 1, out / "card.json") == facts
+    for asked in ((fingerprint, "states", 2), ("other", "states", 1), (fingerprint, "embedding", 1)):
         with pytest.raises(InputError, match="another"):
-            card_for(teacher, steps, out / "card.json")
-    assert card_for(fingerprint, 1) is None  # not on record
+            card_for(*asked, out / "card.json")
+    assert card_for(fingerprint, "states", 1) is None  # not on record
     assert "size with Spearman" in trust({"card": facts})
     assert "different text" in trust({"card": facts})
     assert "different text" not in trust({"card": facts, "config": {"corpus": facts["corpus"]}})
@@ -189,7 +189,7 @@ def test_files_that_are_no_card(tmp_path, content):
     path = tmp_path / "card.json"
     path.write_text(content)
     with pytest.raises(InputError, match=r"no report card|not valid JSON"):
-        card_for("any", 1, path)
+        card_for("any", "states", 1, path)
 
 
 def test_a_report_without_a_card_says_so():

@@ -105,7 +105,11 @@ class Measurement:
         }
 
     def _told(self, runtime: str) -> str:
-        numbers = "" if runtime in ON_CPU else f", {self.settings['dtype']}, on {self.settings['device']}"
+        numbers = (
+            ""
+            if runtime in ON_CPU
+            else f", {self.settings.get('dtype', 'float32')}, on {self.settings.get('device', 'cpu')}"
+        )
         return RUNTIMES[runtime] + numbers
 
 
