@@ -224,7 +224,7 @@ def test_the_readout_is_a_function_of_the_text_alone(tiny, corpus, tmp_path):
     _, error = prepare(
         tiny.space, teacher=str(tiny.teacher), corpus=[tiny.corpus], steps=0, tokens=16_384, threads=1, task="embedding"
     )
-    readouts = [distill(SMALL, error, budget=1)[0].readout.weight for _ in range(2)]
+    readouts = [distill(SMALL, error, tokens=1)[0].readout.weight for _ in range(2)]
     assert torch.equal(*readouts)
 
 
