@@ -239,7 +239,7 @@ def fit_ridge(readout: nn.Linear, own: np.ndarray, target: np.ndarray) -> None:
 
     features = own.astype(np.float64)
     weight, bias = readout.weight.cpu().double().numpy(), readout.bias.cpu().double().numpy()
-    scale = max(len(features) * features.var(axis=0).mean(), np.finfo(np.float64).tiny)
+    scale = max(len(features) * features.var(axis=0).mean(), np.finfo(np.float32).tiny)  # whose inverse is finite
     found = RidgeCV(alphas=scale * _STRENGTHS).fit(features, target - (features @ weight.T + bias))
     readout.weight.copy_(torch.from_numpy(weight + found.coef_))
     readout.bias.copy_(torch.from_numpy(bias + found.intercept_))
