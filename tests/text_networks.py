@@ -21,9 +21,9 @@ def tokenizer():
     return PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="[PAD]", unk_token="[UNK]", eos_token="[END]")
 
 
-def saved(kind: str, head: str, folder: Path, *, noise: float = 0.3) -> Path:
+def saved(kind: str, head: str, folder: Path, *, noise: float = 0.3, **settings: int) -> Path:
     """Write a tiny network of a model type, bare or with a head, and return its folder."""
-    network = tiny(kind, head)
+    network = tiny(kind, head, **settings)
     if noise != 0.3:
         with torch.no_grad():
             for weight in network.parameters():

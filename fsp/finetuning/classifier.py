@@ -24,11 +24,12 @@ _LIKE_BORT = ("roberta", "xlm-roberta", "camembert")  # model types whose own he
 
 
 class _Rows(list[Example]):
-    """Rows of a training step, which can be split if the device's memory does not suffice for all."""
+    """Rows of a training step, which can be computed in parts if the device's memory does not suffice for all."""
 
-    def split(self, parts: int) -> "list[_Rows]":
-        """Return the rows in at most so many parts."""
-        return [_Rows(self[i] for i in part) for part in np.array_split(np.arange(len(self)), parts) if len(part)]
+    def divided(self, parts: int) -> "list[tuple[_Rows, float]]":
+        """Return the rows in at most so many parts, each with its share of the rows."""
+        found = [part for part in np.array_split(np.arange(len(self)), parts) if len(part)]
+        return [(_Rows(self[i] for i in part), len(part) / len(self)) for part in found]
 
 
 class Classifier:
