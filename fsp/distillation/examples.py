@@ -54,7 +54,7 @@ class Batch:
 
     def divided(self, parts: int) -> "list[tuple[Batch, float]]":
         """Return the batch in at most so many parts with their shares of the sites; those without any are left out."""
-        cuts = np.unique(np.linspace(0, len(self), parts + 1).round().astype(int)).tolist()
+        cuts = np.unique(np.ceil(np.linspace(0, len(self), parts + 1)).astype(int)).tolist()
         pieces = [self[first:last] for first, last in pairwise(cuts)]
         return [(piece, piece._weight / self._weight) for piece in pieces if piece._weight]
 

@@ -263,7 +263,9 @@ def test_a_masked_language_model_needs_its_special_tokens(masked, lacking, tmp_p
 
 
 def test_a_teacher_of_another_family_than_the_space_is_refused(tiny):
-    with pytest.raises(InputError, match=r"its model type is 'bert', and the search space is of a family of gpt2"):
+    with pytest.raises(
+        InputError, match=r"its model type 'bert' is of family bert, and the search space is of another, for gpt2"
+    ):
         load_teacher(tiny.teacher, family=load_family("gpt2"))
     assert load_teacher(tiny.teacher, family=bert).family is bert
 
