@@ -38,7 +38,7 @@ KINDS = (
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_learns_and_is_saved_as_transformers_loads_it(kind, tmp_path):
     ours = Classifier(saved(kind, "", tmp_path / "model", noise=0.1), LABELS)
-    model = ours.fit(FAST, ROWS, steps=50, seed=0)
+    model = ours.fit(FAST, ROWS, steps=120, seed=0)
     found = ours.predict(model, ROWS)
     assert (found == [one.label for one in ROWS]).mean() > 0.9
     assert [int(ours.predict(model, [one])[0]) for one in ROWS] == found.tolist()  # without padding
