@@ -124,7 +124,7 @@ class TextServing(Serving):
             return (states,)
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         if self.prompt_tokens and not self.layout.pooling.include_prompt:  # the library's own code cannot be exported
-            mask = mask * (torch.arange(mask.shape[1]) >= self.prompt_tokens)
+            mask = mask * (torch.arange(mask.shape[1], device=mask.device) >= self.prompt_tokens)
         return states, self.layout.finish(self.layout.pool(states, mask))
 
     def inputs(self, *, batch: int, length: int) -> dict[str, Tensor]:
