@@ -33,8 +33,8 @@ from fsp.search.options import LeastError
 from fsp.trust.agreement import spearman, spearman_in_bands
 
 HERE = Path(__file__).parent
-LONG = {"mlp": 300, "vit": 300}  # steps; text: 100
-SHAPES = {"mlp": 15, "vit": 15}  # whose s = 0 errors are compared with those after LONG steps; text: 10
+LONG = 300  # steps
+SHAPES = 15  # whose s = 0 errors are compared with those after LONG steps
 EVERY = 6  # one passage in so many of T's text
 SAMPLES = ("mlp", "vit")
 BUDGET = {"mlp": 131_072, "vit": 65_536}  # samples; text: TOKENS
@@ -142,12 +142,11 @@ def family_results(family: str, teachers: Path, out: Path) -> dict[str, Any]:
     keep("elsewhere", lambda: elsewhere(error, inputs, choice, settings, teachers, out / "cache" / family))
     points = space.candidates
     table = objectives_of(space, points).sort_values("encoder_parameters", ignore_index=True)
-    chosen = table.iloc[np.unique(np.linspace(0, len(table) - 1, SHAPES.get(family, 10)).round().astype(int))]
-    steps = LONG.get(family, 100)
+    chosen = table.iloc[np.unique(np.linspace(0, len(table) - 1, SHAPES).round().astype(int))]
     pairs = []
     for shape in space.architectures(chosen[list(space.names)].to_numpy()):
         short = keep(f"{shape} s=0", lambda shape=shape: error.with_steps(0)(shape))
-        pairs.append((short, keep(f"{shape} s={steps}", lambda shape=shape: error.with_steps(steps)(shape, seed=1))))
+        pairs.append((short, keep(f"{shape} s={LONG}", lambda shape=shape: error.with_steps(LONG)(shape, seed=1))))
     short, long = np.array(pairs).T
     size = chosen["encoder_parameters"].to_numpy(dtype=float)
     bands = np.searchsorted(np.quantile(size, (1 / 3, 2 / 3)), size, side="right")
@@ -168,7 +167,7 @@ def family_results(family: str, teachers: Path, out: Path) -> dict[str, Any]:
         "spearman": spearman(short, long),
         "spearman_in_bands": spearman_in_bands(short, long, bands),
         "shapes": len(pairs),
-        "steps": steps,
+        "steps": LONG,
         "seconds": result["seconds"],
     }
 

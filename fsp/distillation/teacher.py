@@ -184,6 +184,8 @@ def load_teacher(
         with found.blamed():
             _check_tokens(tokenizer, wanted)
         if wanted == "classes" and network.config.pad_token_id is None:
+            with found.blamed():
+                _check_end(tokenizer)
             network.config.pad_token_id = tokenizer.pad_token_id  # by which a decoder finds the last token of a text
     else:
         processor = _processor(found)
@@ -239,9 +241,21 @@ def _served(found: ModelFolder, task: str | None) -> str:
         raise InputError(f"its class {named} cannot serve the task {wanted}, only {head or 'states'}")
     if wanted == "masked":
         check_sees_both_sides(found.config)
+    if wanted == "classes":
+        _check_one_of_several(found.config.num_labels, found.config.problem_type)
     if wanted == "embedding" and getattr(found.config, "vocab_size", None) is None:
         raise InputError("it reads no text, so it cannot serve the task embedding; use --task states")
     return wanted
+
+
+def _check_one_of_several(classes: int, problem: str | None = None) -> None:
+    """Raise InputError if outputs are no logits of one class among several, between whose probabilities KL is taken."""
+    if classes < 2 or problem not in (None, "single_label_classification"):
+        told = f"num_labels {classes}{f', problem_type {problem}' if problem else ''}"
+        raise InputError(
+            f"its config.json says {told}; the task classes takes classifiers that choose one of two or more classes, "
+            "not regressions nor several labels at once; --task states compresses its body alone"
+        )
 
 
 def _network(found: ModelFolder, task: str, *, asked: bool) -> tuple[Any, str]:
@@ -265,6 +279,15 @@ def _check_tokens(tokenizer: "PreTrainedTokenizerBase", task: str) -> None:
         raise InputError("its tokenizer has no start or end token")
     if task == "masked" and tokenizer.mask_token_id is None:
         raise InputError("its tokenizer has no mask token, but its head predicts masked tokens")
+
+
+def _check_end(tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Raise InputError if padding could not be told from the last token of a text."""
+    if tokenizer("a")["input_ids"][-1:] == [tokenizer.pad_token_id]:
+        raise InputError(
+            "its tokenizer ends texts with the token it pads with, so a decoder cannot find their last token; put the "
+            "pad_token_id that it was trained with into its config.json"
+        )
 
 
 def _processor(found: ModelFolder) -> Any:

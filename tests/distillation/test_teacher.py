@@ -246,6 +246,38 @@ def test_a_decoder_or_classifier_without_its_head_is_refused(kinds, tmp_path):
         load_teacher(folder)
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"problem_type": "multi_label_classification"}, "problem_type multi_label_classification"),
+        ({"problem_type": "regression"}, "problem_type regression"),
+        ({"num_labels": 1}, "num_labels 1"),
+    ],
+)
+def test_outputs_that_are_no_classes_are_refused(changes, says, tiny, tmp_path):
+    from transformers import BertForSequenceClassification
+
+    BertForSequenceClassification(BertConfig.from_pretrained(tiny.teacher, **changes)).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny.teacher).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=rf"{says}.*; the task classes takes classifiers that choose one"):
+        load_teacher(tmp_path)
+    assert load_teacher(tmp_path, task="states").task == "states"
+
+
+def test_a_decoder_whose_texts_end_like_padding_cannot_classify(tiny, tmp_path):
+    from transformers import GPT2Config, GPT2ForSequenceClassification
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny.teacher)
+    sizes = {"n_layer": 1, "n_embd": 8, "n_head": 2, "n_positions": 32, "vocab_size": 30522, "num_labels": 2}
+    for padding in ("[PAD]", "[SEP]"):
+        GPT2ForSequenceClassification(GPT2Config(**sizes)).save_pretrained(tmp_path / padding)
+        tokenizer.pad_token = padding
+        tokenizer.save_pretrained(tmp_path / padding)
+    assert load_teacher(tmp_path / "[PAD]").task == "classes"
+    with pytest.raises(InputError, match="ends texts with the token it pads with"):
+        load_teacher(tmp_path / "[SEP]")
+
+
 @pytest.mark.parametrize("lacking", ["mask", "cls", "sep"])
 def test_a_masked_language_model_needs_its_special_tokens(masked, lacking, tmp_path):
     from transformers import PreTrainedTokenizerFast

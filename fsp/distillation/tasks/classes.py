@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsp.base.errors import InputError
 from fsp.distillation.cutting import Cut
 from fsp.distillation.examples import Batch, Examples, Material
 from fsp.distillation.models.loading import longest_input
@@ -43,7 +44,11 @@ class ClassesTask(Task):
         self.comparison = Divergence()
 
     def material(self, data: Data, settings: SurrogateSettings, making: Making) -> Material:
-        """Make inputs of the samples and compute T's logits for them; a corpus gives its sentences as samples."""
+        """Make inputs of the samples and compute T's logits for them; a corpus gives its sentences as samples.
+
+        Raises:
+            InputError: T returns one number per sample.
+        """
         if isinstance(data, Corpus):
             parts = [Part(sentences(texts), None) for texts in (data.train, data.validation, data.test)]
         else:
@@ -58,6 +63,11 @@ class ClassesTask(Task):
                 strict=True,
             )
         ]
+        if found[0].target.shape[-1] < 2:
+            raise InputError(
+                f"teacher {self.teacher.name} returns one number per sample; the task classes compares the "
+                "probabilities of two or more classes"
+            )
         return Material(found[0], found[1], found[2], self._calibration(found[0]))
 
     def _examples(self, part: Part, wanted: int, length: int) -> Examples:
