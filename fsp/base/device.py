@@ -11,7 +11,8 @@ from fsp.base.option import DEVICE, DTYPE
 if TYPE_CHECKING:
     import torch
 
-DTYPES = ("float32", "bfloat16")
+DTYPES = ("auto", "float32", "bfloat16")
+_TENSOR_CORES = (8, 0)  # the first compute capability whose tensor cores take bfloat16
 _Found = TypeVar("_Found")
 
 
@@ -21,11 +22,11 @@ class Placed:
 
     Attributes:
         device: where networks run.
-        dtype: numbers that they compute with.
+        dtype: numbers that they compute with; see `Device.chosen`.
     """
 
     device: Annotated[str, DEVICE] = "auto"
-    dtype: Annotated[str, DTYPE] = "float32"
+    dtype: Annotated[str, DTYPE] = "auto"
 
     @property
     def place(self) -> "Device":
@@ -40,14 +41,21 @@ class Device:
     Attributes:
         name: `cpu`, `cuda`, `cuda:1`, `mps`.
         dtype: float32, or bfloat16 for matrix products, with weights in float32.
+        training: the same for the steps of students' training, and for T's outputs that they are trained on.
     """
 
     name: str = "cpu"
     dtype: str = "float32"
+    training: str = "float32"
 
     @classmethod
     def chosen(cls, name: str = "auto", dtype: str = "float32") -> "Device":
-        """Return a device that exists; `auto` is the first GPU if there is one, else the CPU.
+        """Return a device that exists.
+
+        Args:
+            name: `auto` is the first GPU if there is one, else the CPU.
+            dtype: numbers of matrix products; `auto` is float32, and bfloat16 for the training of students where the
+                processor has instructions for it, which are two to four times as fast.
 
         Raises:
             InputError: there is no such device, or it has no bfloat16.
@@ -55,7 +63,7 @@ class Device:
         import torch
 
         if dtype not in DTYPES:
-            raise InputError(f"dtype must be {' or '.join(DTYPES)}, not {dtype!r}")
+            raise InputError(f"no dtype {dtype!r}; there are {', '.join(DTYPES)}")
         mps = torch.backends.mps.is_available()
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
@@ -66,9 +74,11 @@ class Device:
             raise InputError(f"this machine or its torch has no device {name}; use --device cpu or auto")
         if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
             raise InputError(f"there is no {name}; this machine has {torch.cuda.device_count()} (cuda:0 is the first)")
+        if dtype == "auto":
+            return cls(name, "float32", "bfloat16" if _multiplies_bfloat16(kind) else "float32")
         if dtype == "bfloat16" and (kind == "mps" or (kind == "cuda" and not torch.cuda.is_bf16_supported())):
             raise InputError(f"device {name} has no bfloat16; use --dtype float32")
-        return cls(name, dtype)
+        return cls(name, dtype, dtype)
 
     @property
     def torch(self) -> "torch.device":
@@ -84,12 +94,17 @@ class Device:
 
         return torch.cuda.get_device_name(self.torch) if self.name.startswith("cuda") else self.torch.type
 
+    def describe(self) -> dict[str, str]:
+        """Return what numbers depend on, as a JSON-like value."""
+        return {"device": self.kind, "dtype": self.dtype, "training_dtype": self.training}
+
     @contextmanager
-    def computing(self) -> Iterator[None]:
-        """Compute matrix products in this block in the device's type of numbers."""
+    def computing(self, *, training: bool = False) -> Iterator[None]:
+        """Compute matrix products in this block in the device's type of numbers, or in that of training."""
         import torch
 
-        with torch.autocast(self.torch.type, torch.bfloat16, enabled=self.dtype == "bfloat16"):
+        numbers = self.training if training else self.dtype
+        with torch.autocast(self.torch.type, torch.bfloat16, enabled=numbers == "bfloat16"):
             yield
 
     def finished(self, call: Callable[[], _Found]) -> Callable[[], _Found]:
@@ -105,6 +120,16 @@ class Device:
             return found
 
         return whole
+
+
+def _multiplies_bfloat16(kind: str) -> bool:
+    """Return whether a kind of device has instructions for bfloat16; without them it is slower than float32."""
+    import torch
+
+    if kind == "cuda":
+        return torch.cuda.get_device_capability() >= _TENSOR_CORES
+    has = torch.cpu.get_capabilities() if kind == "cpu" else {}
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
 
 
 def in_parts(

@@ -107,7 +107,6 @@ class Distillation:
     @property
     def settings(self) -> dict[str, Any]:
         """Everything that a value depends on besides architecture and seed, for the study's key."""
-        device = self.teacher.device
         return {
             "error": "distillation",
             "fsp": __version__,
@@ -118,8 +117,7 @@ class Distillation:
             "threads": self.threads,
             "torch": torch.__version__,
             "machine": platform.machine(),
-            "device": device.kind,
-            "dtype": device.dtype,
+            **self.teacher.device.describe(),
             **asdict(self._chosen),
         }
 

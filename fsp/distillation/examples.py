@@ -210,16 +210,24 @@ class Outputs:
     def __init__(self, key: str, folder: Path, device: Device, display: Progress):
         self._key, self._folder, self._device, self._display = key, folder, device, display
 
-    def path(self, inputs: Arrays) -> Path:
+    def path(self, inputs: Arrays, *, training: bool = False) -> Path:
         """Return the file of the outputs for given inputs."""
-        return self._folder / f"outputs-{digest([self._key, digest_of(inputs)])}.npy"
+        numbers = self._device.training if training else self._device.dtype
+        return self._folder / f"outputs-{digest([self._key, numbers, digest_of(inputs)])}.npy"
 
-    def check_room(self, inputs: Arrays, size: int) -> None:
+    def check_room(self, inputs: Arrays, size: int, *, training: bool = False) -> None:
         """Raise InputError if outputs of `size` bytes are missing and the disk has no room for them."""
-        if not self.path(inputs).exists():
+        if not self.path(inputs, training=training).exists():
             check_room(self._folder, size, "T's outputs", "make room, choose another folder, or give fewer tokens")
 
-    def of(self, examples: Examples, compute: Callable[[dict[str, Tensor]], Tensor], *, half: bool = True) -> Examples:
+    def of(
+        self,
+        examples: Examples,
+        compute: Callable[[dict[str, Tensor]], Tensor],
+        *,
+        half: bool = True,
+        training: bool = False,
+    ) -> Examples:
         """Return examples with T's outputs as their target, memory-mapped.
 
         If several processes ask for the same outputs, one computes them and the others wait.
@@ -228,11 +236,12 @@ class Outputs:
             examples: inputs, with any target of their length.
             compute: returns T's outputs for inputs on the device.
             half: store them in float16.
+            training: compute them in the device's numbers of training.
 
         Raises:
             InputError: an output is not finite or too large for float16; nothing is stored.
         """
-        path = self.path(examples.inputs)
+        path = self.path(examples.inputs, training=training)
         self._folder.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not path.exists():
@@ -240,7 +249,7 @@ class Outputs:
                     replacing(path) as temporary,
                     self._display.bar("teacher's outputs", len(examples)) as advance,
                 ):
-                    self._write(temporary, examples, compute, half, advance)
+                    self._write(temporary, examples, compute, half, training, advance)
         return replace(examples, target=np.load(path, mmap_mode="r"))
 
     def _write(
@@ -249,6 +258,7 @@ class Outputs:
         examples: Examples,
         compute: Callable[[dict[str, Tensor]], Tensor],
         half: bool,
+        training: bool,
         advance: Callable[[float], object],
     ) -> None:
         stored: Any = None
@@ -256,7 +266,7 @@ class Outputs:
             batch = examples.take(rows).to(self._device.torch)
 
             def part(first: int, last: int, batch: Batch = batch) -> NDArray[Any]:
-                with torch.inference_mode(), self._device.computing():
+                with torch.inference_mode(), self._device.computing(training=training):
                     found = compute({name: value[first:last] for name, value in batch.inputs.items()})
                 return found.float().cpu().numpy()
 

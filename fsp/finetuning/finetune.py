@@ -179,8 +179,7 @@ def _fixed(classifier: Classifier, data: Data, settings: FinetuningSettings) -> 
         "length": settings.length,
         "seed": settings.seed,
         "threads": settings.processor_threads,
-        "device": classifier.device.kind,
-        "dtype": classifier.device.dtype,
+        **classifier.device.describe(),
     }
 
 

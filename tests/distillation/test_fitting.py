@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from fsp.base.device import Device
 from fsp.base.errors import Diverged
 from fsp.distillation.fitting import fit, learning_rate_at
 
@@ -165,3 +166,24 @@ def test_a_part_that_is_no_number_stops_the_fit():
     batch = Pairs(torch.ones(4, 4), torch.tensor([[1.0], [1.0], [torch.inf], [1.0]]))
     with pytest.raises(Diverged, match="loss inf at step 1 of 1"):
         fit(network().float(), short_of_memory(1, []), [batch], steps=1, learning_rate=0.1)
+
+
+def test_attention_in_bfloat16_is_plain_while_training_alone():
+    """Fused and plain attention compute the same; the losses tell that they did, up to the numbers' precision."""
+    from transformers import BertConfig, BertModel
+
+    sizes = dict(num_hidden_layers=2, num_attention_heads=2, hidden_size=16, intermediate_size=32, vocab_size=50)
+    ids = torch.randint(50, (4, 12), generator=torch.Generator().manual_seed(0))
+    used, losses = [], []
+
+    def loss(network, batch):
+        used.append(network.config._attn_implementation)
+        return network(batch).last_hidden_state[:, 0].sub(1).square().mean()
+
+    for device in (Device(), Device("cpu", "float32", "bfloat16")):
+        torch.manual_seed(0)
+        network = BertModel(BertConfig(**sizes)).eval()
+        losses.append(fit(network, loss, [ids] * 5, steps=5, learning_rate=1e-3, device=device))
+        assert network.config._attn_implementation == "sdpa"
+    assert used == ["sdpa"] * 5 + ["eager"] * 5
+    assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.02)

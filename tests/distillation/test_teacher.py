@@ -310,13 +310,23 @@ def test_a_teacher_of_another_family_than_the_space_is_refused(tiny):
         (("cuda:-1",), "no device 'cuda:-1'"),
         (("cuda:x",), "no device 'cuda:x'"),
         (("cpu:0",), "no device 'cpu:0'"),
-        (("cpu", "float16"), "dtype must be float32 or bfloat16, not 'float16'"),
+        (("cpu", "float16"), "no dtype 'float16'; there are auto, float32, bfloat16"),
     ],
 )
 def test_devices_that_there_are_not(given, says):
     with pytest.raises(InputError, match=says) as told:
         Device.chosen(*given)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("has", "training"), [({}, "float32"), ({"avx512_bf16": True}, "bfloat16"), ({"amx_bf16": True}, "bfloat16")]
+)
+def test_students_train_in_bfloat16_where_the_processor_multiplies_it(has, training, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    assert Device.chosen("cpu") == Device("cpu", "float32", "float32")
+    assert Device.chosen("cpu", "auto") == Device("cpu", "float32", training)
+    assert Device.chosen("cpu", "bfloat16") == Device("cpu", "bfloat16", "bfloat16")
 
 
 def test_a_machine_without_a_gpu_says_so(monkeypatch):

@@ -140,14 +140,16 @@ def test_predictions_that_do_not_fit_are_made_in_parts(tmp_path):
 def test_numbers_are_what_a_fit_depends_on(tmp_path, task):
     folder = saved("distilbert", "", tmp_path / "model")
     settings = FinetuningSettings(threads=1)
-    float32, bfloat16 = (Classifier(folder, LABELS, device=Device("cpu", kind)) for kind in ("float32", "bfloat16"))
+    float32, bfloat16 = (
+        Classifier(folder, LABELS, device=Device.chosen("cpu", kind)) for kind in ("float32", "bfloat16")
+    )
     models = [one.fit(FAST, ROWS, steps=3, seed=0) for one in (float32, bfloat16)]
     weights = [model.classifier.weight for model in models]
     assert weights[0].dtype == weights[1].dtype == torch.float32
     assert not torch.equal(*weights)
     torch.testing.assert_close(*weights, rtol=0.2, atol=0.02)
     join(tmp_path / "out", _fixed(float32, task.data, settings))
-    with pytest.raises(InputError, match="its dtype differ"):
+    with pytest.raises(InputError, match="its dtype, training_dtype differ"):
         join(tmp_path / "out", _fixed(bfloat16, task.data, replace(settings, dtype="bfloat16")))
 
 

@@ -55,20 +55,22 @@ class ClassesTask(Task):
             assert isinstance(data, Samples)
             parts = [data.train, data.validation, data.test]
         store = self.outputs(making, "logits")
-        found = [
-            store.of(self._examples(part, wanted, settings.length), partial(outputs, self.teacher.network), half=False)
-            for part, wanted in zip(
-                parts,
-                (max(settings.tokens, _CALIBRATION), settings.held_out_tokens, settings.held_out_tokens),
-                strict=True,
+        budgets = max(settings.tokens, _CALIBRATION), settings.held_out_tokens, settings.held_out_tokens
+        train, validation, test = (
+            store.of(
+                self._examples(part, wanted, settings.length),
+                partial(outputs, self.teacher.network),
+                half=False,
+                training=part is parts[0],
             )
-        ]
-        if found[0].target.shape[-1] < 2:
+            for part, wanted in zip(parts, budgets, strict=True)
+        )
+        if train.target.shape[-1] < 2:
             raise InputError(
                 f"teacher {self.teacher.name} returns one number per sample; the task classes compares the "
                 "probabilities of two or more classes"
             )
-        return Material(found[0], found[1], found[2], self._calibration(found[0]))
+        return Material(train, validation, test, self._calibration(train))
 
     def _examples(self, part: Part, wanted: int, length: int) -> Examples:
         chosen = part.inputs[:wanted]  # they come in the order of a hash

@@ -79,12 +79,13 @@ class EmbeddingTask(Task):
             if part is None or part.tokens < least or len(part) < _LEAST_SENTENCES:
                 has = f"{0 if part is None else part.tokens:,} tokens in {0 if part is None else len(part)} sentences"
                 raise corpus.too_small(name, has, f"{least:,} in {_LEAST_SENTENCES}")
-            store.check_room(part.inputs, len(part) * len(self.layout.modes) * self.teacher.architecture["H"] * 4)
+            size = len(part) * len(self.layout.modes) * self.teacher.architecture["H"] * 4
+            store.check_room(part.inputs, size, training=name == "training")
             parts.append(part)
         self._check(corpus.test_sentences[:_CHECKED])
-        train, validation, test = (
-            store.of(part, partial(self.pooled, self.teacher.network), half=False) for part in parts
-        )
+        compute = partial(self.pooled, self.teacher.network)
+        train = store.of(parts[0], compute, half=False, training=True)
+        validation, test = (store.of(part, compute, half=False) for part in parts[1:])
         self._readout = train[:_READOUT_SENTENCES]
         with torch.inference_mode():
             final = self.layout.finish(torch.from_numpy(np.array(train.target)).to(self.teacher.device.torch))

@@ -41,7 +41,9 @@ class _LanguageTask(Task):
         """Pack text into blocks and compute T's last states for them, which its head reads."""
         store = self.outputs(making, "states")
         found = blocks_of(self.teacher, data, settings, store, self._masking())
-        train, validation, test = (store.of(part, partial(last_states, self.teacher.network)) for part in found)
+        compute = partial(last_states, self.teacher.network)
+        train = store.of(found[0], compute, training=True)
+        validation, test = (store.of(part, compute) for part in found[1:])
         rows = np.arange(min(len(train), READOUT_TOKENS // settings.length))
         return Material(train, validation, test, train.take(rows).inputs)
 

@@ -37,7 +37,9 @@ class StatesTask(Task):
         store = self.outputs(making, "states")
         network = self.teacher.network
         found = blocks_of(self.teacher, data, settings, store, None)
-        train, validation, test = (store.of(part, partial(last_states, network)) for part in found)
+        compute = partial(last_states, network)
+        train = store.of(found[0], compute, training=True)
+        validation, test = (store.of(part, compute) for part in found[1:])
         rows = READOUT_TOKENS // settings.length
         self._calibration = train[:rows]
         self.comparison = UnexplainedVariance(self._calibration.variance())

@@ -163,7 +163,7 @@ class Task(ABC):
     def outputs(self, making: Making, what: str) -> Outputs:
         """Return the store of T's outputs of a kind."""
         teacher = self.teacher
-        key = f"{teacher.fingerprint} {what} {teacher.device.kind} {teacher.device.dtype}"
+        key = f"{teacher.fingerprint} {what} {teacher.device.kind}"
         return Outputs(key, making.cache, teacher.device, making.display)
 
 

@@ -65,8 +65,8 @@ def blocks_of(
         labels = chosen.astype(np.int64)
         found.append(Examples({"input_ids": seen}, np.empty((len(seen), 0), np.float16), sites, labels))
     width = teacher.architecture["H"]
-    for part in found:
-        store.check_room(part.inputs, part.tokens * width * np.dtype(np.float16).itemsize)
+    for k, part in enumerate(found):
+        store.check_room(part.inputs, part.tokens * width * np.dtype(np.float16).itemsize, training=k == 0)
     return found[0], found[1], found[2]
 
 
