@@ -17,13 +17,15 @@ from fsp.base.progress import Progress
 from fsp.base.run_folder import CACHE, EVALUATIONS, SCHEMA, own, preparing, working_in
 from fsp.base.timing import environment
 from fsp.base.version import __version__
+from fsp.distillation.budget import extended
 from fsp.distillation.error import Distillation
 from fsp.distillation.inputs import Inputs, fitted_to, load_inputs, surrogate
 from fsp.distillation.measuring import latencies
 from fsp.distillation.saving import distill, keep_student, load_student, save_student
-from fsp.distillation.settings import SurrogateSettings
+from fsp.distillation.settings import Budget, SurrogateSettings
 from fsp.distillation.source import Source
 from fsp.distillation.student import Student
+from fsp.distillation.tasks.task import Making
 from fsp.families.architecture import Architecture
 from fsp.objectives.table import objectives_at
 from fsp.report.pages import write_pages
@@ -45,6 +47,7 @@ def run(
     labels: str | None = None,
     search: LeastError | None = None,
     settings: SurrogateSettings | None = None,
+    budget: Budget | None = None,
     seeds: int = 1,
     card: Path | None = None,
     display: Progress | None = None,
@@ -60,8 +63,8 @@ def run(
         column: name of the column of the text, if the data has rows.
         labels: name of the column of the labels, if a classifier's samples are rows.
         search: options of the search.
-        settings: settings of the surrogate, with T's task and device; its tokens are also the budget of each final
-            distillation.
+        settings: settings of the surrogate, with T's task and device.
+        budget: how long each final distillation trains.
         seeds: number of final distillations of each model; 3 or more give intervals.
         card: a report card of the surrogate error to show in the report; None for the one on record for T, if any.
         display: where progress goes.
@@ -74,13 +77,14 @@ def run(
         RunFailed: every candidate failed, or a final distillation diverged.
     """
     settings, display, out = settings or SurrogateSettings(), display or Progress(), Path(out)
+    budget = budget or Budget()
     started = time.perf_counter()
     check_least({"seeds": seeds}, seeds=1)
     options = search or LeastError()
     if (options.method or space.method) == "certified":
         raise InputError("fsp run takes any method but certified; a certified choice comes from fsp extract")
     wanted = options.search(space)
-    asked_for = {**asdict(options), **asdict(settings), "seeds": seeds}
+    asked_for = {**asdict(options), **asdict(settings), **asdict(budget), "seeds": seeds}
     asked_for |= {"method": wanted.method.name, "threads": settings.processor_threads}
     with working_in(out):
         source = Source(teacher, corpus, column, labels)
@@ -96,9 +100,11 @@ def run(
             shutil.rmtree(out / CACHE, ignore_errors=True)
             return read_json(out / "result.json")
         with preparing(out):
-            error = surrogate(inputs, settings, out / CACHE, display)
+            first = budget.first(settings)
+            error = surrogate(inputs, first, out / CACHE, display)
         extraction = answer(asked, error, study=out / EVALUATIONS, display=display)
-        students = _final_students(asked, error, extraction, out, settings.tokens, seeds, display)
+        error, tokens = extended(error, extraction.selected, inputs.data, first, budget, Making(out / CACHE, display))
+        students = _final_students(asked, error, extraction, out, tokens, seeds, display)
         models = _measure(inputs, error, extraction, students, display)
         result = {
             "schema": SCHEMA,
@@ -120,6 +126,7 @@ def run(
             },
             "controls": error.controls(),
             **_search_facts(extraction),
+            "trained": tokens,
             "models": models,
             "card": trust,
             "held_out": {"examples": len(error.material.test), inputs.task.unit: error.material.test.tokens},
@@ -235,7 +242,7 @@ def _write(out: Path, result: dict[str, Any], extraction: Extraction, student: S
         "architecture": str(extraction.selected),
         "teacher": inputs.teacher.name,
         "task": inputs.task.name,
-        f"distillation_{inputs.task.unit}": result["config"]["tokens"],
+        f"distillation_{inputs.task.unit}": result["trained"],
         "error": choice["error"]["values"][0],
         **{kind: found["values"][0] for kind, found in choice["figures"].items()},
         "readout_parameters": choice["readout_parameters"],

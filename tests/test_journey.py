@@ -14,7 +14,7 @@ from running import HANG, fsp
 from sentence_models import sentence_model, with_unknown_module
 
 from fsp.base.errors import InputError
-from fsp.distillation.settings import SurrogateSettings
+from fsp.distillation.settings import Budget, SurrogateSettings
 from fsp.distillation.similarity import similarity_agreement
 from fsp.distillation.text.corpus import Corpus, read_corpus
 from fsp.run import run
@@ -22,7 +22,12 @@ from fsp.search.options import LeastError
 from fsp.spaces.loading import load_space
 
 SEARCH = LeastError(interval=1, limits={"encoder_parameters": "60%"})
-ASKED = {"search": SEARCH, "settings": SurrogateSettings(steps=1, tokens=8192, threads=1)}
+ASKED = {
+    "search": SEARCH,
+    "settings": SurrogateSettings(steps=1, threads=1),
+    "budget": Budget(tokens=8192, epochs=1),
+}
+UNTRAINED = {"settings": SurrogateSettings(steps=0, threads=1), "budget": Budget(tokens=1024, epochs=1)}
 
 
 def timeless(result):
@@ -130,7 +135,8 @@ def test_bad_numbers_of_a_run(tiny, tmp_path, bad):
 def test_killed_again_and_again_it_ends_with_the_same_result(finished, tiny, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "fsp", "run", str(tiny.space_file), "--out", str(out), *tiny.arguments()]
-    command += ["--interval", "1", "--limit", "encoder_parameters=60%", "--steps", "1", "--tokens", "8192", "--json"]
+    command += ["--interval", "1", "--limit", "encoder_parameters=60%", "--steps", "1", "--tokens", "8192"]
+    command += ["--epochs", "1", "--json"]
     kills, jitter = 0, random.Random(0)
     for seconds in (0.1, *range(2, 9)):  # the first always hits: loading alone takes longer
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -196,7 +202,7 @@ def test_the_figures_are_those_of_sentence_transformers_on_t_and_on_the_saved_mo
 
     changes = {"pooling": "cls", "after": [("Dense", 24, "Tanh", True)], "longest": 20}
     folder = sentence_model(tiny, tmp_path / "T", prompts={"query": "find: "}, default="query", **changes)
-    asked = {"search": replace(SEARCH, interval=9), "settings": SurrogateSettings(steps=0, tokens=1024, threads=1)}
+    asked = {"search": replace(SEARCH, interval=9), **UNTRAINED}
     result = run(tiny.space, tmp_path / "out", teacher=str(folder), corpus=[tiny.corpus], **asked)
     choice = next(model for model in result["models"] if model["name"] == "choice")
     texts = Corpus.of(read_corpus([tiny.corpus])).test_sentences[:512]
@@ -227,7 +233,7 @@ def test_a_layout_that_cannot_be_carried_over_is_refused_before_anything_is_writ
 
 
 def test_several_seeds_give_intervals(tiny, tmp_path):
-    asked = {"search": SEARCH, "settings": SurrogateSettings(steps=0, tokens=2048, threads=1), "seeds": 3}
+    asked = {"search": SEARCH, **UNTRAINED, "seeds": 3}
     result = run(tiny.space, tmp_path / "out", teacher=str(tiny.teacher), corpus=[tiny.corpus], **asked)
     choice = next(model for model in result["models"] if model["name"] == "choice")
     assert len(choice["error"]["values"]) == 3

@@ -24,11 +24,11 @@ from fsp.cli.export import export
 from fsp.cli.extract import extract
 from fsp.cli.fields import expanded
 from fsp.cli.finetune import finetune
-from fsp.cli.options import Bounds, Json, Limit, Source, Space, Tokens
+from fsp.cli.options import Bounds, Json, Limit, Source, Space
 from fsp.cli.pretrain import pretrain
 from fsp.cli.verify import choose, verify
 from fsp.cli.worker import worker
-from fsp.distillation.settings import SurrogateSettings
+from fsp.distillation.settings import Budget, SurrogateSettings
 from fsp.search.options import LeastError
 
 # depending on its version, typer contains click or depends on it; typer's own exceptions lead to the class either way
@@ -91,7 +91,7 @@ def run(
     limit: Limit = None,
     search: LeastError,
     settings: SurrogateSettings,
-    tokens: Tokens = SurrogateSettings.tokens,
+    budget: Budget,
     seeds: Annotated[int, typer.Option(help="Final distillations of each model; 3 or more give intervals.")] = 1,
     card: Annotated[
         Path | None,
@@ -116,7 +116,8 @@ def run(
         column=source.column,
         labels=source.labels,
         search=replace(search, limits=parse_limits(limit)),
-        settings=replace(settings, tokens=tokens),
+        settings=settings,
+        budget=budget,
         seeds=seeds,
         card=card,
         display=Bars(),

@@ -3,15 +3,13 @@
 import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from fsp.base.errors import InputError, check_least
 from fsp.base.progress import Bars
 from fsp.cli.fields import expanded
 from fsp.cli.options import Bounds, Json, ModelFolder, OfSpace, Seed, Shape, Source, Threads
-from fsp.distillation.settings import Running
+from fsp.distillation.settings import Budget, Running, SurrogateSettings
 
 if TYPE_CHECKING:
     from fsp.families.architecture import Architecture
@@ -24,7 +22,7 @@ def distill(
     out: ModelFolder,
     space: OfSpace = "minilm",
     source: Source,
-    tokens: Annotated[int, typer.Option(help="Budget in tokens, or in a classifier's samples.")] = 131_072,
+    budget: Budget,
     seed: Seed = 0,
     threads: Threads = None,
     running: Running,
@@ -36,17 +34,18 @@ def distill(
     It is cut out of the teacher and trained to match its outputs; for longer training use `fsp pretrain`.
     """
     from fsp.base.files import check_writable
+    from fsp.distillation.budget import extended
     from fsp.distillation.inputs import load_inputs, surrogate
     from fsp.distillation.saving import distill as train
     from fsp.distillation.saving import save_student
-    from fsp.distillation.settings import SurrogateSettings
+    from fsp.distillation.tasks.task import Making
     from fsp.spaces.loading import load_space
 
     shape = shape_of(architecture)
     if shape is None:
         raise InputError("name an architecture, as D=3 A=8 H=256 I=768")
     check_least({"seed": seed}, seed=0)
-    settings = SurrogateSettings(tokens=tokens, threads=threads, **vars(running))
+    settings = budget.first(SurrogateSettings(threads=threads, **vars(running)))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} already exists; choose a new directory")
     check_writable(out / "config.json")
@@ -56,6 +55,7 @@ def distill(
     inputs.task.check_savable()
     with tempfile.TemporaryDirectory() as cache:
         error = surrogate(inputs, settings, Path(cache), bars)
+        error, tokens = extended(error, shape, inputs.data, settings, budget, Making(Path(cache), bars))
         student, losses = train(shape, error, tokens=tokens, seed=seed, display=bars)
         facts = {
             "architecture": str(shape),

@@ -82,7 +82,7 @@ def extract(
     import torch
 
     from fsp.base.files import check_writable, write_json
-    from fsp.distillation.inputs import SEARCH_TOKENS, fitted_to, from_scratch, load_inputs, surrogate
+    from fsp.distillation.inputs import fitted_to, from_scratch, load_inputs, surrogate
     from fsp.distillation.teacher import load_teacher
     from fsp.distillation.trained import check_trained
     from fsp.search.certificates.settings import CertifiedSettings
@@ -111,7 +111,6 @@ def extract(
     study = sharing.study
     if study is not None and not is_url(study):
         check_writable(Path(study))
-    settings = replace(settings, tokens=SEARCH_TOKENS)
     check_cores(sharing.workers, settings.processor_threads)
     torch.set_num_threads(settings.processor_threads)  # a calibration holds for one number of threads
     speed_of = calibration_for(chosen, speed, wanted.method.name) or "operations"

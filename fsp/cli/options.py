@@ -61,7 +61,6 @@ Speed = Annotated[
     str,
     typer.Option(help="operations; calibrated: latency as predicted after fsp latency calibrate; or its file."),
 ]
-Tokens = Annotated[int, typer.Option(help="Budget of the final distillation in tokens, or in a classifier's samples.")]
 Seed = Annotated[int, option(SEED)]
 Threads = Annotated[int | None, option(THREADS)]
 ModelFolder = Annotated[Path, typer.Option("--out", help="Directory of the model.")]

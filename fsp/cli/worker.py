@@ -49,7 +49,7 @@ def worker(
 
     Give it the space, teacher, data, task and device that the search was given: it refuses a study with other settings.
     """
-    from fsp.distillation.inputs import SEARCH_TOKENS, fitted_to, load_inputs
+    from fsp.distillation.inputs import fitted_to, load_inputs
     from fsp.distillation.rebuilding import Rebuilder
     from fsp.distillation.settings import SurrogateSettings
     from fsp.spaces.loading import load_space
@@ -59,7 +59,7 @@ def worker(
     bars = Bars()
     store = open_store(study)
     chosen = load_space(space or _space_of(store, idle))
-    settings = SurrogateSettings(tokens=tokens or SEARCH_TOKENS, **vars(running))
+    settings = SurrogateSettings(tokens=tokens or SurrogateSettings.tokens, **vars(running))
     inputs = load_inputs(chosen, source.given, bars, task=running.task, device=running.place)
     chosen = fitted_to(chosen, inputs.teacher)
     with tempfile.TemporaryDirectory() as folder:

@@ -3,7 +3,7 @@
 import copy
 import math
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from fsp.base.errors import Diverged, InputError
 from fsp.base.version import __version__
 from fsp.distillation.cutting import Cut, Cutter
-from fsp.distillation.examples import Examples, Material
+from fsp.distillation.examples import MASK, Batch, Examples, Material
 from fsp.distillation.fitting import fit
 from fsp.distillation.networks import without_layers
 from fsp.distillation.student import Student
@@ -208,7 +208,7 @@ class Distillation:
         losses = fit(
             student.eval().requires_grad_(True),
             self.task.loss,
-            (batch.to(device.torch) for batch in self.material.train.shuffled(self.batch, seed)),
+            self.batches(seed),
             steps=steps,
             learning_rate=learning_rate_for(self._chosen.learning_rate, self.start_of(student)),
             after_step=after_step,
@@ -218,6 +218,24 @@ class Distillation:
         with device.computing():
             self.task.refit(student, self.material)
         return losses
+
+    def batches(self, seed: int) -> Iterator[Batch]:
+        """Yield training batches on T's device indefinitely, each pass over the examples in a new order."""
+        for batch in self.material.train.shuffled(self.batch, seed):
+            yield batch.to(self.teacher.device.torch)
+
+    def units_in(self, batch: Batch) -> int:
+        """Return the number of tokens, or samples, of a batch."""
+        if self.task.unit == "samples":
+            return len(batch)
+        mask = batch.inputs.get(MASK)
+        return batch.inputs["input_ids"].numel() if mask is None else int(mask.sum())
+
+    def on(self, material: Material) -> "Distillation":
+        """Return the same error with other examples; cuts are healed on the same inputs."""
+        other = copy.copy(self)
+        other.material = material
+        return other
 
     def start_of(self, student: Student) -> float:
         """Return the error of an untrained student on training examples as a share of a constant prediction's."""

@@ -30,8 +30,6 @@ from fsp.families.family import load_family
 from fsp.spaces.loading import load_space
 from fsp.spaces.space import SearchSpace
 
-SEARCH_TOKENS = 65_536  # tokens of training text for a search without final distillation
-
 
 @dataclass(frozen=True)
 class Inputs:
@@ -208,7 +206,7 @@ def prepare(
         >>> space, error = prepare("minilm", steps=0, threads=1)  # doctest: +SKIP
         >>> fsp.extract(space, error=error, interval=20).selected  # doctest: +SKIP
     """
-    settings = replace(settings or SurrogateSettings(tokens=SEARCH_TOKENS), **options)
+    settings = replace(settings or SurrogateSettings(), **options)
     display = display or Progress()
     chosen = space if isinstance(space, SearchSpace) else load_space(space)
     source = Source(teacher, corpus, column)

@@ -1,12 +1,13 @@
-"""Settings of T's states and of the surrogate error based on them; imports no heavy library."""
+"""Settings of the surrogate error and of final distillations; imports no heavy library."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fsp.base.device import Placed
-from fsp.base.errors import check_least
+from fsp.base.errors import InputError, check_least
 from fsp.base.machine import check_threads, processors
-from fsp.base.option import STEPS, TASK, THREADS
+from fsp.base.option import STEPS, TASK, THREADS, Option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class SurrogateSettings(Running):
 
     Attributes:
         steps: training steps s per candidate.
-        tokens: tokens of training text, or samples; also the budget of a final distillation.
+        tokens: tokens of training text, or samples, that evaluations train on.
         length: tokens per training block.
         held_out_tokens: tokens of validation text, or samples, and as many of test text.
         threads: number of torch threads; None for all processors.
@@ -36,7 +37,7 @@ class SurrogateSettings(Running):
     """
 
     steps: Annotated[int, STEPS] = 16
-    tokens: int = 131_072
+    tokens: int = 65_536
     length: int = 64
     held_out_tokens: int = 8_192
     threads: Annotated[int | None, THREADS] = None
@@ -49,3 +50,34 @@ class SurrogateSettings(Running):
     def processor_threads(self) -> int:
         """Number of torch threads."""
         return self.threads or processors()
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The budget of each final distillation.
+
+    Attributes:
+        tokens: tokens of training text, or samples, for which T's outputs are computed, at most.
+        epochs: how often a student sees them.
+        minutes: wall time for T's outputs and one training; it sets the tokens, and the epochs too where the text is
+            too short to fill it.
+
+    Raises:
+        InputError: a number is not positive.
+    """
+
+    tokens: Annotated[int, Option("Tokens of training text, or a classifier's samples.")] = 500_000
+    epochs: Annotated[int, Option("How often a student of the final distillation sees them.")] = 2
+    minutes: Annotated[
+        float | None,
+        Option("Minutes for T's outputs and each final distillation, instead of --tokens.", shown="none"),
+    ] = None
+
+    def __post_init__(self) -> None:
+        check_least(vars(self), tokens=1, epochs=1)
+        if self.minutes is not None and not (self.minutes > 0 and math.isfinite(self.minutes)):
+            raise InputError(f"{self.minutes:g} minutes are no budget; give a positive number")
+
+    def first(self, settings: SurrogateSettings) -> SurrogateSettings:
+        """Return settings of a search that takes no more text than the final distillations."""
+        return settings if self.minutes else replace(settings, tokens=min(settings.tokens, self.tokens))

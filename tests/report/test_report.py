@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from fsp.base.errors import InputError
-from fsp.distillation.settings import SurrogateSettings
+from fsp.distillation.settings import Budget, SurrogateSettings
 from fsp.report.pages import write_report
 from fsp.report.summary import command, headline
 from fsp.search.certificates.certificate import seal
@@ -96,7 +96,8 @@ def test_that_command_has_every_option_of_fsp_run_that_the_result_depends_on():
     from fsp.cli.app import app
 
     search = LeastError(limits={"operations": 5.0}, interval=1, method="interval", evaluations=9)
-    config = {"space": {"name": "minilm"}, **asdict(search), **asdict(SurrogateSettings(threads=1)), "seeds": 1}
+    config = {"space": {"name": "minilm"}, **asdict(search), **asdict(SurrogateSettings(threads=1))}
+    config |= {**asdict(Budget(minutes=2.0)), "seeds": 1}
     given = {
         "teacher": "t",
         "corpus": ["c"],
