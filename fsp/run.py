@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from fsp.base.errors import InputError, check_least
@@ -17,24 +16,29 @@ from fsp.base.progress import Progress
 from fsp.base.run_folder import CACHE, EVALUATIONS, SCHEMA, own, preparing, working_in
 from fsp.base.timing import environment
 from fsp.base.version import __version__
+from fsp.contenders import Students, beaten, contenders, measured
 from fsp.distillation.budget import extended
 from fsp.distillation.error import Distillation
 from fsp.distillation.inputs import Inputs, fitted_to, load_inputs, surrogate
-from fsp.distillation.measuring import latencies
+from fsp.distillation.samples import Samples
 from fsp.distillation.saving import distill, keep_student, load_student, save_student
 from fsp.distillation.settings import Budget, SurrogateSettings
 from fsp.distillation.source import Source
 from fsp.distillation.student import Student
 from fsp.distillation.tasks.task import Making
+from fsp.distillation.text.corpus import Corpus
+from fsp.distillation.text.segmentation import sentences
 from fsp.families.architecture import Architecture
 from fsp.objectives.table import objectives_at
 from fsp.report.pages import write_pages
-from fsp.search.baselines import layer_drop, most_even
+from fsp.search.baselines import largest, layer_drop
 from fsp.search.extraction import Extraction, answer
 from fsp.search.options import LeastError
 from fsp.search.planning import Asked
 from fsp.spaces.space import SearchSpace
 from fsp.trust.on_record import card_for
+
+_QUANTISED_ON = 64  # passages, and sentences of them, on which int8 is prepared
 
 
 def run(
@@ -58,8 +62,8 @@ def run(
         space: the search space.
         out: folder for everything that is written.
         teacher: T, a directory or a hub name; None for the one that the space names.
-        corpus: files and folders of text, rows, images or arrays; empty for the documentation of Python's standard
-            library.
+        corpus: files and folders of text, rows, images or arrays; empty for the default text, English of
+            seven registers.
         column: name of the column of the text, if the data has rows.
         labels: name of the column of the labels, if a classifier's samples are rows.
         search: options of the search.
@@ -105,7 +109,7 @@ def run(
         extraction = answer(asked, error, study=out / EVALUATIONS, display=display)
         error, tokens = extended(error, extraction.selected, inputs.data, first, budget, Making(out / CACHE, display))
         students = _final_students(asked, error, extraction, out, tokens, seeds, display)
-        models = _measure(inputs, error, extraction, students, display)
+        models = _measure(inputs, error, extraction, students, settings, out / CACHE, display)
         result = {
             "schema": SCHEMA,
             "fsp": __version__,
@@ -139,9 +143,6 @@ def run(
     return result
 
 
-Students = dict[str, list[Student]]  # by contender, one per seed
-
-
 def _final_students(
     asked: Asked, error: Distillation, extraction: Extraction, out: Path, budget: int, seeds: int, display: Progress
 ) -> Students:
@@ -149,12 +150,12 @@ def _final_students(
     space, selected = extraction.space, extraction.selected
     contenders = {
         "choice": selected,
-        "even": most_even(space, asked.everything, selected),
+        "largest": largest(space, asked.table),
         "layer drop": layer_drop(space, float(extraction.row(selected)["encoder_parameters"])),
     }
     students: Students = {}
     for name, shape in contenders.items():
-        if shape is None:
+        if shape is None or (name != "choice" and shape == selected):
             continue
         students[name] = []
         for seed in range(asked.search.seed, asked.search.seed + seeds):
@@ -168,40 +169,33 @@ def _final_students(
 
 
 def _measure(
-    inputs: Inputs, error: Distillation, extraction: Extraction, students: Students, display: Progress
+    inputs: Inputs,
+    error: Distillation,
+    extraction: Extraction,
+    students: Students,
+    settings: SurrogateSettings,
+    cache: Path,
+    display: Progress,
 ) -> list[dict[str, Any]]:
-    """Return the measurements of T and of each contender on the test examples."""
-    task, material = inputs.task, error.material
-    copies = {(name, k): student for name, each in students.items() for k, student in enumerate(each)}
-    with display.bar("measuring on held-out data", 1 + len(copies)) as advance:
-        errors = {"T": [0.0], **{name: [] for name in students}}
-        for (name, _), student in copies.items():
-            errors[name].append(error.measure(student, material.test))
-            advance(1)
-        flat = task.measured({f"{name} {k}": student for (name, k), student in copies.items()}, material)
-        advance(1)
-    timed = latencies(task, {name: each[0] for name, each in students.items()}, display=display)
-    shapes = {"T": inputs.teacher.architecture, **{name: each[0].architecture for name, each in students.items()}}
-    return [
-        {
-            "name": name,
-            "architecture": dict(shape),
-            **objectives_at(extraction.space, shape, also=extraction.limits),
-            "readout_parameters": students[name][0].readout_parameters if name in students else 0,
-            "latency": asdict(timed[name]),
-            "error": _summary(errors[name]),
-            "figures": {
-                kind: _summary([flat[key][kind] for key in _keys(name, len(errors[name]))])
-                for kind in task.figures
-                if kind in flat["T"]
-            },
-        }
-        for name, shape in shapes.items()
-    ]
-
-
-def _keys(name: str, seeds: int) -> list[str]:
-    return ["T"] if name == "T" else [f"{name} {k}" for k in range(seeds)]
+    """Return sizes and measurements of T, of each student, and of what its user would have otherwise."""
+    data, space = inputs.data, extraction.space
+    text = sentences(data.train[:_QUANTISED_ON])[:_QUANTISED_ON] if isinstance(data, Corpus) else []
+    if isinstance(data, Samples) and isinstance(data.train.inputs, list):
+        text = data.train.inputs[:_QUANTISED_ON]
+    found = contenders(error, students, cache / "models", display, text)
+    elsewhere = inputs.task.elsewhere(data, settings, Making(cache, display))
+    rows = measured(error, found, elsewhere, display)
+    bare = {"parameters": 0, "embedding_parameters": 0, "encoder_parameters": 0, "operations": 0}
+    for one, row in zip(found, rows, strict=True):
+        if one.shape is not None:
+            row |= {"architecture": dict(one.shape), **objectives_at(space, one.shape, also=extraction.limits)}
+            continue
+        readout = one.readout_parameters
+        weights = one.size // 4 - readout
+        row |= {"architecture": {}, **bare, "parameters": weights, "embedding_parameters": weights}
+    for row, by in zip(rows, beaten(rows, inputs.task.larger_is_better), strict=True):
+        row["beaten_by"] = by
+    return rows
 
 
 def _search_facts(extraction: Extraction) -> dict[str, Any]:
@@ -237,7 +231,7 @@ def _finalist(row: pd.Series, shape: Architecture) -> dict[str, Any]:
 
 def _write(out: Path, result: dict[str, Any], extraction: Extraction, student: Student, inputs: Inputs) -> None:
     """Write all files of a run; result.json comes last, because it marks the run as complete."""
-    choice = next(model for model in result["models"] if model["name"] == "choice")
+    choice = next(model for model in result["models"] if (model["name"], model["runtime"]) == ("choice", "eager"))
     facts = {
         "architecture": str(extraction.selected),
         "teacher": inputs.teacher.name,
@@ -252,15 +246,6 @@ def _write(out: Path, result: dict[str, Any], extraction: Extraction, student: S
     write_pages(result, out)
     write_json(out / "result.json", result)
     shutil.rmtree(out / CACHE, ignore_errors=True)
-
-
-def _summary(values: list[float]) -> dict[str, Any]:
-    """Return the mean over seeds, and with two seeds or more the half-width of its 95% confidence interval."""
-    from scipy.stats import t
-
-    n = len(values)
-    half = float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else None
-    return {"mean": float(np.mean(values)), "half_width_95": half, "values": values}
 
 
 def _w_choice(extraction: Extraction, column: str) -> dict[str, Any]:

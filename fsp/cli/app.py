@@ -129,6 +129,18 @@ def run(
 
 
 @app.command()
+def text(as_json: Json = False) -> None:
+    """Download the default text: English of seven registers, and of two more to measure on (34 MB, once)."""
+    from fsp.distillation.text.english import fetch
+
+    found = fetch(Bars())
+    if as_json:
+        print(json.dumps(found))
+    else:
+        print("\n".join(f"{name:<12}{size / 1e6:6.1f} million characters" for name, size in found.items()))
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a finished run.", show_default=False)], as_json: Json = False
 ) -> None:
@@ -136,7 +148,7 @@ def report(
     from fsp.report.pages import write_report
 
     write_report(folder)
-    written = [str(folder / name) for name in ("pareto.png", "report.html")]
+    written = [str(folder / name) for name in ("alternatives.png", "pareto.png", "report.html")]
     print(json.dumps({"written": written}) if as_json else "\n".join(written))
 
 
@@ -159,7 +171,8 @@ def _last_screen(result: dict[str, Any], out: Path) -> None:
     for title in columns.values():
         table.add_column(title.replace(" (", "\n("), justify="left" if title in ("model", "shape") else "right")
     for row in model_rows(result):
-        table.add_row(*(row[key] for key in columns), style="bold" if row["model"] == NAMES["choice"] else None)
+        style = "bold" if row["model"] == NAMES["choice"] else "dim" if row["beaten"] else None
+        table.add_row(*(row[key] for key in columns), style=style)
     console.print()
     wide = Console(width=max(console.width, 110), highlight=False)  # long lines are easier to read than wrapped numbers
     wide.print(table)
@@ -169,7 +182,7 @@ def _last_screen(result: dict[str, Any], out: Path) -> None:
         ("report.html", "open it in a browser"),
     ):
         console.print(f"{out / name}  ({what})", markup=False, soft_wrap=True)
-    console.print(f"{out / 'result.json'}, evaluations.csv, pareto.png", markup=False, soft_wrap=True)
+    console.print(f"{out / 'result.json'}, evaluations.csv, alternatives.png, pareto.png", markup=False, soft_wrap=True)
 
 
 app.command()(distill)

@@ -85,7 +85,7 @@ def export(
             write_onnx(saved.serving, temporary / "model.onnx")
             advance(1)
             if int8:
-                examples = _examples(saved, equalised_on) if reads_text else []
+                examples = examples_of(saved, equalised_on) if reads_text else []
                 quantise(saved.serving, temporary / "model.onnx", temporary / name, examples)
                 (temporary / "model.onnx").unlink()
             advance(1)
@@ -137,7 +137,7 @@ def session(path: Path, threads: int | None = None) -> "InferenceSession":
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def _examples(saved: Saved, sentences: Sequence[str]) -> list[Batch]:
+def examples_of(saved: Saved, sentences: Sequence[str]) -> list[Batch]:
     """Return the inputs for sentences, in batches."""
     batches = (tokenised(saved, sentences[i : i + _BATCH], saved.longest) for i in range(0, len(sentences), _BATCH))
     return [{name: tensor.numpy() for name, tensor in batch.items()} for batch in batches]

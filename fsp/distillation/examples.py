@@ -196,6 +196,11 @@ class Material:
     calibration: Mapping[str, Tensor] = field(repr=False)
     texts: tuple[str, ...] = ()
 
+    @classmethod
+    def tested(cls, examples: Examples, texts: tuple[str, ...] = ()) -> "Material":
+        """Return material to measure on alone."""
+        return cls(examples[:0], examples[:0], examples, {}, texts)
+
 
 class Outputs:
     """T's outputs, computed at most once and kept in a folder.

@@ -22,7 +22,8 @@ from fsp.distillation.tasks.choice import task_of
 from fsp.distillation.tasks.task import Data, Making, Task
 from fsp.distillation.tasks.text import corpus_in
 from fsp.distillation.teacher import Teacher, load_teacher, packaged_teacher
-from fsp.distillation.text.corpus import Corpus, read_corpus, standard_library
+from fsp.distillation.text.corpus import Corpus, read_corpus
+from fsp.distillation.text.english import elsewhere, english
 from fsp.distillation.text.reading import files_in
 from fsp.distillation.text.rows import has_rows
 from fsp.distillation.trained import check_trained
@@ -96,7 +97,7 @@ def load_inputs(
         elif texts is None and source.data:
             raise InputError(f"teacher {trained.name} reads text; give text with --corpus")
         else:
-            data = Corpus.of(standard_library() if texts is None else texts)
+            data = english() if texts is None else replace(Corpus.of(texts), elsewhere=elsewhere())
         advance(1)
     return Inputs(trained, data)
 
@@ -192,7 +193,8 @@ def prepare(
     Args:
         space: a space, or what `fsp.load_space` takes.
         teacher: T, a directory or a hub name; None for the teacher that the space names.
-        corpus: files and folders of text or rows; empty for the documentation of Python's standard library.
+        corpus: files and folders of text or rows; empty for the default text, English of seven
+            registers.
         column: the column of text if the corpus has rows; None for `text`, else the only column of strings.
         settings: settings of the error; by default those of a search without final distillation.
         cache: folder for T's outputs; None to keep them only until the process ends.

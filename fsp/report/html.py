@@ -10,6 +10,7 @@ import pandas as pd
 from fsp.base.errors import InputError
 from fsp.base.files import write_text
 from fsp.base.rounding import at_least, at_most
+from fsp.report.alternatives import alternatives_svg
 from fsp.report.explorer import explorer
 from fsp.report.fronts import pairs_svg
 from fsp.report.sources import outcome_of
@@ -65,6 +66,10 @@ def certificate_in(folder: Path, result: dict[str, Any]) -> dict[str, Any] | Non
     return {"holds": verdict.holds, "reasons": verdict.reasons, "target": content["target"], **verdict.result}
 
 
+def _inline(svg: bytes) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
+
+
 def write_page(
     result: dict[str, Any], table: pd.DataFrame, path: Path, *, certificate: dict[str, Any] | None = None
 ) -> None:
@@ -98,7 +103,10 @@ def write_page(
         trust=trust(result),
         card_titles=CARD_COLUMNS,
         card=card_rows(result["card"]) if result.get("card") else [],
-        picture="data:image/svg+xml;base64," + base64.b64encode(pairs_svg(held)).decode(),
+        picture=_inline(pairs_svg(held)),
+        first_picture=_inline(alternatives_svg(result)),
+        trained=result.get("trained", result["config"]["tokens"]),
+        unit=result.get("task", {}).get("unit", "tokens"),
         script=shown.script,
         linking=files("fsp.report").joinpath("templates", "explorer.js").read_text(encoding="utf-8"),
         explorer={**facts, "compared": _COMPARED},

@@ -1,4 +1,4 @@
-"""Writing the readable results of a run: `pareto.png` and the page."""
+"""Writing the readable results of a run: the pictures and the page."""
 
 from pathlib import Path
 from typing import Any
@@ -7,11 +7,12 @@ from fsp.base.errors import untrusted
 
 
 def write_pages(result: dict[str, Any], folder: Path) -> None:
-    """Write `pareto.png` and `report.html` from a run's result and the `evaluations.csv` in its folder."""
-    from fsp.report import fronts, html
+    """Write the pictures and `report.html` from a run's result and the `evaluations.csv` in its folder."""
+    from fsp.report import alternatives, fronts, html
     from fsp.report.sources import load_evaluations, outcome_of
 
     table = load_evaluations(folder)
+    alternatives.save_alternatives(result, folder / "alternatives.png")
     fronts.save_pairs(outcome_of(result, table), folder / "pareto.png")
     html.write_page(result, table, folder / "report.html", certificate=html.certificate_in(folder, result))
 

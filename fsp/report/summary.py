@@ -8,15 +8,19 @@ from fsp.search.maximal import evidence_text
 NAMES = {
     "T": "T",
     "choice": "choice",
-    "even": "most even",
+    "largest": "most parameters",
+    "even": "most even",  # of earlier versions
     "layer drop": "layer drop",
+    "static": "static",
 }
+_RUNTIMES = {"eager": "", "int8": ", int8"}
 
 COLUMNS = {
     "model": "model",
     "shape": "shape",
     "encoder": "encoder (M)",
     "total": "total (M)",
+    "bytes": "weights (MB)",
     "operations": "operations (G)",
     "latency": "latency (ms, quartiles)",
     "error": "error",
@@ -48,13 +52,24 @@ def error_of(result: dict[str, Any]) -> str:
 def columns_of(result: dict[str, Any]) -> dict[str, str]:
     """Return the titles of the columns of `model_rows`, by key."""
     known = result["task"]["figures"] if "task" in result else _EARLIER
-    return COLUMNS | {kind: title for kind, title in known.items() if kind in figures_of(result["models"][0])}
+    first = result["models"][0]
+    titles = {key: title for key, title in COLUMNS.items() if key != "bytes" or "bytes" in first}
+    titles |= {kind: title for kind, title in known.items() if kind in figures_of(first)}
+    for part, found in first.get("elsewhere", {}).items():
+        kind = next(iter(found["figures"]), "error")
+        titles[f"{part} {kind}"] = f"{known.get(kind, kind)} in {part}"
+    return titles
 
 
 def figures_of(model: dict[str, Any]) -> dict[str, Any]:
     """Return a model's figures beside its error, by name; those of earlier versions lie beside it."""
     found: dict[str, Any] = model.get("figures", {kind: model[kind] for kind in _EARLIER if kind in model})
     return found
+
+
+def name_of(model: dict[str, Any]) -> str:
+    """Return a model's name in tables, with its runtime unless that is torch's eager mode."""
+    return NAMES[model["name"]] + _RUNTIMES[model.get("runtime", "eager")]
 
 
 def shape_text(shape: dict[str, int]) -> str:
@@ -72,16 +87,23 @@ def model_rows(result: dict[str, Any]) -> list[dict[str, str]]:
     """Return the table of T, the choice and the baselines as text, keyed by the names in `columns_of`."""
     return [
         {
-            "model": NAMES[model["name"]],
-            "shape": shape_text(model["architecture"]),
+            "model": name_of(model),
+            "shape": shape_text(model["architecture"]) or "no layers",
             "encoder": _plain(model["encoder_parameters"] / 1e6, 2),
             "total": _plain((model["parameters"] + model["readout_parameters"]) / 1e6, 2),
-            "operations": _plain(model["operations"] / 1e9, 2),
+            "bytes": _plain(model.get("bytes", 0) / 1e6, 1),
+            "operations": _plain(model["operations"] / 1e9, 2) if model["operations"] else "0",
+            "beaten": model.get("beaten_by") or "",
             "latency": "{} ({}-{})".format(
                 *(_plain(model["latency"][name], 1) for name in ("median_ms", "lower_quartile_ms", "upper_quartile_ms"))
             ),
             "error": with_half_width(model["error"]),
             **{kind: with_half_width(found) for kind, found in figures_of(model).items()},
+            **{
+                f"{part} {kind}": with_half_width(value)
+                for part, found in model.get("elsewhere", {}).items()
+                for kind, value in {"error": found["error"], **found["figures"]}.items()
+            },
         }
         for model in result["models"]
     ]
@@ -99,7 +121,7 @@ def _plain(value: float, digits: int) -> str:
 
 def headline(result: dict[str, Any]) -> list[str]:
     """Return what was chosen, how much smaller and faster it is, and what W would have chosen, one sentence each."""
-    models = {model["name"]: model for model in result["models"]}
+    models = {model["name"]: model for model in result["models"] if model.get("runtime", "eager") == "eager"}
     full, choice, search = models["T"], models["choice"], result["search"]
     limits = " and ".join(
         f"{limit / full[name]:.0%} of T's {name.replace('_', ' ')}" for name, limit in search["limits"].items()
@@ -116,6 +138,7 @@ def headline(result: dict[str, Any]) -> list[str]:
         f"{full['latency']['median_ms'] / choice['latency']['median_ms']:.1f} times as fast.",
         f"Its error on unseen data is {choice['error']['mean']:.3f} ({error_of(result)}){_in_words(full, choice)}.",
     ]
+    lines += _otherwise(result["models"])
     controls = result.get("controls")
     if controls:
         lines.append(
@@ -130,6 +153,20 @@ def headline(result: dict[str, Any]) -> list[str]:
         )
         edge = w["at_lower_edge_in"]
         lines.append(line + (f" (at the lower edge of the space in {', '.join(edge)})." if edge else "."))
+    return lines
+
+
+def _otherwise(models: list[dict[str, Any]]) -> list[str]:
+    """Return which models no other beats in every column, and by what the choice is beaten."""
+    if "beaten_by" not in models[0]:
+        return []  # of an earlier version
+    labels = {f"{model['name']} {model['runtime']}": name_of(model) for model in models}
+    best = [name_of(model) for model in models if model["beaten_by"] is None]
+    lines = [f"Models that no other beats in speed, size and every figure at once: {'; '.join(best)}."]
+    for model in models:
+        if model["name"] == "choice" and model["beaten_by"] is not None:
+            by = labels[model["beaten_by"]]
+            lines.append(f"{name_of(model).capitalize()} is beaten in all of them by {by}: take that.")
     return lines
 
 

@@ -6,28 +6,16 @@ import pandas as pd
 from fsp.families.architecture import Architecture
 from fsp.spaces.space import SearchSpace
 
-_NEAR = 0.1  # of the choice's encoder parameters
 
-
-def most_even(space: SearchSpace, table: pd.DataFrame, selected: Architecture) -> Architecture | None:
-    """Return the candidate near the choice's encoder size that shrinks T most evenly, or None if there is none.
-
-    "Near" means within 10% of the choice's encoder parameters, "most evenly" with the least variance of log(d / d_T)
-    over the parameters d. The choice itself is left out.
+def largest(space: SearchSpace, table: pd.DataFrame) -> Architecture:
+    """Return the candidate of most encoder parameters: the choice of who trusts their number alone.
 
     Args:
         space: the search space.
-        table: all candidates with `encoder_parameters`, in the order of `space.candidates`.
-        selected: the choice.
+        table: the candidates within the limits, with `encoder_parameters`.
     """
-    points = space.candidates
-    is_selected = (points == space.point(selected)).all(axis=1)
-    size = table["encoder_parameters"].to_numpy(dtype=float)
-    near = np.abs(size - size[is_selected][0]) <= _NEAR * size[is_selected][0]
-    shrink = np.log(points / space.point(space.maximum))
-    variance = np.where(near & ~is_selected, shrink.var(axis=1), np.inf)
-    best = int(variance.argmin())
-    return space.architectures(points[[best]])[0] if np.isfinite(variance[best]) else None
+    best = table["encoder_parameters"].to_numpy(dtype=float).argmax()
+    return space.architectures(table[list(space.names)].to_numpy()[[best]])[0]
 
 
 def layer_drop(space: SearchSpace, encoder_parameters: float, *, depth: str = "D") -> Architecture | None:

@@ -12,7 +12,6 @@ from fsp.deploy.latency.measuring import measure
 from fsp.deploy.latency.settings import MeasurementSettings
 from fsp.deploy.latency.targets import parse_targets
 from fsp.distillation.inputs import prepare
-from fsp.distillation.measuring import latencies
 from fsp.distillation.teacher import load_teacher
 from fsp.families.architecture import Architecture
 from fsp.finetuning.classifier import Classifier
@@ -58,7 +57,8 @@ def test_losses_and_the_error_after_training_are_those_of_the_cpu(tiny):
         student = error.student(SHAPE)
         losses = error.train(student, steps=2, seed=0)
         found.append((losses, error.measure(student, error.material.test)))
-        assert set(latencies(error.task, {"choice": student}, repeats=8)) == {"T", "choice"}
+        with torch.inference_mode():
+            assert all(call() is not None for call in error.task.calls({"choice": student}, 16).values())
     np.testing.assert_allclose(found[1][0], found[0][0], rtol=0.02)
     assert found[1][1] == pytest.approx(found[0][1], rel=0.02)
 

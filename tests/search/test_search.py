@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fsp.base.errors import InputError
 from fsp.families.architecture import Architecture
 from fsp.objectives.table import objectives_of
-from fsp.search.baselines import layer_drop, most_even
+from fsp.search.baselines import largest, layer_drop
 from fsp.search.coefficient import w_coefficient
 from fsp.search.interval import every_kth, order
 from fsp.search.limits import resolve_limits, within
@@ -105,26 +105,13 @@ def test_pareto_front_leaves_failures_out():
     assert pareto_front(table.iloc[:1], ["p", "e"]).empty
 
 
-@pytest.mark.parametrize("shape", [(5, 8, 256, 384), (2, 4, 128, 256), (6, 12, 384, 128)])
-def test_most_even_by_definition(shape):
+def test_the_largest_has_the_most_encoder_parameters():
     space = load_space("minilm")
     table = objectives_of(space, space.candidates)
-    selected = Architecture(dict(zip(space.names, shape, strict=True)))
-    size = {a: s for a, s in zip(space.architectures(space.candidates), table["encoder_parameters"], strict=True)}
-    near = [a for a, s in size.items() if abs(s - size[selected]) <= 0.1 * size[selected] and a != selected]
-    expected = min(near, key=lambda a: np.var([np.log(a[n] / space.maximum[n]) for n in space.names]))
-    assert most_even(space, table, selected) == expected
-
-
-def test_no_even_shape_where_none_is_near(tiny):
-    space = tiny.space.with_constants({"vocabulary": 99, "positions": 9, "token_types": 1})
-    table = objectives_of(space, space.candidates)
-    shapes = space.architectures(space.candidates)
-    found = [most_even(space, table, shape) for shape in shapes]
-    for shape, even in zip(shapes, found, strict=True):
-        sizes = table["encoder_parameters"].to_numpy()
-        own = sizes[shapes.index(shape)]
-        assert (even is None) == (np.sum(np.abs(sizes - own) <= 0.1 * own) == 1)
+    within = table[table["operations"] <= 7e8]
+    found = largest(space, within)
+    sizes = dict(zip(space.architectures(space.candidates), table["encoder_parameters"], strict=True))
+    assert sizes[found] == within["encoder_parameters"].max()
 
 
 def test_layer_drop_is_the_nearest():

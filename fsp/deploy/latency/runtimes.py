@@ -58,7 +58,7 @@ def call_in(
     """
     if runtime in ON_CPU:
         assert path is not None
-        return _onnx_call(inputs, path)
+        return onnx_call(inputs, path)
     assert loaded is not None
     place = device or Device()
     network, placed = _placed(loaded.network, inputs, place)
@@ -102,7 +102,8 @@ def _compiled_call(network: "nn.Module", inputs: "dict[str, Tensor]") -> Call:
     return call
 
 
-def _onnx_call(inputs: "dict[str, Tensor]", path: Path) -> Call:
+def onnx_call(inputs: "dict[str, Tensor]", path: Path) -> Call:
+    """Return a call that runs an ONNX file on inputs; what they lack of masks and types is made."""
     import torch
 
     from fsp.deploy.exporting import session

@@ -17,7 +17,7 @@ from fsp.distillation.samples import Part, Samples
 from fsp.distillation.settings import SurrogateSettings
 from fsp.distillation.student import Student
 from fsp.distillation.tasks.comparing import Divergence
-from fsp.distillation.tasks.task import READOUT_TOKENS, Data, Making, Task
+from fsp.distillation.tasks.task import READOUT_TOKENS, Answers, Data, Making, Task
 from fsp.distillation.tasks.text import encoded, padded
 from fsp.distillation.teacher import Teacher
 from fsp.distillation.text.corpus import Corpus
@@ -36,6 +36,7 @@ class ClassesTask(Task):
     compares = "KL(T ‖ student) in nats between the probabilities of classes"
     matches = "its classes"
     figures: ClassVar[Mapping[str, str]] = {"agreement": "agreement", "accuracy": "accuracy"}
+    larger_is_better = tuple(figures)
     unit = "samples"
     batch = 32
 
@@ -111,15 +112,15 @@ class ClassesTask(Task):
         return batch.target
 
     @torch.inference_mode()
-    def measured(self, students: Mapping[str, Student], material: Material) -> dict[str, dict[str, float]]:
+    def measured(self, answers: Mapping[str, Answers], material: Material) -> dict[str, dict[str, float]]:
         """Return the share of the test samples of T's class, and of the right one if that is known."""
         test, device = material.test, self.teacher.device.torch
         found: dict[str, dict[str, float]] = {}
         theirs = torch.from_numpy(np.array(test.target)).argmax(dim=-1)
-        for name in ("T", *students):
-            own = theirs.clone()
-            for rows in test.rows(_BATCH) if name != "T" else ():
-                own[rows] = self.predicted(students[name], test.take(rows).to(device)).argmax(dim=-1).cpu()
+        for name, one in answers.items():
+            own = torch.empty_like(theirs)
+            for rows in test.rows(_BATCH):
+                own[rows] = one.batch(test.take(rows).to(device)).argmax(dim=-1).cpu()
             found[name] = {"agreement": float((own == theirs).float().mean())}
             if test.labels is not None:
                 found[name]["accuracy"] = float((own == torch.from_numpy(np.array(test.labels))).float().mean())

@@ -14,12 +14,12 @@ from fsp.distillation.cutting import Cut
 from fsp.distillation.examples import MASK, Batch, Examples, Material
 from fsp.distillation.models.card import describe_model, table
 from fsp.distillation.models.sentence_layout import SentenceLayout
-from fsp.distillation.networks import last_states
+from fsp.distillation.networks import last_states, without_layers
 from fsp.distillation.settings import SurrogateSettings
 from fsp.distillation.similarity import SentenceFigures
 from fsp.distillation.student import Student
 from fsp.distillation.tasks.comparing import UnexplainedVariance
-from fsp.distillation.tasks.task import LEAST_HELD_OUT_TOKENS, READOUT_TOKENS, Data, Making, Task, evenly
+from fsp.distillation.tasks.task import LEAST_HELD_OUT_TOKENS, READOUT_TOKENS, Answers, Data, Making, Task, evenly
 from fsp.distillation.tasks.text import check_length, corpus_in, encoded, padded
 from fsp.distillation.teacher import Teacher
 from fsp.distillation.text.corpus import pack
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 _READOUT_SENTENCES = 1024  # on which readouts are fitted
+_STATIC_SENTENCES = 16_384  # on which that of a model without layers is fitted
 _LEAST_SENTENCES = 50
 _MOST_COMPARED = 512  # held-out sentences; all their pairs are compared
 _STRENGTHS = np.logspace(-6, 6, 25)  # ridge penalties, in units of (mean variance of the features) x (sentences)
@@ -51,6 +52,7 @@ class EmbeddingTask(Task):
     matches = "its sentence embeddings"
     compares = "1 − R² of T's sentence embeddings"
     figures: ClassVar[Mapping[str, str]] = {"spearman": "Spearman", "neighbours": "neighbours", "cosine": "cosine"}
+    larger_is_better = tuple(figures)
 
     def __init__(self, teacher: Teacher):
         super().__init__(teacher)
@@ -96,6 +98,19 @@ class EmbeddingTask(Task):
         chosen = blocks[evenly(len(blocks), READOUT_TOKENS // length)]
         calibration = {"input_ids": torch.from_numpy(chosen.astype(np.int64))}
         return Material(train, validation, test, calibration, tuple(corpus.test_sentences[:_MOST_COMPARED]))
+
+    def elsewhere(self, data: Data, settings: SurrogateSettings, making: Making) -> dict[str, Material]:
+        """Return sentences of other kinds of text."""
+        store = self.outputs(making, f"pooled {self.layout.describe()}")
+        found = {}
+        for name, passages in corpus_in(data).elsewhere.items():
+            every = sentences(passages)
+            texts = [every[row] for row in evenly(len(every), len(every))]
+            part = self._examples(texts, settings.held_out_tokens, self.batch * settings.length)
+            if part is not None and len(part) >= _LEAST_SENTENCES:
+                examples = store.of(part, partial(self.pooled, self.teacher.network), half=False)
+                found[name] = Material.tested(examples, tuple(texts[:_MOST_COMPARED]))
+        return found
 
     def _examples(self, found: Sequence[str], wanted: int, most: int) -> Examples | None:
         """Return sentences as the network's inputs, as many as have `wanted` tokens together."""
@@ -163,30 +178,53 @@ class EmbeddingTask(Task):
         """Return T's embeddings."""
         return self.layout.finish(batch.target)
 
-    @torch.no_grad()
     def fit(self, student: Student, material: Material, states: Tensor | None = None) -> None:
         """Set the readout to the ridge regression of T's pooled states on the student's, shrunk towards itself."""
+        self._fit(student, self._readout)
+
+    @torch.no_grad()
+    def _fit(self, student: Student, examples: Examples) -> None:
         assert student.readout is not None
-        own = np.empty((len(self._readout), student.readout.in_features), np.float32)
-        for rows in self._readout.rows(0):
-            batch = self._readout.take(rows).to(self.teacher.device.torch)
+        own = np.empty((len(examples), student.readout.in_features), np.float32)
+        for rows in examples.rows(0):
+            batch = examples.take(rows).to(self.teacher.device.torch)
             own[rows] = self.pooled(student.network, batch.inputs).float().cpu().numpy()
         if not np.isfinite(own).all():
             raise Diverged("the student's states are not finite")
-        fit_ridge(student.readout, own, np.asarray(self._readout.target))
+        fit_ridge(student.readout, own, np.asarray(examples.target))
 
     def refit(self, student: Student, material: Material) -> None:
         """Fit the readout again; after a few steps it would be worse than before training otherwise."""
         self.fit(student, material)
 
-    def measured(self, students: Mapping[str, Student], material: Material) -> dict[str, dict[str, float]]:
+    def answers(self, student: Student) -> Answers:
+        """Return a student's embeddings; of texts, as the saved model gives them."""
+        encode = partial(self.layout.encode, student.network, readout=student.readout)
+        return Answers(partial(self.predicted, student), encode)
+
+    def answers_of_t(self) -> Answers:
+        """Return T's embeddings; of texts, as its library gives them."""
+        return Answers(self.wanted, partial(self.layout.encode, self.teacher.network))
+
+    def static(self, material: Material) -> Student | None:
+        """Return T's embedding layer alone, with a readout fitted on training sentences; None unless T takes a mean."""
+        anatomy = self.teacher.family.anatomy
+        assert anatomy is not None
+        if not any("mean" in mode for mode in self.layout.modes):
+            return None  # without layers, the first or last token says nothing of the others
+        every = torch.arange(self.teacher.architecture["H"], device=self.teacher.device.torch)
+        student = self.fresh(Cut(without_layers(self.teacher.network, anatomy), every, [], None, None))
+        self._fit(student, material.train[:_STATIC_SENTENCES])
+        return student
+
+    def measured(self, answers: Mapping[str, Answers], material: Material) -> dict[str, dict[str, float]]:
         """Return how the similarities, neighbours and vectors of held-out sentences agree with T's."""
-        layout, texts = self.layout, material.texts
-        reference = layout.encode(self.teacher.network, texts)
-        found = {"T": SentenceFigures(1.0, 1.0, 1.0)}
-        for name, student in students.items():
-            found[name] = SentenceFigures.of(reference, layout.encode(student.network, texts, student.readout))
-        return {name: vars(one) for name, one in found.items()}
+        reference = self.layout.encode(self.teacher.network, material.texts)
+        found = {}
+        for name, one in answers.items():
+            assert one.texts is not None
+            found[name] = vars(SentenceFigures.of(reference, one.texts(material.texts)))
+        return found
 
     def save(self, student: Student, folder: Path, facts: Mapping[str, Any]) -> None:
         """Write the student in T's layout, with its readout after pooling, so that its vectors can replace T's."""

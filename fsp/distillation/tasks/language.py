@@ -17,8 +17,8 @@ from fsp.distillation.networks import last_states, token_logits
 from fsp.distillation.settings import SurrogateSettings
 from fsp.distillation.student import Student
 from fsp.distillation.tasks.comparing import Divergence
-from fsp.distillation.tasks.task import READOUT_TOKENS, Data, Making, Task
-from fsp.distillation.tasks.text import blocks_of
+from fsp.distillation.tasks.task import READOUT_TOKENS, Answers, Data, Making, Task
+from fsp.distillation.tasks.text import blocks_elsewhere, blocks_of
 from fsp.distillation.teacher import Teacher
 
 _BATCH = 32  # blocks per forward pass where nothing is trained
@@ -29,6 +29,7 @@ class _LanguageTask(Task):
 
     matches = "its predictions of tokens"
     figures: ClassVar[Mapping[str, str]] = {"perplexity": "perplexity", "agreement": "agreement"}
+    larger_is_better = ("agreement",)
 
     def __init__(self, teacher: Teacher):
         super().__init__(teacher)
@@ -46,6 +47,12 @@ class _LanguageTask(Task):
         validation, test = (store.of(part, compute) for part in found[1:])
         rows = np.arange(min(len(train), READOUT_TOKENS // settings.length))
         return Material(train, validation, test, train.take(rows).inputs)
+
+    def elsewhere(self, data: Data, settings: SurrogateSettings, making: Making) -> dict[str, Material]:
+        """Return blocks of other kinds of text."""
+        store, compute = self.outputs(making, "states"), partial(last_states, self.teacher.network)
+        found = blocks_elsewhere(self.teacher, data, settings, self._masking())
+        return {name: Material.tested(store.of(part, compute)) for name, part in found.items()}
 
     def fresh(self, cut: Cut) -> Student:
         """Return the cut, which has a head of its own."""
@@ -67,10 +74,10 @@ class _LanguageTask(Task):
         return token_logits(network, anatomy, sites)
 
     @torch.inference_mode()
-    def measured(self, students: Mapping[str, Student], material: Material) -> dict[str, dict[str, float]]:
+    def measured(self, answers: Mapping[str, Answers], material: Material) -> dict[str, dict[str, float]]:
         """Return the perplexity on the true tokens of the test part, and how often the likeliest token is T's."""
         test, device = material.test, self.teacher.device.torch
-        loss = {name: 0.0 for name in ("T", *students)}
+        loss = dict.fromkeys(answers, 0.0)
         agreeing, count = dict.fromkeys(loss, 0.0), 0
         for rows in test.rows(_BATCH):
             batch = test.take(rows).to(device)
@@ -79,7 +86,7 @@ class _LanguageTask(Task):
             theirs = self.wanted(batch)[known]
             count += len(labels)
             for name in loss:
-                own = theirs if name == "T" else self.predicted(students[name], batch).float()[known]
+                own = answers[name].batch(batch).float().to(theirs.device)[known]
                 loss[name] += float(cross_entropy(own, labels)[0])
                 agreeing[name] += float((own.argmax(dim=-1) == theirs.argmax(dim=-1)).sum())
         return {

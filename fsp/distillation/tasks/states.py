@@ -16,8 +16,8 @@ from fsp.distillation.networks import last_states
 from fsp.distillation.settings import SurrogateSettings
 from fsp.distillation.student import Student
 from fsp.distillation.tasks.comparing import UnexplainedVariance
-from fsp.distillation.tasks.task import READOUT_TOKENS, Data, Making, Task
-from fsp.distillation.tasks.text import blocks_of
+from fsp.distillation.tasks.task import READOUT_TOKENS, Answers, Data, Making, Task
+from fsp.distillation.tasks.text import blocks_elsewhere, blocks_of
 
 _RIDGE = 1e-6  # share of the mean diagonal; keeps the normal equations solvable when states are collinear
 _BATCH = 32  # blocks per forward pass where nothing is trained
@@ -46,6 +46,12 @@ class StatesTask(Task):
         calibration = self._calibration.take(torch.arange(len(self._calibration)).numpy()).inputs
         return Material(train, validation, test, calibration)
 
+    def elsewhere(self, data: Data, settings: SurrogateSettings, making: Making) -> dict[str, Material]:
+        """Return blocks of other kinds of text."""
+        store, compute = self.outputs(making, "states"), partial(last_states, self.teacher.network)
+        found = blocks_elsewhere(self.teacher, data, settings, None)
+        return {name: Material.tested(store.of(part, compute)) for name, part in found.items()}
+
     def fresh(self, cut: Cut) -> Student:
         """Return the cut with an empty readout."""
         return Student(cut.network, self.teacher.family, self._empty(cut.network))
@@ -72,9 +78,9 @@ class StatesTask(Task):
         """Fit the readout again."""
         self.fit(student, material)
 
-    def measured(self, students: Mapping[str, Student], material: Material) -> dict[str, dict[str, float]]:
+    def measured(self, answers: Mapping[str, Answers], material: Material) -> dict[str, dict[str, float]]:
         """Return no figures: the error says it all."""
-        return {name: {} for name in ("T", *students)}
+        return {name: {} for name in answers}
 
     def save(self, student: Student, folder: Path, facts: Mapping[str, Any]) -> None:
         """Write the network, its tokenizer and the readout."""

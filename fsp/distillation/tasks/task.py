@@ -1,7 +1,7 @@
 """What all tasks have in common."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fsp.base.device import in_parts
@@ -28,6 +29,19 @@ Data = Corpus | Samples
 READOUT_TOKENS = 16_384  # a readout has up to a thousand inputs and overfits on fewer tokens
 LEAST_HELD_OUT_TOKENS = 2_048
 _BATCH = 32  # examples per forward pass where nothing is trained
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The outputs of a model that a task compares, wherever it runs.
+
+    Attributes:
+        batch: returns them for a batch, `sites x d`.
+        texts: returns the embeddings of texts, `n x d`, as the model's user gets them; None for other tasks.
+    """
+
+    batch: Callable[[Batch], Tensor]
+    texts: Callable[[Sequence[str]], NDArray[np.float32]] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,8 @@ class Task(ABC):
     """What students are trained to match, for model cards."""
     figures: ClassVar[Mapping[str, str]] = {}
     """Names and titles of the figures beside the error."""
+    larger_is_better: ClassVar[tuple[str, ...]] = ()
+    """Which figures are better when larger; the others say the same as the error."""
     unit: ClassVar[str] = "tokens"
     """What budgets are counted in: tokens or samples."""
     batch: ClassVar[int] = 16
@@ -102,8 +118,20 @@ class Task(ABC):
         """Fit it again after training, if that lowers the error."""
 
     @abstractmethod
-    def measured(self, students: Mapping[str, Student], material: Material) -> dict[str, dict[str, float]]:
-        """Return the `figures` on the test examples of T (under `T`) and of students by name."""
+    def measured(self, answers: Mapping[str, Answers], material: Material) -> dict[str, dict[str, float]]:
+        """Return the `figures` on the test examples of models by name."""
+
+    def answers(self, student: Student) -> Answers:
+        """Return the outputs of a student."""
+        return Answers(partial(self.predicted, student))
+
+    def answers_of_t(self) -> Answers:
+        """Return the outputs of T."""
+        return Answers(self.wanted)
+
+    def static(self, material: Material) -> Student | None:
+        """Return a model without layers that needs no training, if the task has one."""
+        return None
 
     def save(self, student: Student, folder: Path, facts: Mapping[str, Any]) -> None:
         """Write a student into a new directory as a model of T's kind, with its model card."""
@@ -117,6 +145,10 @@ class Task(ABC):
             f"Cut out of {name} and distilled by fsp to match {self.matches}; {self.loaded_by}.",
             table(facts),
         )
+
+    def elsewhere(self, data: Data, settings: SurrogateSettings, making: Making) -> dict[str, Material]:
+        """Return examples of other kinds of text by name, all in the test part; none where there are none."""
+        return {}
 
     def check_savable(self) -> None:
         """Raise InputError if students cannot be saved; called before long work."""
@@ -146,16 +178,21 @@ class Task(ABC):
     @torch.inference_mode()
     def error(self, student: Student, examples: Examples) -> float:
         """Return the error over examples; NaN if any value is."""
-        return self.comparison.error(self._pairs(student, examples))
+        return self.error_of(self.answers(student), examples)
 
-    def _pairs(self, student: Student, examples: Examples) -> Iterator[tuple[Tensor, Tensor]]:
+    @torch.inference_mode()
+    def error_of(self, answers: Answers, examples: Examples) -> float:
+        """Return the error of any model's outputs over examples; NaN if any value is."""
+        return self.comparison.error(self._pairs(answers, examples))
+
+    def _pairs(self, answers: Answers, examples: Examples) -> Iterator[tuple[Tensor, Tensor]]:
         device = self.teacher.device
         for batch in examples.batches(_BATCH):
             placed = batch.to(device.torch)
 
             def pair(first: int, last: int, placed: Batch = placed) -> tuple[Tensor, Tensor]:
                 with device.computing():
-                    found = self.predicted(student, placed[first:last]).float()
+                    found = answers.batch(placed[first:last]).float()
                 return found, self.wanted(placed[first:last])
 
             yield from in_parts(len(placed), len(placed), pair)

@@ -57,17 +57,32 @@ def blocks_of(
         ("validation", corpus.validation, settings.held_out_tokens, LEAST_HELD_OUT_TOKENS),
         ("test", corpus.test, settings.held_out_tokens, LEAST_HELD_OUT_TOKENS),
     ):
-        blocks = pack(teacher.tokenizer, texts, length)
-        if blocks.size < least:
-            raise corpus.too_small(name, f"{blocks.size:,} tokens", f"{least:,}")
-        chosen = blocks[evenly(len(blocks), wanted // length)]
-        seen, sites = masking(chosen, seed=0) if masking else (chosen, None)
-        labels = chosen.astype(np.int64)
-        found.append(Examples({"input_ids": seen}, np.empty((len(seen), 0), np.float16), sites, labels))
+        part = _packed(teacher, texts, wanted, length, masking)
+        if part.inputs["input_ids"].size < least:
+            raise corpus.too_small(name, f"{part.inputs['input_ids'].size:,} tokens", f"{least:,}")
+        found.append(part)
     width = teacher.architecture["H"]
     for k, part in enumerate(found):
         store.check_room(part.inputs, part.tokens * width * np.dtype(np.float16).itemsize, training=k == 0)
     return found[0], found[1], found[2]
+
+
+def blocks_elsewhere(
+    teacher: Teacher, data: Data, settings: SurrogateSettings, masking: Masking | None
+) -> dict[str, Examples]:
+    """Pack each kind of text elsewhere into blocks, without T's outputs."""
+    return {
+        name: _packed(teacher, texts, settings.held_out_tokens, settings.length, masking)
+        for name, texts in corpus_in(data).elsewhere.items()
+    }
+
+
+def _packed(teacher: Teacher, texts: Sequence[str], wanted: int, length: int, masking: Masking | None) -> Examples:
+    """Return blocks of `wanted` tokens, spread evenly over texts, or of all."""
+    blocks = pack(teacher.tokenizer, texts, length)
+    chosen = blocks[evenly(len(blocks), wanted // length)]
+    seen, sites = masking(chosen, seed=0) if masking else (chosen, None)
+    return Examples({"input_ids": seen}, np.empty((len(seen), 0), np.float16), sites, chosen.astype(np.int64))
 
 
 def padded(tokens: Sequence[Sequence[int]], padding: int) -> dict[str, NDArray[np.int32]]:

@@ -16,7 +16,6 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertForMaskedLM, BertModel
 
 from fsp.base.errors import InputError, ModelWarning
-from fsp.distillation.measuring import latencies
 from fsp.distillation.models.folder import find_model
 from fsp.distillation.models.loading import longest_input, open_model, sentence_tokens
 from fsp.distillation.student import Student
@@ -97,7 +96,7 @@ def test_a_teacher_of_64_positions_is_measured_within_them(folder, tiny):
         assert sentence_tokens(teacher.network.config) == teacher.layout.longest == 64
         assert teacher.layout.encode(teacher.network, ["word " * 300, "short"]).shape == (2, 32)
         student = Student(BertModel(teacher.network.config, add_pooling_layer=False).eval(), bert, nn.Linear(32, 32))
-        assert set(latencies(task_of(teacher), {"s": student}, repeats=2)) == {"T", "s"}
+        assert all(call() is not None for call in task_of(teacher).calls({"s": student}, 128).values())
 
 
 @pytest.mark.parametrize(
