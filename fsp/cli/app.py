@@ -156,6 +156,11 @@ app.command("space")(cli_space.space)
 app.command("size")(cli_space.size)
 
 
+def _heading(title: str) -> str:
+    """Return a column's title in two lines; of the latency the median alone is shown."""
+    return title.replace(", quartiles", "").replace(" (", "\n(").replace(" in ", "\nin ")
+
+
 def _last_screen(result: dict[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -167,14 +172,15 @@ def _last_screen(result: dict[str, Any], out: Path) -> None:
     for line in headline(result):
         console.print(line, markup=False)
     table = Table(box=None, pad_edge=False, padding=(0, 1))
-    columns = columns_of(result)
+    columns = {key: title for key, title in columns_of(result).items() if key not in ("encoder", "operations")}
     for title in columns.values():
-        table.add_column(title.replace(" (", "\n("), justify="left" if title in ("model", "shape") else "right")
+        left = title in ("model", "shape")
+        table.add_column(_heading(title), justify="left" if left else "right", no_wrap=True)
     for row in model_rows(result):
         style = "bold" if row["model"] == NAMES["choice"] else "dim" if row["beaten"] else None
-        table.add_row(*(row[key] for key in columns), style=style)
+        table.add_row(*(row[key].partition(" (")[0] if key == "latency" else row[key] for key in columns), style=style)
     console.print()
-    wide = Console(width=max(console.width, 110), highlight=False)  # long lines are easier to read than wrapped numbers
+    wide = Console(width=max(console.width, 140), highlight=False)  # long lines are easier to read than wrapped numbers
     wide.print(table)
     console.print()
     for name, what in (

@@ -67,7 +67,7 @@ class Budget:
     """
 
     tokens: Annotated[int, Option("Tokens of training text, or a classifier's samples.")] = 500_000
-    epochs: Annotated[int, Option("How often a student of the final distillation sees them.")] = 2
+    epochs: Annotated[int, Option("How often a student of the final distillation sees them.")] = 1
     minutes: Annotated[
         float | None,
         Option("Minutes for T's outputs and each final distillation, instead of --tokens.", shown="none"),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 _READOUT_SENTENCES = 1024  # on which readouts are fitted
+_HEALED_ON = 2048  # passages from which blocks are drawn on which cuts are healed
 _STATIC_SENTENCES = 16_384  # on which that of a model without layers is fitted
 _LEAST_SENTENCES = 50
 _MOST_COMPARED = 512  # held-out sentences; all their pairs are compared
@@ -92,7 +93,8 @@ class EmbeddingTask(Task):
         with torch.inference_mode():
             final = self.layout.finish(torch.from_numpy(np.array(train.target)).to(self.teacher.device.torch))
         self.comparison = UnexplainedVariance(float(final.float().var(dim=0, correction=0).sum()))
-        blocks = pack(self.teacher.tokenizer, corpus.train, length)
+        rows = np.sort(evenly(len(corpus.train), _HEALED_ON))
+        blocks = pack(self.teacher.tokenizer, [corpus.train[row] for row in rows], length)
         if blocks.size < READOUT_TOKENS:
             raise corpus.too_small("training", f"{blocks.size:,} tokens", f"{READOUT_TOKENS:,}")
         chosen = blocks[evenly(len(blocks), READOUT_TOKENS // length)]

@@ -99,6 +99,7 @@ class Corpus:
         test: passages for the final measurement only.
         near_copies: number of passages that have a near-copy.
         elsewhere: passages of other kinds of text by name, for figures out of domain alone.
+        tested: the `test_sentences` if they are known; None to find them when they are asked for.
     """
 
     train: list[str]
@@ -106,6 +107,7 @@ class Corpus:
     test: list[str]
     near_copies: int = 0
     elsewhere: dict[str, list[str]] = field(default_factory=dict)
+    tested: list[str] | None = None
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "Corpus":
@@ -144,6 +146,8 @@ class Corpus:
     @cached_property
     def test_sentences(self) -> list[str]:
         """Sentences of the test part, at most 4,096 in random order, that are no near-copies of one of another part."""
+        if self.tested is not None:
+            return self.tested
         known = [[sentence] for sentence in sentences([*self.train, *self.validation])]
         every = sentences(self.test)
         found = [every[row] for row in np.random.default_rng(0).permutation(len(every))[:_TESTED]]

