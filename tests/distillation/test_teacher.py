@@ -111,6 +111,26 @@ def test_a_tokenizer_of_another_size_is_refused(tiny, tmp_path, rows):
         load_teacher(folder)
 
 
+def test_a_tokenizer_with_numbers_beyond_the_table_is_refused(tmp_path):
+    """It has no more tokens than the table has rows, but leaves numbers out."""
+    folder = saved("bert", "", tmp_path / "t")
+    rules = json.loads((folder / "tokenizer.json").read_text())
+    rules["model"]["vocab"]["ending"] = 100
+    (folder / "tokenizer.json").write_text(json.dumps(rules))
+    with pytest.raises(InputError, match="its tokenizer gives tokens the numbers 0 to 100 and its model has 100 rows"):
+        load_teacher(folder)
+
+
+def test_a_text_without_tokens_is_refused(tmp_path):
+    folder = saved("bert", "ForSequenceClassification", tmp_path / "t", num_labels=3)
+    rules = json.loads((folder / "tokenizer.json").read_text())
+    rules["normalizer"] = {"type": "Replace", "pattern": {"String": "☃"}, "content": ""}
+    (folder / "tokenizer.json").write_text(json.dumps(rules))
+    texts = [f"a film {'good ' * k}" for k in range(99)]
+    with pytest.raises(InputError, match="the text '☃☃' has no tokens"):
+        material_of(load_teacher(folder), Samples.of([*texts, "☃☃"]), tmp_path / "outputs")
+
+
 def test_a_table_may_have_spare_rows(tiny, tmp_path):
     folder = tmp_path / "teacher"
     shutil.copytree(tiny.teacher, folder)

@@ -372,6 +372,11 @@ def _check_tokenizer(tokenizer: Any, config: "PretrainedConfig") -> None:
             f"its tokenizer has {tokens} tokens and its model {table}, so they do not belong together; "
             "put its own tokenizer.json (or vocabulary files) beside its config.json"
         )
+    if (highest := max(tokenizer.get_vocab().values())) >= table:
+        raise InputError(
+            f"its tokenizer gives tokens the numbers 0 to {highest} and its model has {table} rows, so they do not "
+            "belong together; put its own tokenizer.json (or vocabulary files) beside its config.json"
+        )
     paddings = getattr(config, "pad_token_id", None), tokenizer.pad_token_id
     counted = config.model_type in _COUNT_FROM_PADDING  # in other types padding is masked, so its id does not matter
     if counted and None not in paddings and paddings[0] != paddings[1]:

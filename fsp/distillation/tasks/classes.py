@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fsp.base.errors import InputError
 from fsp.distillation.cutting import Cut
 from fsp.distillation.examples import Batch, Examples, Material
 from fsp.distillation.models.loading import longest_input
@@ -66,7 +67,11 @@ class ClassesTask(Task):
         if isinstance(chosen, list):
             longest = min(_LONGEST, longest_input(self.teacher.network.config))
             tokenizer = self.teacher.tokenizer
-            inputs: Any = padded(encoded(tokenizer, chosen, longest), tokenizer.pad_token_id)
+            tokens = encoded(tokenizer, chosen, longest)
+            if [] in tokens:
+                empty = chosen[tokens.index([])]
+                raise InputError(f"the text {empty!r:.60} has no tokens in T's vocabulary; remove it from the data")
+            inputs: Any = padded(tokens, tokenizer.pad_token_id)
         else:
             inputs = {self._input: chosen}
         return Examples(inputs, np.empty((len(chosen), 0), np.float32), None, labels, self.batch * length)
