@@ -12,10 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from fsp.base.errors import InputError
-from fsp.distillation.models.loading import ModelFolder, longest_input, open_model, quiet, reads_text, takes_types
+from fsp.distillation.models.loading import (
+    ModelFolder,
+    let_find_the_last_token,
+    longest_input,
+    open_model,
+    quiet,
+    reads_text,
+    takes_types,
+)
 from fsp.distillation.models.own import is_own
 from fsp.distillation.models.sentence_layout import SentenceLayout, layout_of
-from fsp.families.family import family_of_type
+from fsp.families.family import family_of_type, is_causal
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -108,8 +116,8 @@ class TextServing(Serving):
     def attends_to_all(self) -> bool:
         """Whether every token attends to all others, not only to earlier or near ones."""
         config: Any = self.network.config
-        anatomy = family_of_type(config.model_type).anatomy
-        return anatomy is not None and not anatomy.causal and not hasattr(config, "layer_types")
+        family = family_of_type(config.model_type)
+        return family.anatomy is not None and not is_causal(family) and not hasattr(config, "layer_types")
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
@@ -286,7 +294,8 @@ def load_saved(folder: Path) -> Saved:
         )
     found = open_model(folder)
     with found.blamed():
-        family_of_type(found.config.model_type).architecture_of(found.config)
+        family = family_of_type(found.config.model_type)
+        family.architecture_of(found.config)
         named = (found.config.architectures or ["none"])[0]
         loader = next((loader for ending, loader in _LOADERS.items() if named.endswith(ending)), None)
         if loader is None:
@@ -297,8 +306,9 @@ def load_saved(folder: Path) -> Saved:
         return Saved(serving_of(network), processor=processor if processor.is_file() else None)
     tokenizer = found.tokenizer()
     tokenizer.padding_side = "right"  # networks count positions from the first token
-    if network.config.pad_token_id is None:  # classifiers that are decoders find the last token by it
-        network.config.pad_token_id = tokenizer.pad_token_id
+    if is_causal(family) and loader == "AutoModelForSequenceClassification":
+        with found.blamed():
+            let_find_the_last_token(network.config, tokenizer)
     layout = layout_of(found.root) if network.base_model is network else None
     serving = serving_of(network, layout)
     if layout is None:

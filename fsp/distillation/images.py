@@ -107,12 +107,14 @@ def decoded(path: Path, mode: str) -> Image.Image:
     try:
         with warnings.catch_warnings(), Image.open(path, formats=_FORMATS) as file:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            # Pillow cuts colours of 16 bits off without a mode that says so
+            deep = file.format == "PNG" and any(";16" in str(tile) for tile in file.tile)
             image = ImageOps.exif_transpose(file)
             image.load()
     except Exception as problem:  # damaged images lead to errors of many kinds
         detail = " ".join(str(problem).replace(repr(str(path)), "it").split())[:100]
         raise InputError(f"cannot read the image {path} ({detail}); mend or remove it") from None
-    if image.mode.startswith(_DEEP):
+    if deep or image.mode.startswith(_DEEP):
         raise InputError(f"{path} has more than 8 bits per value; convert it to 8 bits")
     if "transparency" in image.info:
         image = image.convert("RGBA")

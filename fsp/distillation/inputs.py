@@ -84,7 +84,12 @@ def load_inputs(
         else:
             trained = load_teacher(source.teacher, family=family, task=task, device=device)
         advance(1)
-        sampled = source.data and (trained.tokenizer is None or not _is_prose(source.data))
+        sampled = bool(source.data) and (trained.tokenizer is None or not _is_prose(source.data))
+        if source.labels is not None and not (trained.task == "classes" and trained.tokenizer is not None and sampled):
+            raise InputError(
+                f"there are no rows with a column of labels {source.labels!r}: only a classifier's rows of text have "
+                "one, arrays call their labels 'labels', and folders of images are called by them; leave --labels out"
+            )
         if trained.task == "classes" and sampled:
             data: Data = _samples(trained, source)
         elif trained.tokenizer is None and trained.task == "classes":
@@ -112,8 +117,7 @@ def _samples(trained: Teacher, source: Source) -> Samples:
     process = None
     if trained.processor is not None:
         process = lambda images: trained.processor(images, return_tensors="np")["pixel_values"].astype("float32")  # noqa: E731
-    named = getattr(config, "label2id", None) or {}
-    ids = None if all(name.startswith("LABEL_") for name in named) else {name: int(k) for name, k in named.items()}
+    ids = {str(name): number for number, name in (getattr(config, "id2label", None) or {}).items()}
     kind: Any = "text" if trained.tokenizer is not None else "images" if _is_images(source.data) else "arrays"
     if kind == "images" and process is None:
         raise InputError(
@@ -126,7 +130,7 @@ def _samples(trained: Teacher, source: Source) -> Samples:
         label_column=source.labels,
         shape=shape,
         process=process,
-        label_ids=ids,
+        label_ids=None if all(name.startswith("LABEL_") for name in ids) else ids,
         classes=getattr(config, "num_labels", None) or trained.constants.get("outputs"),
     )
 

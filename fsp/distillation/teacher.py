@@ -12,11 +12,18 @@ from fsp.base.device import Device
 from fsp.base.errors import InputError
 from fsp.base.files import sha256
 from fsp.distillation.models.identity import fingerprint, fingerprint_own
-from fsp.distillation.models.loading import ModelFolder, check_sees_both_sides, open_model
+from fsp.distillation.models.loading import (
+    ONE_NUMBER,
+    ModelFolder,
+    check_classes,
+    check_sees_both_sides,
+    let_find_the_last_token,
+    open_model,
+)
 from fsp.distillation.models.own import is_own, load_own, model_type_in, save_own
 from fsp.distillation.models.sentence_layout import SentenceLayout, layout_of, plain_layout
 from fsp.families.architecture import Architecture
-from fsp.families.family import Family, family_of_type, name_of
+from fsp.families.family import Family, family_of_type, is_causal, name_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -176,17 +183,15 @@ def load_teacher(
     with found.blamed():
         family = _checked(family, found.config.model_type)
         family.architecture_of(found.config)
-        wanted = _served(found, task)
+        wanted = _served(found, task, family)
     network, wanted = _network(found, wanted, asked=task is not None)
     tokenizer = processor = None
     if getattr(network.config, "vocab_size", None) is not None:
         tokenizer = found.tokenizer()
         with found.blamed():
             _check_tokens(tokenizer, wanted)
-        if wanted == "classes" and network.config.pad_token_id is None:
-            with found.blamed():
-                _check_end(tokenizer)
-            network.config.pad_token_id = tokenizer.pad_token_id  # by which a decoder finds the last token of a text
+            if wanted == "classes" and is_causal(family):
+                let_find_the_last_token(network.config, tokenizer)
     else:
         processor = _processor(found)
     network.requires_grad_(False)
@@ -201,6 +206,8 @@ def _own_teacher(folder: Path, name: str | None, family: Family | None, task: st
     if task not in (None, "classes"):
         raise InputError(f"teacher {folder}: a network of its own kind serves the task classes, not {task}")
     network = load_own(folder, family).requires_grad_(False)
+    if family.constants_of(network.config).get("outputs") == 1:
+        raise InputError(f"teacher {folder}: {ONE_NUMBER}")
     known = fingerprint_own(network, family)
     return Teacher(
         network.to(device.torch), family, "classes", name or folder.name, known, folder=folder, device=device
@@ -226,7 +233,7 @@ def _head_task(found: ModelFolder) -> str | None:
     return next((task for ending, task in _HEADS.items() if named.endswith(ending)), None)
 
 
-def _served(found: ModelFolder, task: str | None) -> str:
+def _served(found: ModelFolder, task: str | None, family: Family) -> str:
     """Return the task that a model is to serve. Raises InputError if it cannot."""
     head = _head_task(found)
     # sentence-transformers uses the body, whatever the head
@@ -241,21 +248,16 @@ def _served(found: ModelFolder, task: str | None) -> str:
         raise InputError(f"its class {named} cannot serve the task {wanted}, only {head or 'states'}")
     if wanted == "masked":
         check_sees_both_sides(found.config)
+    if wanted == "causal" and not is_causal(family):
+        raise InputError(
+            f"its class {named} predicts the next token, but its tokens see those after them (it is no decoder); "
+            "--task states compresses its body alone"
+        )
     if wanted == "classes":
-        _check_one_of_several(found.config.num_labels, found.config.problem_type)
+        check_classes(found.config)
     if wanted == "embedding" and getattr(found.config, "vocab_size", None) is None:
         raise InputError("it reads no text, so it cannot serve the task embedding; use --task states")
     return wanted
-
-
-def _check_one_of_several(classes: int, problem: str | None = None) -> None:
-    """Raise InputError if outputs are no logits of one class among several, between whose probabilities KL is taken."""
-    if classes < 2 or problem not in (None, "single_label_classification"):
-        told = f"num_labels {classes}{f', problem_type {problem}' if problem else ''}"
-        raise InputError(
-            f"its config.json says {told}; the task classes takes classifiers that choose one of two or more classes, "
-            "not regressions nor several labels at once; --task states compresses its body alone"
-        )
 
 
 def _network(found: ModelFolder, task: str, *, asked: bool) -> tuple[Any, str]:
@@ -265,13 +267,11 @@ def _network(found: ModelFolder, task: str, *, asked: bool) -> tuple[Any, str]:
     named = str((found.config.architectures or [""])[0])
     loader = _LOADERS.get(task, f"AutoModel{named[named.find('For') :]}")
     network, missing = found.network(getattr(transformers, loader))
-    body = f"{network.base_model_prefix}." if network.base_model is not network else ""
-    lacking = [key for key in missing if body and not key.startswith(body)]
-    if not lacking:
+    if not missing or network.base_model is network:  # a bare body goes without its pooler
         return network, task
     if task == "masked" and not asked:  # its weights are those of a body alone
         return found.network(transformers.AutoModel)[0], "states"
-    raise InputError(f"teacher {found.source}: it has no trained head for the task {task} ({lacking[0]} is missing)")
+    raise InputError(f"teacher {found.source}: it has no trained head for the task {task} ({missing[0]} is missing)")
 
 
 def _check_tokens(tokenizer: "PreTrainedTokenizerBase", task: str) -> None:
@@ -279,15 +279,6 @@ def _check_tokens(tokenizer: "PreTrainedTokenizerBase", task: str) -> None:
         raise InputError("its tokenizer has no start or end token")
     if task == "masked" and tokenizer.mask_token_id is None:
         raise InputError("its tokenizer has no mask token, but its head predicts masked tokens")
-
-
-def _check_end(tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Raise InputError if padding could not be told from the last token of a text."""
-    if tokenizer("a")["input_ids"][-1:] == [tokenizer.pad_token_id]:
-        raise InputError(
-            "its tokenizer ends texts with the token it pads with, so a decoder cannot find their last token; put the "
-            "pad_token_id that it was trained with into its config.json"
-        )
 
 
 def _processor(found: ModelFolder) -> Any:

@@ -170,6 +170,11 @@ def _complete(family: Any, name: str) -> Family:
     return cast(Family, family)
 
 
+def is_causal(family: Family) -> bool:
+    """Return whether the tokens of a family's networks see only those before them."""
+    return family.anatomy is not None and family.anatomy.causal
+
+
 def name_of(family: "str | Family") -> str:
     """Return the name of a family.
 

@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 
 from fsp.base.device import Device
 from fsp.base.errors import InputError
-from fsp.distillation.models.loading import longest_input, sentence_tokens, takes_types
+from fsp.distillation.models.loading import check_classes, longest_input, sentence_tokens, takes_types
 from fsp.finetuning.classifier import open_text_model
 from fsp.finetuning.examples import Example, majority_share
 
@@ -165,6 +165,8 @@ def _classifier(source: str, labels: Sequence[str], device: Device) -> Labeller:
     model, missing = found.network(AutoModelForSequenceClassification)
     if missing:
         raise InputError(f"labeller {source} is no trained classifier: it lacks {missing[0]}; or use probe:{source}")
+    with found.blamed():
+        check_classes(model.config)
     tokenizer = found.tokenizer()
     tokenizer.padding_side = "right"
     model.to(device.torch).config.pad_token_id = tokenizer.pad_token_id

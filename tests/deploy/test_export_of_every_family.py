@@ -59,6 +59,14 @@ def test_texts(kind, head, loader, tmp_path, corpus):
     assert (tmp_path / "onnx" / "tokenizer.json").is_file()
 
 
+def test_a_decoders_classifier_that_pads_otherwise_than_its_tokenizer_is_refused(tmp_path, corpus):
+    folder = saved("llama", "ForSequenceClassification", tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "pad_token_id": 7}))
+    with pytest.raises(InputError, match="pads with token 0 and its model with 7"):
+        export(folder, tmp_path / "onnx", corpus=[corpus])
+
+
 @pytest.mark.parametrize(("kind", "head"), [("vit", "ForImageClassification"), ("deit", "")])
 def test_images(kind, head, tmp_path, in_process):
     folder = saved(kind, head, tmp_path / "model")

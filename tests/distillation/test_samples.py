@@ -3,7 +3,9 @@
 import csv
 import json
 import pickle
+import struct
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -336,6 +338,17 @@ def test_images_that_cannot_be_used_are_named_and_refused_in_one_line(tmp_path, 
 
 def test_deep_colours_are_refused(tmp_path):
     Image.fromarray(np.array([[0, 300, 40000]], dtype=np.uint16)).save(tmp_path / "x.png")
+    refused("x.png has more than 8 bits per value", decoded, tmp_path / "x.png", "RGB")
+
+
+@pytest.mark.parametrize(("kind", "values"), [(2, 3), (4, 2), (6, 4)])  # PNG's numbers of RGB, LA, RGBA
+def test_deep_colours_that_pillow_makes_shallow_are_refused(kind, values, tmp_path):
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header, row = struct.pack(">IIBBBBB", 1, 1, 16, kind, 0, 0, 0), zlib.compress(bytes(1 + 2 * values))
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", row) + chunk(b"IEND", b"")
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
     refused("x.png has more than 8 bits per value", decoded, tmp_path / "x.png", "RGB")
 
 

@@ -5,13 +5,23 @@ import shutil
 
 import pytest
 import torch
-from materials import masked_model
+from materials import masked_model, material_of
 from safetensors.torch import load_file, save_file
 from sentence_models import sentence_model
-from transformers import AutoTokenizer, BertConfig, BertModel
+from text_networks import saved
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    PreTrainedTokenizerFast,
+)
 
 from fsp.base.device import Device
 from fsp.base.errors import InputError
+from fsp.distillation.models.own import save_own
+from fsp.distillation.samples import Samples
 from fsp.distillation.tasks.choice import task_of
 from fsp.distillation.teacher import load_teacher, packaged_teacher
 from fsp.families import bert, mlp
@@ -66,11 +76,15 @@ def test_a_teacher_that_lacks_weights_is_refused(tiny, tmp_path):
         load_teacher(tmp_path / "teacher")
 
 
+def configured(folder, **changed):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changed}))
+
+
 def folder_with(tiny, tmp_path, **changed):
     folder = tmp_path / "teacher"
     shutil.copytree(tiny.teacher, folder)
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **changed}))
+    configured(folder, **changed)
     return folder
 
 
@@ -95,6 +109,26 @@ def test_a_tokenizer_of_another_size_is_refused(tiny, tmp_path, rows):
     network.save_pretrained(folder)
     with pytest.raises(InputError, match=f"has 30522 tokens and its model {rows}"):
         load_teacher(folder)
+
+
+def test_a_tokenizer_with_numbers_beyond_the_table_is_refused(tmp_path):
+    """It has no more tokens than the table has rows, but leaves numbers out."""
+    folder = saved("bert", "", tmp_path / "t")
+    rules = json.loads((folder / "tokenizer.json").read_text())
+    rules["model"]["vocab"]["ending"] = 100
+    (folder / "tokenizer.json").write_text(json.dumps(rules))
+    with pytest.raises(InputError, match="its tokenizer gives tokens the numbers 0 to 100 and its model has 100 rows"):
+        load_teacher(folder)
+
+
+def test_a_text_without_tokens_is_refused(tmp_path):
+    folder = saved("bert", "ForSequenceClassification", tmp_path / "t", num_labels=3)
+    rules = json.loads((folder / "tokenizer.json").read_text())
+    rules["normalizer"] = {"type": "Replace", "pattern": {"String": "☃"}, "content": ""}
+    (folder / "tokenizer.json").write_text(json.dumps(rules))
+    texts = [f"a film {'good ' * k}" for k in range(99)]
+    with pytest.raises(InputError, match="the text '☃☃' has no tokens"):
+        material_of(load_teacher(folder), Samples.of([*texts, "☃☃"]), tmp_path / "outputs")
 
 
 def test_a_table_may_have_spare_rows(tiny, tmp_path):
@@ -161,8 +195,6 @@ def images(folder, tiny):
 
 
 def vectors(folder, tiny):
-    from fsp.distillation.models.own import save_own
-
     save_own(mlp.build({"D": 1, "H": 4}, {"inputs": 2, "outputs": 3}), mlp, folder)
     return folder
 
@@ -246,42 +278,99 @@ def test_a_decoder_or_classifier_without_its_head_is_refused(kinds, tmp_path):
         load_teacher(folder)
 
 
+def test_a_classifier_without_its_pooler_is_refused(kinds, tmp_path):
+    folder = shutil.copytree(kinds["classifier"], tmp_path / "t")
+    weights = {k: v for k, v in load_file(folder / "model.safetensors").items() if "pooler" not in k}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"no trained head for the task classes \(bert\.pooler\."):
+        load_teacher(folder)
+    assert load_teacher(folder, task="states").network.pooler is None
+
+
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changed", "says"),
     [
-        ({"problem_type": "multi_label_classification"}, "problem_type multi_label_classification"),
-        ({"problem_type": "regression"}, "problem_type regression"),
-        ({"num_labels": 1}, "num_labels 1"),
+        ({"problem_type": "regression"}, "its problem_type is regression"),
+        ({"problem_type": "multi_label_classification"}, "its problem_type is multi_label_classification"),
     ],
 )
-def test_outputs_that_are_no_classes_are_refused(changes, says, tiny, tmp_path):
-    from transformers import BertForSequenceClassification
+def test_a_head_that_gives_no_probabilities_of_classes_is_refused(changed, says, kinds, tmp_path):
+    folder = shutil.copytree(kinds["classifier"], tmp_path / "t")
+    configured(folder, **changed)
+    with pytest.raises(InputError, match=says) as told:
+        load_teacher(folder)
+    assert "\n" not in str(told.value)
+    assert load_teacher(folder, task="states").task == "states"
 
-    BertForSequenceClassification(BertConfig.from_pretrained(tiny.teacher, **changes)).save_pretrained(tmp_path)
-    AutoTokenizer.from_pretrained(tiny.teacher).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=rf"{says}.*; the task classes takes classifiers that choose one"):
-        load_teacher(tmp_path)
-    assert load_teacher(tmp_path, task="states").task == "states"
+
+def test_a_head_of_one_number_is_no_classifier(tmp_path):
+    folder = saved("bert", "ForSequenceClassification", tmp_path / "t", num_labels=1)
+    with pytest.raises(InputError, match="its head gives one number"):
+        load_teacher(folder)
+    own = tmp_path / "own"
+    save_own(mlp.build({"D": 1, "H": 4}, {"inputs": 2, "outputs": 1}), mlp, own)
+    with pytest.raises(InputError, match="its head gives one number"):
+        load_teacher(own)
 
 
-def test_a_decoder_whose_texts_end_like_padding_cannot_classify(tiny, tmp_path):
-    from transformers import GPT2Config, GPT2ForSequenceClassification
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra"])
+def test_an_encoder_that_should_predict_the_next_token_is_refused(kind, tmp_path):
+    """Its tokens see the one that is to be predicted."""
+    folder = saved(kind, {"bert": "LMHeadModel"}.get(kind, "ForCausalLM"), tmp_path / "t")
+    with pytest.raises(InputError, match=r"tokens see those after them .* --task states"):
+        load_teacher(folder)
+    assert load_teacher(folder, task="states").task == "states"
 
-    tokenizer = AutoTokenizer.from_pretrained(tiny.teacher)
-    sizes = {"n_layer": 1, "n_embd": 8, "n_head": 2, "n_positions": 32, "vocab_size": 30522, "num_labels": 2}
-    for padding in ("[PAD]", "[SEP]"):
-        GPT2ForSequenceClassification(GPT2Config(**sizes)).save_pretrained(tmp_path / padding)
-        tokenizer.pad_token = padding
-        tokenizer.save_pretrained(tmp_path / padding)
-    assert load_teacher(tmp_path / "[PAD]").task == "classes"
-    with pytest.raises(InputError, match="ends texts with the token it pads with"):
-        load_teacher(tmp_path / "[SEP]")
+
+PADDINGS = {  # of the configuration; what is said, if T is refused
+    "equal": (0, None),
+    "not named": (None, None),
+    "another": (7, "pads with token 0 and its model with 7"),
+}
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_a_decoder_reads_the_last_token_of_a_text_in_any_batch(kind, padding, tmp_path):
+    folder = saved(kind, "ForSequenceClassification", tmp_path / "t", num_labels=3)
+    number, says = PADDINGS[padding]
+    configured(folder, pad_token_id=number)
+    if says is not None:
+        with pytest.raises(InputError, match=says):
+            load_teacher(folder)
+        return
+    texts = [
+        f"a {'good bad film ' * (k % 5)}story number {k} ends as a {'plot' if k % 3 else 'scene'}" for k in range(99)
+    ]
+    data = Samples.of(texts)
+    _, material = material_of(load_teacher(folder), data, tmp_path / "outputs")
+    alone, reader = (
+        AutoModelForSequenceClassification.from_pretrained(folder).eval(),
+        AutoTokenizer.from_pretrained(folder),
+    )
+    with torch.no_grad():
+        for text, logits in zip(data.test.inputs, material.test.target, strict=True):
+            ids = reader(text, return_tensors="pt")["input_ids"]
+            torch.testing.assert_close(
+                alone(input_ids=ids).logits[0], torch.from_numpy(logits.copy()), rtol=1e-3, atol=1e-3
+            )
+
+
+def test_a_decoder_whose_texts_end_with_padding_is_refused(tmp_path):
+    """Alone it reads the token at the end of a text; in a batch that token would be padding, which is not read."""
+    folder = saved("llama", "ForSequenceClassification", tmp_path / "t", num_labels=3)
+    configured(folder, pad_token_id=None)
+    rules = AutoTokenizer.from_pretrained(folder).backend_tokenizer
+    rules.post_processor = TemplateProcessing(single="$A [END]", special_tokens=[("[END]", 1)])
+    PreTrainedTokenizerFast(tokenizer_object=rules, unk_token="[UNK]", eos_token="[END]").save_pretrained(folder)
+    with pytest.raises(InputError, match=r"ends every text with the token that pads them \(\[END\]\)"):
+        load_teacher(folder)
+    configured(folder, pad_token_id=1)  # now it reads the token before in every batch
+    assert load_teacher(folder).task == "classes"
 
 
 @pytest.mark.parametrize("lacking", ["mask", "cls", "sep"])
 def test_a_masked_language_model_needs_its_special_tokens(masked, lacking, tmp_path):
-    from transformers import PreTrainedTokenizerFast
-
     folder = shutil.copytree(masked, tmp_path / "t")
     rules = AutoTokenizer.from_pretrained(folder).backend_tokenizer
     for path in folder.glob("*token*"):

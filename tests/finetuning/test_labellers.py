@@ -58,9 +58,11 @@ def test_a_classifier_labels_by_the_names_of_its_classes(task, tmp_path, minilm_
     import torch
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-    def saved(name, labels):
+    def saved(name, labels, **settings):
         torch.manual_seed(0)
-        config = BertConfig(num_hidden_layers=1, num_attention_heads=2, hidden_size=16, intermediate_size=16)
+        config = BertConfig(
+            num_hidden_layers=1, num_attention_heads=2, hidden_size=16, intermediate_size=16, **settings
+        )
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: i for i, label in enumerate(labels)}
         model = BertForSequenceClassification(config)
@@ -76,6 +78,8 @@ def test_a_classifier_labels_by_the_names_of_its_classes(task, tmp_path, minilm_
     assert first(saved("nameless", ["LABEL_0", "LABEL_1"])).argmax() == 0
     with pytest.raises(InputError, match="knows the labels x, y; the data has bad, good"):
         first(saved("others", ["x", "y"]))
+    with pytest.raises(InputError, match="its problem_type is multi_label_classification"):
+        first(saved("together", ["good", "bad"], problem_type="multi_label_classification"))
     with pytest.raises(InputError, match=r"is no trained classifier: it lacks classifier.bias; or use probe:"):
         first(str(minilm_folder))
 

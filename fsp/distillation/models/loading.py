@@ -43,6 +43,7 @@ METADATA = frozenset(  # keys of config.json that do not change what a model com
         *("pooler_size_per_head", "_attn_implementation", "_attn_implementation_autoset", "sentence_transformers"),
     }
 )
+ONE_NUMBER = "its head gives one number, so there are no classes to compare; take a classifier of two or more"
 _LOOKED_AT = ("auto_map", "position_embedding_type", "pruned_heads", "quantization_config")
 
 
@@ -290,6 +291,39 @@ def _unknown_keys(raw: Mapping[str, Any], config: "PretrainedConfig") -> list[st
     return sorted(key for key, value in raw.items() if value and key not in harmless and not knows(config, key))
 
 
+def check_classes(config: "PretrainedConfig") -> None:
+    """Raise InputError if a head's outputs are not the logits of classes that exclude each other."""
+    if config.problem_type not in (None, "single_label_classification"):
+        raise InputError(
+            f"its problem_type is {config.problem_type}, so its outputs are no probabilities of classes that exclude "
+            "each other; take a classifier of such classes"
+        )
+    if config.num_labels < 2:
+        raise InputError(ONE_NUMBER)
+
+
+def let_find_the_last_token(config: "PretrainedConfig", tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Tell a decoder's classifier the padding token: it reads the last token of a text that is none.
+
+    Raises:
+        InputError: in a padded batch it would read another token than of the text alone.
+    """
+    own, padding = config.pad_token_id, tokenizer.pad_token_id
+    if own not in (None, padding):
+        raise InputError(
+            f"its tokenizer pads with token {padding} and its model with {own}, by which it finds the last token of a "
+            f"text; put {padding} as pad_token_id into its config.json, or name the model's token as pad_token in its "
+            "tokenizer_config.json"
+        )
+    ids: Any = tokenizer("a")["input_ids"]
+    if own is None and ids[-1:] == [padding]:
+        raise InputError(
+            f"its tokenizer ends every text with the token that pads them ({tokenizer.pad_token}), and its model would "
+            "take that for padding; name another pad_token in its tokenizer_config.json"
+        )
+    config.pad_token_id = padding
+
+
 def check_sees_both_sides(config: "PretrainedConfig") -> None:
     """Raise InputError if a model that should be a masked language model is a decoder."""
     if getattr(config, "is_decoder", False):
@@ -337,6 +371,11 @@ def _check_tokenizer(tokenizer: Any, config: "PretrainedConfig") -> None:
         raise InputError(
             f"its tokenizer has {tokens} tokens and its model {table}, so they do not belong together; "
             "put its own tokenizer.json (or vocabulary files) beside its config.json"
+        )
+    if (highest := max(tokenizer.get_vocab().values())) >= table:
+        raise InputError(
+            f"its tokenizer gives tokens the numbers 0 to {highest} and its model has {table} rows, so they do not "
+            "belong together; put its own tokenizer.json (or vocabulary files) beside its config.json"
         )
     paddings = getattr(config, "pad_token_id", None), tokenizer.pad_token_id
     counted = config.model_type in _COUNT_FROM_PADDING  # in other types padding is masked, so its id does not matter

@@ -197,7 +197,7 @@ def _check_arguments(folder: Path) -> None:
 
 
 def _load(folder: Path, most: Callable[[Any], int] = longest_input) -> SentenceLayout:
-    """Load everything but the network: the library reads only the embedding tables, which are dropped.
+    """Load everything but the network: the library reads only the embedding tables and a layer, which are dropped.
 
     `most` returns the longest allowed input for the network's configuration.
     """
@@ -211,7 +211,7 @@ def _load(folder: Path, most: Callable[[Any], int] = longest_input) -> SentenceL
                 device="cpu",
                 local_files_only=True,
                 model_kwargs={"dtype": torch.float32},
-                config_kwargs={"num_hidden_layers": 0},
+                config_kwargs={"num_hidden_layers": 1},  # without any a ModernBERT cannot be built
             )
     except Exception as error:  # the library raises errors of many kinds; each means that the model cannot be used
         if is_out_of_memory(error):

@@ -45,11 +45,7 @@ class ClassesTask(Task):
         self.comparison = Divergence()
 
     def material(self, data: Data, settings: SurrogateSettings, making: Making) -> Material:
-        """Make inputs of the samples and compute T's logits for them; a corpus gives its sentences as samples.
-
-        Raises:
-            InputError: T returns one number per sample.
-        """
+        """Make inputs of the samples and compute T's logits for them; a corpus gives its sentences as samples."""
         if isinstance(data, Corpus):
             parts = [Part(sentences(texts), None) for texts in (data.train, data.validation, data.test)]
         else:
@@ -66,11 +62,6 @@ class ClassesTask(Task):
             )
             for part, wanted in zip(parts, budgets, strict=True)
         )
-        if train.target.shape[-1] < 2:
-            raise InputError(
-                f"teacher {self.teacher.name} returns one number per sample; the task classes compares the "
-                "probabilities of two or more classes"
-            )
         return Material(train, validation, test, self._calibration(train))
 
     def _examples(self, part: Part, wanted: int, length: int) -> Examples:
@@ -79,7 +70,11 @@ class ClassesTask(Task):
         if isinstance(chosen, list):
             longest = min(_LONGEST, longest_input(self.teacher.network.config))
             tokenizer = self.teacher.tokenizer
-            inputs: Any = padded(encoded(tokenizer, chosen, longest), tokenizer.pad_token_id)
+            tokens = encoded(tokenizer, chosen, longest)
+            if [] in tokens:
+                empty = chosen[tokens.index([])]
+                raise InputError(f"the text {empty!r:.60} has no tokens in T's vocabulary; remove it from the data")
+            inputs: Any = padded(tokens, tokenizer.pad_token_id)
         else:
             inputs = {self._input: chosen}
         return Examples(inputs, np.empty((len(chosen), 0), np.float32), None, labels, self.batch * length)

@@ -119,11 +119,9 @@ class EmbeddingTask(Task):
         if not found:
             return None
         layout, tokens, total = self.layout, [], 0
-        lower = (lambda text: text.lower()) if layout.transformer.do_lower_case else (lambda text: text)
         for i in range(0, len(found), 512):
-            for ids in encoded(
-                layout.tokenizer, [lower(layout.prompt + text) for text in found[i : i + 512]], layout.longest
-            ):
+            texts = [layout.prompt + text for text in found[i : i + 512]]
+            for ids in encoded(layout.tokenizer, texts, layout.longest):
                 if total >= wanted:
                     break
                 tokens.append(ids)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sentence_models import PARTS, TEXTS, sentence_model
+from text_networks import saved
 from transformers import AutoModel
 
 from fsp.base.errors import InputError
@@ -183,6 +184,20 @@ def test_an_encoder_without_a_layout_is_pooled_by_its_mean_at_unit_length(tiny):
     mean = np.stack([rows[keep].mean(axis=0) for rows, keep in zip(states, kept, strict=True)])
     expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
     assert np.allclose(teacher.layout.encode(teacher.network, TEXTS), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["electra", "distilbert", "modernbert", "gpt2", "llama", "qwen2", "qwen3"])
+def test_encoders_of_every_type_embed_as_the_library_does(kind, tmp_path):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import modules as parts
+
+    inner = saved(kind, "", tmp_path / "inner")
+    transformer = parts.Transformer(str(inner), max_seq_length=24)
+    folder = str(tmp_path / "T")
+    modules = [transformer, parts.Pooling(32, "lasttoken")]
+    SentenceTransformer(modules=modules, device="cpu").save(folder, create_model_card=False)
+    teacher = load_teacher(folder)
+    assert np.allclose(teacher.layout.encode(teacher.network, TEXTS), library(folder).encode(TEXTS), atol=1e-5)
 
 
 def test_the_old_layout_with_the_network_in_a_folder_of_its_own(tiny, tmp_path):

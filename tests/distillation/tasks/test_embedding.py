@@ -100,6 +100,14 @@ def test_ts_outputs_are_what_the_library_encodes(made, texts):
         assert np.allclose(task.wanted(replace(batch, target=pooled)), wanted, atol=1e-5)
 
 
+def test_lower_case_leaves_special_tokens_as_the_library_does(tiny, tmp_path):
+    folder, text = sentence_model(tiny, tmp_path / "T"), "Words [SEP] and MORE words."
+    path = folder / "sentence_bert_config.json"  # of earlier versions; this one writes it into the tokenizer
+    path.write_text(json.dumps({**json.loads(path.read_text()), "do_lower_case": True}))
+    wanted = library(folder).preprocess([text])["input_ids"]
+    assert batch_of(task_of(load_teacher(folder)), [text]).inputs["input_ids"].tolist() == wanted.tolist()
+
+
 def test_ts_own_copy_has_no_error_and_a_small_student_that_of_its_definition(made):
     _, error = made
     assert error(error.teacher.architecture) == E_MIN
