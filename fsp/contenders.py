@@ -89,7 +89,8 @@ def contenders(
     sources = {"T": teacher.folder, "choice": folder / "choice"}
     with display.bar("quantising", len(sources)) as advance:
         for name, source in sources.items():
-            quantised = _quantised(error, name, source, folder / f"{name}-int8", sentences, display)
+            readout = 0 if name == "T" else students[name][0].readout_parameters
+            quantised = _quantised(error, name, source, folder / f"{name}-int8", sentences, readout, display)
             if quantised is not None:
                 found.insert([one.name for one in found].index(name) + 1, quantised)
             advance(1)
@@ -97,7 +98,13 @@ def contenders(
 
 
 def _quantised(
-    error: Distillation, name: str, source: Path | None, folder: Path, sentences: Sequence[str], display: Progress
+    error: Distillation,
+    name: str,
+    source: Path | None,
+    folder: Path,
+    sentences: Sequence[str],
+    readout: int,
+    display: Progress,
 ) -> Contender | None:
     """Return a saved model in int8; None if it cannot be had, with a line that says why."""
     from fsp.deploy.deployed import deployed
@@ -112,7 +119,7 @@ def _quantised(
         return None
     shape = run.architecture
     inputs = {key: value.cpu() for key, value in error.task.one(LENGTH).items()}
-    return Contender(name, INT8, shape, (answers,), run.call(inputs), run.size)
+    return Contender(name, INT8, shape, (answers,), run.call(inputs), run.size, readout)
 
 
 def _bytes(network: torch.nn.Module) -> int:

@@ -163,6 +163,14 @@ def _otherwise(models: list[dict[str, Any]]) -> list[str]:
     labels = {f"{model['name']} {model['runtime']}": name_of(model) for model in models}
     best = [name_of(model) for model in models if model["beaten_by"] is None]
     lines = [f"Models that no other beats in speed, size and every figure at once: {'; '.join(best)}."]
+    int8 = {model["name"]: model for model in models if model["runtime"] == "int8"}
+    if {"T", "choice"} <= set(int8):
+        faster = int8["T"]["latency"]["median_ms"] / int8["choice"]["latency"]["median_ms"]
+        errors = [with_half_width(int8[name]["error"]) for name in ("choice", "T")]
+        lines.append(
+            f"In int8 the choice runs {faster:.1f} times as fast as T in int8, with an error of {errors[0]} against "
+            f"{errors[1]}."
+        )
     for model in models:
         if model["name"] == "choice" and model["beaten_by"] is not None:
             by = labels[model["beaten_by"]]
