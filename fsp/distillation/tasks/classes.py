@@ -59,6 +59,13 @@ class ClassesTask(Task):
                 strict=True,
             )
         ]
+        sizes = found[0].target.shape[1:]
+        if len(sizes) != 1 or sizes[0] < 2:
+            given = " x ".join(map(str, ("n", *sizes)))
+            raise InputError(
+                f"teacher {self.teacher.name}: its network gives {given} numbers; fsp compares the logits of "
+                "two classes or more, n x classes"
+            )
         return Material(found[0], found[1], found[2], self._calibration(found[0]))
 
     def _examples(self, part: Part, wanted: int, length: int) -> Examples:
