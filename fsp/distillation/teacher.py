@@ -13,7 +13,6 @@ from fsp.base.errors import InputError
 from fsp.base.files import sha256
 from fsp.distillation.models.identity import fingerprint, fingerprint_own
 from fsp.distillation.models.loading import (
-    ONE_NUMBER,
     ModelFolder,
     check_classes,
     check_sees_both_sides,
@@ -206,8 +205,12 @@ def _own_teacher(folder: Path, name: str | None, family: Family | None, task: st
     if task not in (None, "classes"):
         raise InputError(f"teacher {folder}: a network of its own kind serves the task classes, not {task}")
     network = load_own(folder, family).requires_grad_(False)
-    if family.constants_of(network.config).get("outputs") == 1:
-        raise InputError(f"teacher {folder}: {ONE_NUMBER}")
+    taken = list(family.inputs(family.constants_of(network.config), batch=1, length=1).values())
+    if len(taken) != 1 or not taken[0].is_floating_point():
+        raise InputError(
+            f"teacher {folder}: fsp compares networks that transformers does not know where their forward pass takes "
+            "one array of floating-point numbers and returns the logits of classes; this one takes others"
+        )
     known = fingerprint_own(network, family)
     return Teacher(
         network.to(device.torch), family, "classes", name or folder.name, known, folder=folder, device=device

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from materials import masked_model, material_of
@@ -307,10 +309,34 @@ def test_a_head_of_one_number_is_no_classifier(tmp_path):
     folder = saved("bert", "ForSequenceClassification", tmp_path / "t", num_labels=1)
     with pytest.raises(InputError, match="its head gives one number"):
         load_teacher(folder)
-    own = tmp_path / "own"
-    save_own(mlp.build({"D": 1, "H": 4}, {"inputs": 2, "outputs": 1}), mlp, own)
-    with pytest.raises(InputError, match="its head gives one number"):
-        load_teacher(own)
+
+
+def own_network(folder, *, outputs=3, **changed):
+    """Write a network of a third party's family, an mlp with other members; return the family."""
+    save_own(mlp.build({"D": 1, "H": 4}, {"inputs": 2, "outputs": outputs}), mlp, folder)
+    return SimpleNamespace(**{**vars(mlp), **changed})
+
+
+@pytest.mark.parametrize("names", [("values",), ("values", "times")])
+def test_a_network_of_its_own_takes_one_array_of_numbers(names, tmp_path):
+    def inputs(constants, *, batch, length):
+        kind = torch.long if len(names) == 1 else torch.float32
+        return {name: torch.zeros(batch, 2, dtype=kind) for name in names}
+
+    family = own_network(tmp_path, inputs=inputs)
+    with pytest.raises(InputError, match="takes one array of floating-point numbers"):
+        load_teacher(tmp_path, family=family)
+
+
+@pytest.mark.parametrize(("outputs", "places", "says"), [(1, 1, "n x 1 numbers"), (3, 2, "n x 2 x 3 numbers")])
+def test_a_network_of_its_own_gives_logits_of_two_classes_or_more(outputs, places, says, tmp_path):
+    teacher = load_teacher(tmp_path, family=own_network(tmp_path, outputs=outputs))
+    if places > 1:
+        whole = teacher.network.forward
+        teacher.network.forward = lambda values: torch.stack([whole(values)] * places, dim=1)
+    values = np.random.default_rng(0).normal(size=(99, 2)).astype(np.float32)
+    with pytest.raises(InputError, match=f"its network gives {says}"):
+        material_of(teacher, Samples.of(values), tmp_path / "outputs")
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "electra"])

@@ -43,7 +43,6 @@ METADATA = frozenset(  # keys of config.json that do not change what a model com
         *("pooler_size_per_head", "_attn_implementation", "_attn_implementation_autoset", "sentence_transformers"),
     }
 )
-ONE_NUMBER = "its head gives one number, so there are no classes to compare; take a classifier of two or more"
 _LOOKED_AT = ("auto_map", "position_embedding_type", "pruned_heads", "quantization_config")
 
 
@@ -299,7 +298,9 @@ def check_classes(config: "PretrainedConfig") -> None:
             "each other; take a classifier of such classes"
         )
     if config.num_labels < 2:
-        raise InputError(ONE_NUMBER)
+        raise InputError(
+            "its head gives one number, so there are no classes to compare; take a classifier of two or more"
+        )
 
 
 def let_find_the_last_token(config: "PretrainedConfig", tokenizer: "PreTrainedTokenizerBase") -> None:

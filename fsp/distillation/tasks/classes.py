@@ -62,6 +62,13 @@ class ClassesTask(Task):
             )
             for part, wanted in zip(parts, budgets, strict=True)
         )
+        sizes = train.target.shape[1:]
+        if len(sizes) != 1 or sizes[0] < 2:
+            given = " x ".join(map(str, ("n", *sizes)))
+            raise InputError(
+                f"teacher {self.teacher.name}: its network gives {given} numbers; fsp compares the logits of "
+                "two classes or more, n x classes"
+            )
         return Material(train, validation, test, self._calibration(train))
 
     def _examples(self, part: Part, wanted: int, length: int) -> Examples:
