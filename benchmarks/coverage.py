@@ -17,11 +17,11 @@ from scipy.stats import binomtest
 
 import fsp
 from fsp import Extraction, extract
+from fsp.contenders import summary
 from fsp.deploy.latency.rounds import median_of, ratio_of
 from fsp.objectives import FittedError
 from fsp.objectives.anchored import anchor_rows, anchored, sizes_of
 from fsp.objectives.power_law import fit_power_law, least_groups
-from fsp.run import _summary
 from fsp.search import plan
 from fsp.trust import rank, spearman, spearman_in_bands
 from fsp.trust.agreement import size_bands
@@ -228,7 +228,7 @@ def seeds(count: int, kind: str, seed: int) -> dict[str, Share]:
     g = np.random.default_rng(seed)
     values = {"normal": g.standard_normal, "skewed": lambda n: np.exp(0.5 * g.standard_normal(n))}[kind](count)
     centre = {"normal": 0.0, "skewed": float(np.exp(0.125))}[kind]
-    return {"mean": float(abs(np.mean(values) - centre) <= _summary(values.tolist())["half_width_95"])}
+    return {"mean": float(abs(np.mean(values) - centre) <= summary(values.tolist())["half_width_95"])}
 
 
 def accuracy(rows: int, share: float, seed: int) -> dict[str, Share]:

@@ -30,7 +30,7 @@ def test_run_extract_distill_report_together(tmp_path, tiny):
     page = (out / "report.html").read_bytes()
     (out / "report.html").unlink()
     assert json.loads(fsp("report", out, "--json").stdout) == {
-        "written": [str(out / "pareto.png"), str(out / "report.html")]
+        "written": [str(out / name) for name in ("alternatives.png", "pareto.png", "report.html")]
     }
     assert (out / "report.html").read_bytes() == page
 

@@ -42,6 +42,7 @@ REFUSED = {  # by command: what follows it, and a part of the line that it is re
         ("minilm --out file", "file is a file; name a folder for the results"),
         ("minilm --out o --max-memory much", "--max-memory 'much' is no amount of memory"),
     ],
+    "text": [("--words", "No such option"), ("more", "unexpected extra argument")],
     "report": [
         ("", "Missing argument"),
         ("nothing", "holds no finished run"),

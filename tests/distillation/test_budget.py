@@ -51,7 +51,7 @@ def searched(tiny, tmp_path_factory):
 
 def test_minutes_are_turned_into_tokens_once(searched, tmp_path):
     space, error, settings, data = searched
-    budget, making = Budget(minutes=0.02), Making(tmp_path)
+    budget, making = Budget(minutes=0.02, epochs=2), Making(tmp_path)
     longer, trained = extended(error, space.maximum, data, settings, budget, making)
     kept = json.loads((tmp_path / "budget.json").read_text())
     assert kept["outputs"] > 0 and kept["training"] > 0
@@ -64,7 +64,9 @@ def test_minutes_are_turned_into_tokens_once(searched, tmp_path):
 
 def test_text_is_added_only_where_the_budget_asks_for_more(searched, tmp_path):
     space, error, settings, data = searched
-    same, trained = extended(error, space.maximum, data, settings, Budget(tokens=20_000), Making(tmp_path / "a"))
+    same, trained = extended(
+        error, space.maximum, data, settings, Budget(tokens=20_000, epochs=2), Making(tmp_path / "a")
+    )
     assert same is error and trained == 2 * error.material.train.tokens
     more, _ = extended(error, space.maximum, data, settings, Budget(tokens=25_000), Making(tmp_path / "b"))
     assert more.material.train.tokens == pytest.approx(25_000, abs=64)

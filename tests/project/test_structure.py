@@ -20,6 +20,7 @@ LAYERS = (  # from the bottom: each may import those before it
     "deploy",
     "finetuning",
     "report",
+    "contenders",
     "run",
     "testing",
     "cli",
@@ -55,7 +56,7 @@ def package(name):
     return name.split(".")[1] if "." in name else name
 
 
-def test_there_are_twelve_packages_the_journey_and_the_contracts():
+def test_the_packages_and_modules_at_the_top_are_known():
     tops = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert tops == {*LAYERS, "__init__", "__main__"}
 
