@@ -23,6 +23,7 @@ from fsp.report.summary import (
     headline,
     model_rows,
     trust,
+    unit_of,
 )
 
 _PREDICTED = ("predicted_error", "predicted_low", "predicted_high")
@@ -90,6 +91,8 @@ def write_page(
         models=model_rows(result),
         names=NAMES,
         titles=columns_of(result),
+        unit=unit_of(result),
+        readout=any(model["readout_parameters"] for model in result["models"]),
         columns=columns,
         real=_REAL,
         evaluations=ordered.head(_PRINTED).astype(object).where(ordered.notna(), "").to_dict("records"),
