@@ -18,6 +18,7 @@ from fsp.base.run_folder import CACHE, EVALUATIONS, SCHEMA, own, preparing, work
 from fsp.base.timing import environment
 from fsp.base.version import __version__
 from fsp.distillation.error import Distillation
+from fsp.distillation.examples import Examples
 from fsp.distillation.inputs import Inputs, fitted_to, load_inputs, surrogate
 from fsp.distillation.measuring import latencies
 from fsp.distillation.saving import distill, keep_student, load_student, save_student
@@ -122,7 +123,7 @@ def run(
             **_search_facts(extraction),
             "models": models,
             "card": trust,
-            "held_out": {"examples": len(error.material.test), inputs.task.unit: error.material.test.tokens},
+            "held_out": held_out(error.material.test, inputs.task.unit),
             "environment": environment(),
             "seconds": round(time.perf_counter() - started, 1),
         }
@@ -268,6 +269,11 @@ def _w_choice(extraction: Extraction, column: str) -> dict[str, Any]:
         "error_ratio": float(row["error"] / chosen["error"]),
         "at_lower_edge_in": at_edge,
     }
+
+
+def held_out(test: Examples, unit: str) -> dict[str, int]:
+    """Return the numbers of test examples and of their tokens or samples; a sample is a text however long."""
+    return {"examples": len(test), unit: test.tokens if unit == "tokens" else len(test)}
 
 
 def _configuration(space: SearchSpace, inputs: Inputs, asked_for: dict[str, Any]) -> dict[str, Any]:
