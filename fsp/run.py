@@ -19,6 +19,7 @@ from fsp.base.version import __version__
 from fsp.contenders import Students, beaten, contenders, measured
 from fsp.distillation.budget import extended
 from fsp.distillation.error import Distillation
+from fsp.distillation.examples import Examples
 from fsp.distillation.inputs import Inputs, fitted_to, load_inputs, surrogate
 from fsp.distillation.samples import Samples
 from fsp.distillation.saving import distill, keep_student, load_student, save_student
@@ -133,7 +134,7 @@ def run(
             "trained": tokens,
             "models": models,
             "card": trust,
-            "held_out": {"examples": len(error.material.test), inputs.task.unit: error.material.test.tokens},
+            "held_out": held_out(error.material.test, inputs.task.unit),
             "environment": environment(),
             "seconds": round(time.perf_counter() - started, 1),
         }
@@ -260,6 +261,11 @@ def _w_choice(extraction: Extraction, column: str) -> dict[str, Any]:
         "error_ratio": float(row["error"] / chosen["error"]),
         "at_lower_edge_in": at_edge,
     }
+
+
+def held_out(test: Examples, unit: str) -> dict[str, int]:
+    """Return the numbers of test examples and of their tokens or samples; a sample is a text however long."""
+    return {"examples": len(test), unit: test.tokens if unit == "tokens" else len(test)}
 
 
 def _configuration(space: SearchSpace, inputs: Inputs, asked_for: dict[str, Any]) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from running import HANG, fsp
 from sentence_models import sentence_model, with_unknown_module
 
 from fsp.base.errors import InputError
+from fsp.distillation.examples import Examples
 from fsp.distillation.settings import Budget, SurrogateSettings
 from fsp.distillation.similarity import similarity_agreement
 from fsp.distillation.text.corpus import Corpus, read_corpus
-from fsp.run import run
+from fsp.run import held_out, run
 from fsp.search.options import LeastError
 from fsp.spaces.loading import load_space
 
@@ -230,6 +231,13 @@ def test_a_layout_that_cannot_be_carried_over_is_refused_before_anything_is_writ
     done = fsp("distill", "D=1", "A=2", "H=16", "I=16", "--out", tmp_path / "out", *given)
     assert (done.returncode, "CNN" in done.stderr) == (2, True)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_classifiers_texts_are_counted_as_samples():
+    ids = np.ones((3, 5), np.int32)
+    texts = Examples({"input_ids": ids, "attention_mask": np.tril(ids)}, np.zeros((3, 2), np.float32))
+    assert held_out(texts, "samples") == {"examples": 3, "samples": 3}
+    assert held_out(texts, "tokens") == {"examples": 3, "tokens": 6}
 
 
 def test_several_seeds_give_intervals(tiny, tmp_path):

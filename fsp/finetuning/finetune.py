@@ -109,6 +109,10 @@ def finetune(
     with display.bar("loading the model", 1) as advance:
         classifier = Classifier(model, data.labels, head=settings.head, length=settings.length, device=device)
         advance(1)
+    accepted_labeller = None
+    if settings.method == "agora" and not (out / "result.json").exists():  # a refused one leaves the folder untouched
+        label_points = load_labeller(str(labeller), data.train, data.labels, device)
+        accepted_labeller = label_points, accepted(judge(label_points, data.dev), settings, display)
     fixed = _fixed(classifier, data, settings)
     join(out, {**fixed, **_searched(settings, labeller)})
     if (out / "result.json").exists():
@@ -119,9 +123,8 @@ def finetune(
     )
     trainer.folder.mkdir(exist_ok=True)
     expansion, verdict = None, None
-    if settings.method == "agora":
-        label_points = load_labeller(str(labeller), data.train, data.labels, device)
-        verdict = accepted(judge(label_points, data.dev), settings, display)
+    if accepted_labeller is not None:
+        label_points, verdict = accepted_labeller
         generator = load_generator(settings.generator, classifier, data.train, settings.points)
         expansion = Expansion(
             data,

@@ -24,6 +24,7 @@ from fsp.report.summary import (
     headline,
     model_rows,
     trust,
+    unit_of,
 )
 
 _PREDICTED = ("predicted_error", "predicted_low", "predicted_high")
@@ -95,6 +96,8 @@ def write_page(
         models=model_rows(result),
         names=NAMES,
         titles=columns_of(result),
+        unit=unit_of(result),
+        readout=any(model["readout_parameters"] for model in result["models"]),
         columns=columns,
         real=_REAL,
         evaluations=ordered.head(_PRINTED).astype(object).where(ordered.notna(), "").to_dict("records"),
@@ -106,7 +109,6 @@ def write_page(
         picture=_inline(pairs_svg(held)),
         first_picture=_inline(alternatives_svg(result)),
         trained=result.get("trained", result["config"]["tokens"]),
-        unit=result.get("task", {}).get("unit", "tokens"),
         script=shown.script,
         linking=files("fsp.report").joinpath("templates", "explorer.js").read_text(encoding="utf-8"),
         explorer={**facts, "compared": _COMPARED},

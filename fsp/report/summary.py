@@ -37,8 +37,8 @@ _SENTENCES = {  # what the figures of a task say, in words
     "neighbours": "it shares {:.0%} of T's ten nearest neighbours",
     "cosine": "its embeddings have a mean cosine of {} to T's",
     "perplexity": "its perplexity is {} (T: {T})",
-    "agreement": "it agrees with T in {:.1%}",
-    "accuracy": "it is right in {:.1%} (T: {T:.1%})",
+    "agreement": "it agrees with T on {:.1%} of {unit}",
+    "accuracy": "it is right on {:.1%} (T: {T:.1%})",
 }
 
 
@@ -47,6 +47,11 @@ def error_of(result: dict[str, Any]) -> str:
     if "task" in result:
         return str(result["task"]["compares"])
     return _ERRORS[result.get("matching", "states")]
+
+
+def unit_of(result: dict[str, Any]) -> str:
+    """Return what the run's budgets are counted in: tokens or samples."""
+    return str(result["task"]["unit"]) if "task" in result else "tokens"
 
 
 def columns_of(result: dict[str, Any]) -> dict[str, str]:
@@ -136,7 +141,8 @@ def headline(result: dict[str, Any]) -> list[str]:
         f"({choice['parameters'] / full['parameters']:.0%} with embeddings), needs "
         f"{choice['operations'] / full['operations']:.0%} of its operations and runs "
         f"{full['latency']['median_ms'] / choice['latency']['median_ms']:.1f} times as fast.",
-        f"Its error on unseen data is {choice['error']['mean']:.3f} ({error_of(result)}){_in_words(full, choice)}.",
+        f"Its error on unseen data is {choice['error']['mean']:.3f} ({error_of(result)})"
+        f"{_in_words(full, choice, unit_of(result))}.",
     ]
     lines += _otherwise(result["models"])
     controls = result.get("controls")
@@ -147,10 +153,9 @@ def headline(result: dict[str, Any]) -> list[str]:
         )
     for name, what in (("total", "all parameters"), ("encoder", "encoder parameters")):
         w = result["w_choice"][name]
-        line = (
-            f"Of the evaluated, W over {what} would have chosen {shape_text(w['architecture'])}, at "
-            f"{w['error_ratio']:.2f} times the choice's search error"
-        )
+        same = w["architecture"] == result["selected"]
+        other = f"{shape_text(w['architecture'])}, at {w['error_ratio']:.2f} times the choice's search error"
+        line = f"Of the evaluated, W over {what} would have chosen {'the same' if same else other}"
         edge = w["at_lower_edge_in"]
         lines.append(line + (f" (at the lower edge of the space in {', '.join(edge)})." if edge else "."))
     return lines
@@ -178,13 +183,13 @@ def _otherwise(models: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _in_words(full: dict[str, Any], choice: dict[str, Any]) -> str:
-    """Return what the figures of the choice say, as the rest of a sentence."""
+def _in_words(full: dict[str, Any], choice: dict[str, Any], unit: str) -> str:
+    """Return what the figures of the choice say of so many tokens or samples, as the rest of a sentence."""
     said, of_t = "", figures_of(full)
     for kind, found in figures_of(choice).items():
         text = _SENTENCES.get(kind, f"its {kind} is {{}}")
         value = found["mean"]
-        shown = text.replace("{}", "{:.3f}").replace("{T}", "{T:.3f}").format(value, T=of_t[kind]["mean"])
+        shown = text.replace("{}", "{:.3f}").replace("{T}", "{T:.3f}").format(value, T=of_t[kind]["mean"], unit=unit)
         said += f"; {shown}"
     return said
 
@@ -279,11 +284,16 @@ _GIVEN = ("teacher", "column", "labels", "task", "device", "dtype")
 
 def command(result: dict[str, Any]) -> str:
     """Return the command that repeats a run; runs of earlier versions do not store a given teacher or corpus."""
-    from fsp.spaces.loading import shipped_spaces
+    from fsp.spaces.loading import load_space, shipped_spaces
 
     config = {"method": "interval", **result["config"]}  # runs of earlier versions had no other method
-    name = config["space"]["name"]
-    words = ["fsp", "run", name if name in shipped_spaces() else f"{name}.toml", "--out", f"runs/{name}"]
+    space = config["space"]
+    name = space["name"]
+    shipped = load_space(name).describe() if name in shipped_spaces() else {}
+    known = shipped and all(
+        space.get(part, shipped[part]) == shipped[part] for part in ("parameters", "rules", "maximum")
+    )
+    words = ["fsp", "run", name if known else f"{name}.toml", "--out", f"runs/{name}"]
     given = result.get("given", {})
     for option in _GIVEN:
         if given.get(option):

@@ -106,11 +106,12 @@ def evidence_text(pairs: int, against: int, least_tau: float) -> str:
         'M (no larger shape has a larger error) was tested on 9 comparable pairs: none is against it'
     """
     said = "M (no larger shape has a larger error) was tested on"
+    compared = f"{pairs} comparable pair{'s' if pairs > 1 else ''}"
     if not pairs:
         return f"{said} 0 comparable pairs: nothing here could have contradicted it"
     if not against:
-        return f"{said} {pairs} comparable pairs: none is against it"
+        return f"{said} {compared}: none is against it"
     return (
-        f"{said} {pairs} comparable pairs: {against} against it, by up to {at_most(least_tau)}, so a shape that is not "
+        f"{said} {compared}: {against} against it, by up to {at_most(least_tau)}, so a shape that is not "
         "maximal may be better; --interval 1 evaluates all"
     )

@@ -252,6 +252,7 @@ def test_a_labeller_that_guesses_is_refused_unless_forced(tiny, task, tmp_path):
     files = {**task.files, "labeller": str(tmp_path / "guesser")}
     with pytest.raises(InputError, match=r"right on 50.0% of 48 rows of dev: no better than guessing \(50.0%\)"):
         fsp.agora(str(tiny.teacher), **files, out=tmp_path / "run", settings=FinetuningSettings(**FAST, fits=1))
+    assert not (tmp_path / "run").exists()  # so that another labeller may be tried there
     forced = FinetuningSettings(**FAST, fits=1, force=True)
     assert (
         fsp.agora(str(tiny.teacher), **files, out=tmp_path / "forced", settings=forced)["labeller"]["level"] == "chance"

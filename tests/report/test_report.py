@@ -14,6 +14,7 @@ from fsp.search.certificates.certified import search
 from fsp.search.certificates.settings import CertifiedSettings
 from fsp.search.extraction import extract
 from fsp.search.options import LeastError
+from fsp.spaces.loading import load_space
 from fsp.spaces.space import SearchSpace
 
 
@@ -90,6 +91,13 @@ def test_the_command_that_repeats_a_run(config, given, expected):
     assert command({"config": config, "given": given}) == expected
 
 
+def test_a_file_named_like_a_space_of_fsp_stays_a_file_in_that_command():
+    own = load_space("vit").describe()
+    assert command({"config": {"space": own}}).startswith("fsp run vit ")
+    smaller = own | {"parameters": own["parameters"] | {"D": [1, 2]}}
+    assert command({"config": {"space": smaller}}).startswith("fsp run vit.toml ")
+
+
 def test_that_command_has_every_option_of_fsp_run_that_the_result_depends_on():
     import typer
 
@@ -131,6 +139,33 @@ def test_the_page_tells_what_tested_that_larger_is_better(folder):
     said = " ".join(headline(result))
     assert "the largest 2 of the 9 maximal shapes" in said
     assert "1 against it, by up to 2.00%" in said
+
+
+def test_the_page_of_a_classifier_counts_samples_and_speaks_of_no_text(folder):
+    path = folder / "result.json"
+    result = json.loads(path.read_text())
+    figures = {kind: {"mean": 0.5, "half_width_95": None, "values": [0.5]} for kind in ("agreement", "accuracy")}
+    result["task"] = {
+        "name": "classes",
+        "compares": "KL",
+        "figures": {kind: kind for kind in figures},
+        "unit": "samples",
+        "loaded_by": "it is loaded as its teacher is",
+    }
+    result["models"] = [model | {"figures": figures, "readout_parameters": 0} for model in result["models"]]
+    path.write_text(json.dumps(result))
+    write_report(folder)
+    page = html.unescape((folder / "report.html").read_text())
+    assert "Measured on samples that no step has seen" in page
+    assert "distilled on the same 4,096 samples" in page
+    assert "Total counts embeddings. Operations and latency: one sample (of text 128 tokens)" in page
+    assert "it agrees with T on 50.0% of samples; it is right on 50.0% (T: 50.0%)" in page
+
+
+def test_where_w_would_have_chosen_the_same_no_ratio_is_told(folder):
+    result = json.loads((folder / "result.json").read_text())
+    result["w_choice"]["total"] |= {"architecture": result["selected"], "error_ratio": 1.0, "at_lower_edge_in": []}
+    assert "Of the evaluated, W over all parameters would have chosen the same." in headline(result)
 
 
 def test_a_certificate_beside_the_run_is_shown_and_checked(folder):

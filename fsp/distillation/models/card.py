@@ -27,12 +27,13 @@ def describe_model(
 
 
 def table(rows: Mapping[str, Any]) -> str:
-    """Return a Markdown table of names and values.
+    """Return a Markdown table of names and values, of numbers that are no integers four digits.
 
     Example:
-        >>> table({"longest_input": 128}).splitlines()
-        ['| | |', '|---|---|', '| longest input | 128 |']
+        >>> table({"longest_input": 128, "error": 0.28334691}).splitlines()
+        ['| | |', '|---|---|', '| longest input | 128 |', '| error | 0.2833 |']
     """
+    shown = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in rows.items()}
     return "\n".join(
-        ["| | |", "|---|---|", *(f"| {name.replace('_', ' ')} | {value} |" for name, value in rows.items())]
+        ["| | |", "|---|---|", *(f"| {name.replace('_', ' ')} | {value} |" for name, value in shown.items())]
     )

@@ -32,7 +32,7 @@ class ClassesTask(Task):
     """KL(T ‖ student) between the probabilities of classes."""
 
     name = "classes"
-    loaded_by = "the class that its config.json names loads it"
+    loaded_by = "it is loaded as its teacher is"
     compares = "KL(T ‖ student) in nats between the probabilities of classes"
     matches = "its classes"
     figures: ClassVar[Mapping[str, str]] = {"agreement": "agreement", "accuracy": "accuracy"}

@@ -243,6 +243,7 @@ class EmbeddingTask(Task):
             f"{pooling} "
             f"pooling, then\n{', '.join(steps)}. `AutoModel` gives the encoder's own token states.",
             table(facts),
+            f"Error: {self.compares}, where T is the teacher.",
         )
 
     def calls(self, students: Mapping[str, Student], length: int) -> dict[str, Callable[[], object]]:

@@ -144,6 +144,7 @@ class Task(ABC):
             f"A subarchitecture of {name}",
             f"Cut out of {name} and distilled by fsp to match {self.matches}; {self.loaded_by}.",
             table(facts),
+            f"Error: {self.compares}, where T is the teacher.",
         )
 
     def elsewhere(self, data: Data, settings: SurrogateSettings, making: Making) -> dict[str, Material]:
