@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fsp.base.errors import InputError
 from fsp.deploy.exporting import examples_of, quantise, session, write_onnx
-from fsp.deploy.latency.runtimes import onnx_call
+from fsp.deploy.latency.runtimes import feed_of
 from fsp.deploy.onnx_graph import require_onnx
 from fsp.deploy.serving import LOGITS, SENTENCE, Saved, TextServing, load_saved, tokenised
 from fsp.distillation.examples import Batch
@@ -53,7 +53,8 @@ class Deployed:
 
     def call(self, inputs: dict[str, Tensor]) -> Callable[[], object]:
         """Return a call of the network on inputs."""
-        return onnx_call(inputs, self.path)
+        feed = feed_of(self.session, inputs)
+        return lambda: self.session.run(None, feed)
 
     def answers(self, task: Task) -> Answers:
         """Return the outputs that a task compares.
@@ -78,10 +79,7 @@ class Deployed:
         return np.concatenate([self._run(SENTENCE, tokenised(self.saved, part, self.saved.longest)) for part in parts])
 
     def _run(self, name: str, inputs: Mapping[str, Tensor]) -> NDArray[np.float32]:
-        first = next(iter(inputs.values()))
-        given = {"attention_mask": torch.ones_like(first), "token_type_ids": torch.zeros_like(first), **inputs}
-        feed = {node.name: given[node.name].cpu().numpy() for node in self.session.get_inputs()}
-        found: NDArray[np.float32] = self.session.run([name], feed)[0]
+        found: NDArray[np.float32] = self.session.run([name], feed_of(self.session, inputs))[0]
         return found
 
 

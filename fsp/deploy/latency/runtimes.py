@@ -1,8 +1,8 @@
 """The runtimes in which a network is timed: each turns it into a call without arguments."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fsp.base.device import Device
 from fsp.base.errors import InputError, RunFailed
@@ -10,6 +10,7 @@ from fsp.deploy.latency.rounds import Call
 from fsp.deploy.latency.targets import Loaded
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
     from torch import Tensor, nn
 
 _NETWORKS = 1 << 14  # the most that torch.compile may keep; all of them share the code of one `forward`
@@ -58,7 +59,7 @@ def call_in(
     """
     if runtime in ON_CPU:
         assert path is not None
-        return onnx_call(inputs, path)
+        return _onnx_call(inputs, path)
     assert loaded is not None
     place = device or Device()
     network, placed = _placed(loaded.network, inputs, place)
@@ -102,14 +103,18 @@ def _compiled_call(network: "nn.Module", inputs: "dict[str, Tensor]") -> Call:
     return call
 
 
-def onnx_call(inputs: "dict[str, Tensor]", path: Path) -> Call:
-    """Return a call that runs an ONNX file on inputs; what they lack of masks and types is made."""
-    import torch
-
+def _onnx_call(inputs: "dict[str, Tensor]", path: Path) -> Call:
     from fsp.deploy.exporting import session
 
     exported = session(path)
+    feed = feed_of(exported, inputs)
+    return lambda: exported.run(None, feed)
+
+
+def feed_of(exported: "InferenceSession", inputs: "Mapping[str, Tensor]") -> dict[str, Any]:
+    """Return what an exported network takes of inputs; what they lack of masks and types is made."""
+    import torch
+
     first = next(iter(inputs.values()))
     given = {"attention_mask": torch.ones_like(first), "token_type_ids": torch.zeros_like(first), **inputs}
-    feed = {node.name: given[node.name].numpy() for node in exported.get_inputs()}
-    return lambda: exported.run(None, feed)
+    return {node.name: given[node.name].cpu().numpy() for node in exported.get_inputs()}
