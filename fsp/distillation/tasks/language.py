@@ -50,9 +50,7 @@ class _LanguageTask(Task):
 
     def elsewhere(self, data: Data, settings: SurrogateSettings, making: Making) -> dict[str, Material]:
         """Return blocks of other kinds of text."""
-        store, compute = self.outputs(making, "states"), partial(last_states, self.teacher.network)
-        found = blocks_elsewhere(self.teacher, data, settings, self._masking())
-        return {name: Material.tested(store.of(part, compute)) for name, part in found.items()}
+        return blocks_elsewhere(self.teacher, data, settings, self.outputs(making, "states"), self._masking())
 
     def fresh(self, cut: Cut) -> Student:
         """Return the cut, which has a head of its own."""

@@ -1,15 +1,17 @@
 """Text as the inputs of networks: blocks without padding, and texts of different lengths."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fsp.base.errors import InputError
-from fsp.distillation.examples import MASK, Examples, Outputs
+from fsp.distillation.examples import MASK, Examples, Material, Outputs
 from fsp.distillation.masking import Masking
 from fsp.distillation.models.loading import longest_input
+from fsp.distillation.networks import last_states
 from fsp.distillation.settings import SurrogateSettings
 from fsp.distillation.tasks.task import LEAST_HELD_OUT_TOKENS, READOUT_TOKENS, Data, evenly
 from fsp.distillation.teacher import Teacher
@@ -68,11 +70,14 @@ def blocks_of(
 
 
 def blocks_elsewhere(
-    teacher: Teacher, data: Data, settings: SurrogateSettings, masking: Masking | None
-) -> dict[str, Examples]:
-    """Pack each kind of text elsewhere into blocks, without T's outputs."""
+    teacher: Teacher, data: Data, settings: SurrogateSettings, store: Outputs, masking: Masking | None
+) -> dict[str, Material]:
+    """Pack each kind of text elsewhere into blocks and compute T's states for them."""
+    compute = partial(last_states, teacher.network)
     return {
-        name: _packed(teacher, texts, settings.held_out_tokens, settings.length, masking)
+        name: Material.tested(
+            store.of(_packed(teacher, texts, settings.held_out_tokens, settings.length, masking), compute)
+        )
         for name, texts in corpus_in(data).elsewhere.items()
     }
 
